@@ -1,0 +1,54 @@
+# make demo · make test · make help
+# PYTHON=path/to/python uses an existing environment instead of .venv; TORCH=cpu or cu128 … picks another torch build.
+VENV   := .venv
+PYTHON ?= $(VENV)/bin/python
+TORCH  ?=
+BASE   ?= python3
+STAMP  := $(VENV)/.installed
+SEEDS  ?= 0,1,2
+
+.PHONY: help setup demo test lint lock gallery clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /' | column -t -l 2
+
+ifeq ($(PYTHON),$(VENV)/bin/python)
+setup: $(STAMP)  ## make .venv with the locked versions (nothing to do the second time)
+else
+setup:
+	@$(PYTHON) -c "import digrap, torch, hydra, accelerate, timm" || { echo "$(PYTHON) lacks packages: $(PYTHON) -m pip install -e '.[all,dev]'"; exit 2; }
+endif
+
+$(STAMP): requirements.lock pyproject.toml
+	$(BASE) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup BASE=python3.12")'
+	test -x $(VENV)/bin/python || $(BASE) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --progress-bar off -q --upgrade pip
+	$(if $(TORCH),$(VENV)/bin/python -m pip install -q torch torchvision --index-url https://download.pytorch.org/whl/$(TORCH))
+	$(if $(TORCH),grep -vE '^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)(==|\[)' requirements.lock > $(VENV)/lock.txt,cp requirements.lock $(VENV)/lock.txt)
+	$(VENV)/bin/python -m pip install --progress-bar off -q --no-deps -r $(VENV)/lock.txt
+	$(VENV)/bin/python -m pip install --progress-bar off -q --no-deps --no-build-isolation -e .
+	touch $(STAMP)
+
+demo: setup  ## zero-shot, vanilla and DiGraP on the miniature; prints the table
+	$(PYTHON) train.py -m optim=zero_shot seed=$(SEEDS)
+	$(PYTHON) train.py -m optim=vanilla trainer.base.lr=1e-3,3e-4 seed=$(SEEDS)
+	$(PYTHON) train.py -m optim=digrap optim.omega=null,1.0 seed=$(SEEDS)
+	$(PYTHON) scripts/make_tables.py table=demo
+
+test: setup  ## all tests
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m pytest -n 2 --dist worksteal
+
+lint: setup  ## format and mend what ruff can
+	$(PYTHON) -m ruff check --fix . ; $(PYTHON) -m ruff format .
+
+lock:  ## write requirements.lock anew: the newest versions that pyproject.toml admits
+	$(PYTHON) -m uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
+		--no-annotate --custom-compile-command "make lock" --output-file requirements.lock
+
+gallery: setup  ## a contact sheet of the miniature's six domains
+	$(PYTHON) scripts/gallery.py
+
+clean:  ## remove the environment; runs and data stay
+	rm -rf $(VENV)

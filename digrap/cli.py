@@ -1,0 +1,102 @@
+"""What the doors share: errors as one message and exit code 2, never a traceback for bad input."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Iterable
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from digrap.errors import DigrapError
+
+
+def door(main: Callable[[], object]) -> int:
+    """Run `main`; print bad input as one message on stderr. Returns the exit code: 0, or 2 after bad input."""
+    try:
+        main()
+    except DigrapError as error:
+        return _complain(str(error))
+    except MissingConfigException as error:
+        return _complain(_unknown_choice(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        return _complain(_bad_override(error))
+    return 0
+
+
+def in_job(run: Callable[[], float]) -> float:
+    """Run a Hydra job. In a single run bad input ends the process here, without Hydra's own lines about it; in a
+    multirun the error goes up, so that Hydra says which job it was."""
+    try:
+        return run()
+    except DigrapError as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        raise SystemExit(_complain(str(error))) from None
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """`nearest: a, b` for the choices most like `name`, or all of them where none is."""
+    choices = list(choices)
+    near = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
+    return f"nearest: {', '.join(near)}" if near else f"valid: {', '.join(choices)}"
+
+
+def bare_keys(arguments: list[str], defaults: dict[str, object]) -> DictConfig:
+    """A script's `key=value` arguments over its defaults. Raises DigrapError for an unknown key."""
+    for argument in arguments:
+        key = argument.split("=", 1)[0]
+        if "=" not in argument or key not in defaults:
+            raise DigrapError(f"unknown argument {argument!r}: give key=value; {nearest(key, defaults)}")
+    return OmegaConf.merge(defaults, OmegaConf.from_cli(arguments))
+
+
+def _complain(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+def _unknown_choice(error: MissingConfigException) -> str:
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    choices = [choice for choice in error.options or () if not choice.startswith("_")]
+    if not choices:
+        return str(error).splitlines()[0]
+    return f"{group}={name}: there is no such {group}; {nearest(name, sorted(choices))}"
+
+
+def _bad_override(error: Exception) -> str:
+    from digrap.config import compose
+
+    text = str(error)
+    found = re.search(r"[Cc]ould not override '([^']+)'", text)
+    if not found:
+        cause = f" ({error.__cause__})".splitlines()[0] if error.__cause__ else ""
+        return text.splitlines()[0] + cause
+    key = found[1]
+    if found_group := re.search(r"No match in the defaults list", text):
+        return f"{key}: there is no such config group ({found_group[0].lower()})"
+    choices = [argument for argument in sys.argv[1:] if "=" in argument and "." not in argument.split("=")[0]]
+    try:
+        keys = _flatten(OmegaConf.to_container(compose([c for c in choices if not c.startswith(key + "=")])))
+    except Exception:  # the choices themselves are part of what is wrong
+        keys = _flatten(OmegaConf.to_container(compose([])))
+    return f"{key}: there is no such option; {_near_keys(key, keys)}"
+
+
+def _near_keys(key: str, keys: list[str]) -> str:
+    near = difflib.get_close_matches(key, keys, n=3, cutoff=0.5)
+    return f"nearest: {', '.join(near)}" if near else "`python train.py --cfg job` lists them all"
+
+
+def _flatten(node: object, prefix: str = "") -> list[str]:
+    if not isinstance(node, dict):
+        return []
+    keys = []
+    for key, value in node.items():
+        keys += [prefix + str(key), *_flatten(value, f"{prefix}{key}.")]
+    return keys

@@ -1,0 +1,77 @@
+"""Scores of a model on splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from digrap.data.splits import Split
+from digrap.engine.loaders import eval_batches
+from digrap.files import write_atomically
+from digrap.models.backbone import Backbone
+from digrap.progress import track
+
+
+@torch.no_grad()
+def predict_split(
+    accelerator: Accelerator,
+    module: torch.nn.Module,
+    backbone: Backbone,
+    task: Any,
+    data: Dataset,
+    name: str,
+    cfg: DictConfig,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Predictions by name and labels for all examples of a dataset, on the CPU, in its order."""
+    rank, world = accelerator.process_index, accelerator.num_processes
+    loader = eval_batches(
+        data, backbone.eval_transform, batch=cfg.trainer.eval_batch_size, rank=rank, world=world,
+        workers=cfg.trainer.workers, pin=accelerator.device.type == "cuda",
+    )  # fmt: skip
+    module.eval()
+    parts = []
+    for inputs, labels in track(loader, name, total=len(loader)):
+        inputs = backbone.batch_transform(inputs.to(accelerator.device, non_blocking=True))
+        with accelerator.autocast():
+            output = task.predict(module, inputs)
+        parts.append(({key: value.cpu() for key, value in output.items()}, labels))
+    if world > 1:  # batch k went to process k mod world
+        shares = gather_object([parts])
+        parts = [shares[k % world][k // world] for k in range(sum(map(len, shares)))]
+    predictions = {key: torch.cat([output[key] for output, _ in parts]) for key in parts[0][0]}
+    return predictions, torch.cat([labels for _, labels in parts])
+
+
+def score_splits(
+    accelerator: Accelerator,
+    module: torch.nn.Module,
+    backbone: Backbone,
+    task: Any,
+    splits: list[Split],
+    cfg: DictConfig,
+    folder: Path | None = None,
+) -> dict[str, dict[str, Any]]:
+    """{split: {kind, n, metric …}}; predictions go to folder/<split>.npz where a folder is given."""
+    scores = {}
+    for split in splits:
+        predictions, labels = predict_split(
+            accelerator, module, backbone, task, split.load(), f"test {split.name}", cfg
+        )
+        scores[split.name] = {"kind": split.kind, "n": len(labels), **task.score(predictions, labels)}
+        if folder is not None and accelerator.is_main_process:
+            _save_predictions(folder / f"{split.name}.npz", predictions, labels)
+    return scores
+
+
+def _save_predictions(path: Path, predictions: dict[str, Tensor], labels: Tensor) -> None:
+    arrays = {key: value.numpy() for key, value in predictions.items()} | {"label": labels.numpy()}
+    small = {key: a.astype(np.float16 if a.dtype.kind == "f" else np.int32) for key, a in arrays.items()}
+    write_atomically(path, lambda file: np.savez_compressed(file, **small))

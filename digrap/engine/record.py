@@ -1,0 +1,65 @@
+"""What a run leaves behind: provenance, metrics.jsonl, run.json."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from digrap.errors import DigrapError
+from digrap.paths import REPO
+
+PACKAGES = ("digrap", "torch", "torchvision", "timm", "accelerate", "hydra-core", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages a result depends on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def commit() -> dict[str, Any]:
+    """The repository's commit, and whether tracked files differ from it."""
+    git = ["git", "-C", str(REPO)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+        return {"commit": head, "dirty": bool(changed.stdout.strip())}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": "unknown", "dirty": True}
+
+
+class Metrics:
+    """metrics.jsonl, one JSON object a line, and further sinks (callables that take such an object)."""
+
+    def __init__(self, path: Path, sinks: tuple = ()):
+        self.path, self.sinks = Path(path), sinks
+
+    def write(self, event: str, **values: Any) -> None:
+        """Append one record."""
+        record = {"event": event, **values}
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise DigrapError(f"{self.path} could not be written ({error})") from error
+        for sink in self.sinks:
+            sink(record)
+
+    def size(self) -> int:
+        """Bytes written so far: a checkpoint's position in the file."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def rewind(self, size: int) -> None:
+        """Drop what was written after a checkpoint: the resumed run writes it again."""
+        if self.size() > size:
+            with open(self.path, "r+b") as file:
+                file.truncate(size)

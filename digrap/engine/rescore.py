@@ -1,0 +1,68 @@
+"""What evaluate.py does: a saved run or a bare backbone on any split."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import load_file
+
+from digrap.cli import nearest
+from digrap.config import typed
+from digrap.data.splits import DataModule, Split
+from digrap.engine.build import build_backbone, build_data
+from digrap.engine.evaluate import score_splits
+from digrap.engine.run import finished, open_accelerator
+from digrap.errors import DigrapError
+from digrap.files import write_json
+from digrap.tasks.classification import Classification
+
+
+def rescore(cfg: DictConfig) -> dict[str, Any]:
+    """Score `cfg.run` (or the backbone that `cfg` composes) on `cfg.split`; print JSON, write it to `cfg.out`."""
+    wanted, out, folder = cfg.split, cfg.out, cfg.run and Path(cfg.run)
+    weights = _weights(folder) if folder else None
+    if folder:
+        saved = OmegaConf.load(folder / "config.yaml")
+        cfg = OmegaConf.merge(saved, {"device": cfg.device})
+    cfg = typed(OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("run", "split", "out")]))
+    with open_accelerator(cfg) as accelerator:
+        data = build_data(cfg)
+        backbone = build_backbone(cfg, data.classes)
+        if weights:
+            backbone.module.load_state_dict(load_file(weights))
+        elif not backbone.has_head:
+            raise DigrapError(f"backbone={cfg.backbone.name} has no head of its own; give run=… of a trained one")
+        module, task = accelerator.prepare(backbone.module), Classification(data.classes)
+        scores = score_splits(accelerator, module, backbone, task, _chosen(data, wanted), cfg)
+        result = {"run": folder and str(folder), "backbone": cfg.backbone.name, "seed": cfg.seed, "scores": scores}
+        if accelerator.is_main_process:
+            print(json.dumps(result, indent=2))
+            if out:
+                write_json(Path(out), result)
+    return result
+
+
+def _weights(folder: Path) -> Path | None:
+    """The weights a finished run was tested with; None where it trained nothing."""
+    result = finished(folder)
+    if result is None:
+        raise DigrapError(f"run={folder}: no results.json there; finish the run first with the same train.py command")
+    if result["weights"] is None:
+        return None
+    if not (path := folder / result["weights"]).exists():
+        raise DigrapError(f"{path} is missing; delete {folder} and train the run again")
+    return path
+
+
+def _chosen(data: DataModule, wanted: Any) -> list[Split]:
+    """The named splits; all but the training split where none is named."""
+    if wanted is None:
+        return [split for split in data.splits.values() if split.kind != "id_train"]
+    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    for name in names:
+        if name not in data.splits:
+            raise DigrapError(f"split={name}: there is no such split; {nearest(name, data.splits)}")
+    return [data.splits[name] for name in names]

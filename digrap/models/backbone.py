@@ -1,0 +1,26 @@
+"""The contract between models and the rest: a module, its transforms, and which parameters have no anchor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass
+class Backbone:
+    """A pre-trained model as the engine takes it.
+
+    `batch_transform` maps a batch of images (uint8 (N, 3, H, W), on the model's device) to the module's float input;
+    `train_transform` and `eval_transform`, where there are any, make one uint8 (3, H, W) image of what the dataset
+    gives, in the loading processes. `unanchored` names the parameters that were not pre-trained (a fresh head).
+    `has_head` says whether the untouched model can classify, that is, whether it can be tested without training.
+    """
+
+    module: nn.Module
+    batch_transform: Callable
+    train_transform: Callable | None = None
+    eval_transform: Callable | None = None
+    unanchored: tuple[str, ...] = ()
+    has_head: bool = True

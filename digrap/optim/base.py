@@ -1,0 +1,280 @@
+"""What every optimizer here shares: anchors, groups, state, checkpoints and the base update.
+
+A rule subclasses `AnchoredOptimizer` and overrides `adjust_gradients`; the update itself is torch's own AdamW or SGD,
+called with the adjusted gradients, so a rule that changes nothing equals torch bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+from torch.optim.optimizer import Optimizer
+from torch.optim.sgd import sgd
+
+BASES = ("adamw", "sgd")
+ANCHORS = ("init", "zero", "none")
+
+
+@dataclass
+class Bucket:
+    """Parameters of one group that share device, dtype and step count, with their gradients and states."""
+
+    params: list[Tensor]
+    grads: list[Tensor]
+    states: list[dict[str, Any]]
+    group: dict[str, Any]
+    step: int  # the step about to be made: 1, 2, …
+
+    def gather(self, key: str) -> list[Tensor]:
+        """The state tensors called `key`, one per parameter."""
+        return [state[key] for state in self.states]
+
+
+def scalar_dtype(param: Tensor) -> torch.dtype:
+    """The dtype of per-tensor quantities: float32, or float64 for float64 parameters."""
+    return torch.promote_types(param.dtype, torch.float32)
+
+
+class AnchoredOptimizer(Optimizer):
+    """Base of the optimizers that keep parameters near an anchor θ0.
+
+    Every argument but `params` can be set per group. `anchor` is "init" (θ0 is the value a parameter has when it is
+    handed over), "zero" (θ0 = 0, nothing stored: LoRA), "none" (plain base update: a new head) or a list of tensors.
+    Raises ValueError for hyper-parameters out of range, anchors of another shape and complex parameters; a sparse or
+    complex gradient raises RuntimeError in `step`.
+    """
+
+    # State entries that are one number per tensor. They keep float32 where parameters are bfloat16 or float16.
+    scalars: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float | Tensor,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+        *,
+        base: str,
+        momentum: float,
+        nesterov: bool,
+        anchor: str | list[Tensor],
+        foreach: bool | None,
+        **symbols: Any,
+    ):
+        if isinstance(lr, Tensor) and foreach:
+            raise ValueError("lr as a Tensor is not supported with foreach=True; pass a float or leave foreach out")
+        given = None if isinstance(anchor, str) else list(anchor)
+        defaults = dict(
+            lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, base=base, momentum=momentum, nesterov=nesterov,
+            anchor=anchor if given is None else "init", foreach=foreach, **symbols,
+        )  # fmt: skip
+        if given is not None:
+            params = _with_given_anchors(params, given)
+        super().__init__(params, defaults)
+
+    # --- groups -------------------------------------------------------------------------------------------------
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; its parameters' anchors are taken now. Raises ValueError as the class says."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            given = group["anchor"]
+            self._check_common(group)
+            self.check(group)
+            if not isinstance(given, str):
+                given, group["anchor"] = list(given), "given"
+                _check_given(group["params"], given)
+            else:
+                given = [None] * len(group["params"])
+            _check_params(group["params"])
+        except ValueError:
+            self.param_groups.pop()  # a refused group leaves the optimizer as it was
+            raise
+        for param, anchor in zip(group["params"], given, strict=True):
+            self.state[param] = self.new_state(param, group, anchor)
+
+    def _check_common(self, group: dict[str, Any]) -> None:
+        lr = group["lr"]
+        if isinstance(lr, Tensor):
+            if lr.numel() != 1:
+                raise ValueError("Tensor lr must be 1-element")
+        else:
+            _at_least_zero(lr=lr)
+        _at_least_zero(eps=group["eps"], weight_decay=group["weight_decay"], momentum=group["momentum"])
+        for index, beta in enumerate(group["betas"]):
+            if not 0.0 <= beta < 1.0:
+                raise ValueError(f"Invalid beta parameter at index {index}: {beta} (0 ≤ beta < 1)")
+        _one_of("base", group["base"], BASES)
+        if isinstance(group["anchor"], str):
+            _one_of("anchor", group["anchor"], (*ANCHORS, "given"))
+        if group["nesterov"] and not group["momentum"] > 0:
+            raise ValueError("Nesterov momentum requires a momentum > 0")
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Raise ValueError where one of the rule's own hyper-parameters is out of range."""
+
+    # --- state --------------------------------------------------------------------------------------------------
+
+    def new_state(self, param: Tensor, group: dict[str, Any], anchor: Tensor | None = None) -> dict[str, Any]:
+        """All of a parameter's state before its first step. It is made in one piece with the anchor: torch's
+        distributed checkpoint skips its warm-up step when any state is there, and would else not load the rest."""
+        state: dict[str, Any] = {"step": torch.zeros((), dtype=torch.float32)}
+        if group["base"] == "adamw":
+            state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+            state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+        elif group["momentum"]:
+            state["momentum_buffer"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+        if group["anchor"] in ("init", "given"):
+            value = param if anchor is None else anchor
+            state["anchor"] = torch.empty_like(param, memory_format=torch.preserve_format).copy_(value.detach())
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch's, but per-tensor numbers keep their precision where torch would cast them to the parameter's."""
+        seen: list[dict[str, Any]] = []  # what the pre-hooks made of it
+        handle = self.register_load_state_dict_pre_hook(lambda _, given: seen.append(given))
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            handle.remove()
+        saved = seen[-1]
+        ids = (i for group in saved["param_groups"] for i in group["params"])
+        params = (param for group in self.param_groups for param in group["params"])
+        for i, param in zip(ids, params, strict=True):
+            for key in self.scalars:
+                if key in (given := saved["state"].get(i, {})):
+                    self.state[param][key] = given[key].detach().to(param.device, scalar_dtype(param), copy=True)
+
+    def _ready_state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        """The parameter's state on its device. A parameter met without one (wrappers that replace the groups'
+        tensors, a checkpoint of another optimizer) is anchored at its present value."""
+        state = self.state[param]
+        if "step" not in state or ("anchor" not in state and group["anchor"] in ("init", "given")):
+            state.update(self.new_state(param, group) | state)
+        probe = state.get("anchor", state.get("exp_avg", state.get("momentum_buffer")))
+        if probe is not None and probe.device != param.device:  # the model was moved after construction
+            for key, value in state.items():
+                if key != "step":
+                    state[key] = value.to(param.device)
+        return state
+
+    def _drop_vanished(self) -> None:
+        present = {param for group in self.param_groups for param in group["params"]}
+        for param in [param for param in self.state if param not in present]:
+            del self.state[param]
+
+    # --- the step -----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One optimization step; `closure` re-evaluates the model and returns the loss. Returns that loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if len(self.state) > sum(len(group["params"]) for group in self.param_groups):
+            self._drop_vanished()
+        for group in self.param_groups:
+            for bucket in self._buckets(group):
+                self.update(bucket)
+        return loss
+
+    def _buckets(self, group: dict[str, Any]) -> Iterable[Bucket]:
+        buckets: dict[tuple, Bucket] = {}
+        for param in group["params"]:
+            if (grad := param.grad) is None:
+                continue
+            if grad.layout != torch.strided:
+                raise RuntimeError(f"{type(self).__name__} does not support sparse gradients; use dense ones")
+            if grad.is_complex():
+                raise RuntimeError(f"{type(self).__name__} does not support complex gradients")
+            state = self._ready_state(param, group)
+            step = int(state["step"]) + 1  # `step` lies on the CPU: no synchronisation
+            bucket = buckets.setdefault((param.device, param.dtype, step), Bucket([], [], [], group, step))
+            bucket.params.append(param)
+            bucket.grads.append(grad)
+            bucket.states.append(state)
+        return buckets.values()
+
+    def update(self, bucket: Bucket) -> None:
+        """One step for one bucket: adjusted gradients, then the base update."""
+        grads = bucket.grads if bucket.group["anchor"] == "none" else self.adjust_gradients(bucket)
+        self.base_update(bucket, grads)
+
+    def adjust_gradients(self, bucket: Bucket) -> list[Tensor]:
+        """The rule: new gradients g' from the bucket's, which stay untouched."""
+        return bucket.grads
+
+    def base_update(self, bucket: Bucket, grads: list[Tensor]) -> None:
+        """torch's AdamW or SGD with `grads`, in place."""
+        group = bucket.group
+        shared = dict(foreach=group["foreach"], lr=group["lr"], weight_decay=group["weight_decay"], maximize=False)
+        if group["base"] == "adamw":
+            beta1, beta2 = group["betas"]
+            adamw(
+                bucket.params, grads, bucket.gather("exp_avg"), bucket.gather("exp_avg_sq"), [], bucket.gather("step"),
+                amsgrad=False, beta1=beta1, beta2=beta2, eps=group["eps"], **shared,
+            )  # fmt: skip
+            return
+        momentum = group["momentum"]
+        buffers = bucket.gather("momentum_buffer") if momentum else [None] * len(grads)
+        sgd(bucket.params, grads, buffers, momentum=momentum, dampening=0.0, nesterov=group["nesterov"], **shared)
+        torch._foreach_add_(bucket.gather("step"), 1.0)
+
+    def displacement(self, bucket: Bucket) -> list[Tensor]:
+        """δ = θ − θ0, one tensor per parameter; the parameters themselves where the anchor is zero."""
+        if bucket.group["anchor"] == "zero":
+            return [param.detach() for param in bucket.params]
+        return list(torch._foreach_sub(bucket.params, bucket.gather("anchor")))
+
+    def names(self) -> dict[Tensor, str]:
+        """Each parameter's name: from named_parameters() where those were passed, else "group.index"."""
+        return {
+            param: group["param_names"][i] if "param_names" in group else f"{g}.{i}"
+            for g, group in enumerate(self.param_groups)
+            for i, param in enumerate(group["params"])
+        }
+
+
+def _at_least_zero(**values: float) -> None:
+    for name, value in values.items():
+        if not (value >= 0.0 and math.isfinite(value)):
+            label = "learning rate" if name == "lr" else name
+            raise ValueError(f"Invalid {label}: {name}={value} (a finite number ≥ 0 is needed)")
+
+
+def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}")
+
+
+def _check_params(params: list[Tensor]) -> None:
+    for index, param in enumerate(params):
+        if not param.is_floating_point():
+            raise ValueError(f"parameter {index} is {param.dtype}; only real floating point parameters are supported")
+
+
+def _check_given(params: list[Tensor], anchors: list[Tensor]) -> None:
+    if len(anchors) != len(params):
+        raise ValueError(f"anchor: {len(anchors)} tensors were given for {len(params)} parameters of the group")
+    for index, (param, anchor) in enumerate(zip(params, anchors, strict=True)):
+        if anchor.shape != param.shape:
+            raise ValueError(
+                f"anchor {index} has shape {tuple(anchor.shape)}, its parameter {tuple(param.shape)}: they must be equal"
+            )
+
+
+def _with_given_anchors(params: Iterable, anchors: list[Tensor]) -> list[dict[str, Any]]:
+    """One group that carries the anchors; they belong to parameters, not to the defaults of later groups."""
+    params = list(params)
+    if params and isinstance(params[0], dict):
+        raise ValueError("anchor: give the list of tensors inside each parameter group, as its 'anchor'")
+    return [{"params": params, "anchor": anchors}]

@@ -1,0 +1,198 @@
+"""DiGraP: Directional Gradient Projection (arXiv 2502.15895, Algorithm 1).
+
+With δ = θ − θ0, per tensor:
+
+    d = <g, δ>,  n = <δ, δ>,  p = (d/n) δ                      the gradient's part along δ
+    h = Σ unit(g) ⊙ unit(p of the step before)                 for t > 1, the hyper-gradient of ω
+    ω ← clamp(ω − µ · Adam(h), 0, ω_max)                       ω = 0 at t = 1
+    g' = g − ω p  where d < 0 (descent would leave θ0),  g elsewhere
+    θ ← base update with g' (+ λ δ)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from digrap.optim.base import AnchoredOptimizer, Bucket, _at_least_zero, _one_of, scalar_dtype
+
+RULES = ("conflict", "listing")
+NORMALIZE = ("rows", "tensor", "none")
+TINY = 1e-12  # the floor of norms, torch.nn.functional.normalize's
+
+
+class DiGraP(AnchoredOptimizer):
+    """DiGraP over AdamW or SGD. `DiGraP(model.parameters(), lr=1e-3)` anchors a model at its present weights.
+
+    Args:
+        params: parameters, named parameters or groups, as for any torch optimizer.
+        lr, betas, eps, weight_decay, base, momentum, nesterov, anchor, foreach: see `AnchoredOptimizer`; `base` is
+            "adamw" or "sgd".
+        mu: µ, learning rate of the projection strength ω (≥ 0).
+        lam: λ ≥ 0, adds λ δ to the gradient (an L2-SP penalty λ/2 ‖δ‖²).
+        rule: "conflict" projects where d < 0 (the paper's Fig. 1), "listing" where d ≥ 0 (Algorithm 1 as printed).
+        normalize: unit(·) over "rows" (along dimension 1; dimension 0 of vectors), the whole "tensor", or "none"
+            (then h = α_{t−1} <g, p_{t−1}>).
+        omega: None learns ω; a number in [0, omega_max] fixes it from the first step on.
+        omega_max: upper end of ω.
+
+    Raises:
+        ValueError: a hyper-parameter out of range, a misspelt option, anchors of another shape, complex parameters.
+        RuntimeError: a sparse or complex gradient, in `step`.
+    """
+
+    scalars = ("omega", "omega_exp_avg", "omega_exp_avg_sq", "projection", "removed", "conflicts")
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        base: str = "adamw",
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        anchor: str | list[Tensor] = "init",
+        mu: float = 0.1,
+        lam: float = 0.0,
+        rule: str = "conflict",
+        normalize: str = "rows",
+        omega: float | None = None,
+        omega_max: float = 1.0,
+        foreach: bool | None = None,
+    ):
+        super().__init__(
+            params, lr, betas, eps, weight_decay, base=base, momentum=momentum, nesterov=nesterov, anchor=anchor,
+            foreach=foreach, mu=mu, lam=lam, rule=rule, normalize=normalize, omega=omega, omega_max=omega_max,
+        )  # fmt: skip
+
+    def check(self, group: dict[str, Any]) -> None:
+        _at_least_zero(mu=group["mu"], lam=group["lam"], omega_max=group["omega_max"])
+        _one_of("rule", group["rule"], RULES)
+        _one_of("normalize", group["normalize"], NORMALIZE)
+        if group["omega"] is not None and not 0.0 <= group["omega"] <= group["omega_max"]:
+            raise ValueError(f"omega={group['omega']} is outside [0, omega_max={group['omega_max']}]")
+
+    def new_state(self, param: Tensor, group: dict[str, Any], anchor: Tensor | None = None) -> dict[str, Any]:
+        state = super().new_state(param, group, anchor)
+        if group["anchor"] == "none":
+            return state
+        keys = ["removed", "conflicts"]
+        if group["omega"] is None:
+            keys += ["omega", "omega_exp_avg", "omega_exp_avg_sq", "projection"]
+            # p of the step before is projection · delta: exact, whatever happens to θ between the steps.
+            state["delta"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+        for key in keys:
+            state[key] = torch.zeros((), dtype=scalar_dtype(param), device=param.device)
+        return state
+
+    def adjust_gradients(self, bucket: Bucket) -> list[Tensor]:
+        group, grads, learnt = bucket.group, bucket.grads, bucket.group["omega"] is None
+        if learnt:
+            omega = self._learn_omega(bucket) if bucket.step > 1 else torch.stack(bucket.gather("omega"))
+        delta = self.displacement(bucket)
+        d, n = _dots(grads, delta), _dots(delta, delta)
+        if not learnt:
+            omega = torch.full_like(d, group["omega"])
+        projection = torch.where(n > 0, d / n, 0.0)
+        conflict = d < 0
+        strength = torch.where(conflict if group["rule"] == "conflict" else ~conflict, omega, 0.0)
+        self._record(bucket, d, projection, strength, conflict)
+        if learnt:
+            # without unit(·) the step size before belongs to h; with it α cancels
+            scale = group["lr"] if group["normalize"] == "none" else 1.0
+            _store(bucket, projection=projection * scale)
+            torch._foreach_copy_(bucket.gather("delta"), delta)
+        along = strength * projection - group["lam"]
+        return list(torch._foreach_sub(grads, _scaled(delta, along)))
+
+    def _learn_omega(self, bucket: Bucket) -> Tensor:
+        """One Adam step on ω per tensor from h = Σ unit(g) ⊙ unit(p_{t−1}); its exponent is the parameter's t."""
+        group, t = bucket.group, bucket.step
+        omega, m, v, scale = (
+            torch.stack(bucket.gather(key)) for key in ("omega", "omega_exp_avg", "omega_exp_avg_sq", "projection")
+        )
+        h = _hyper_gradient(bucket.grads, bucket.gather("delta"), scale, group["normalize"])
+        m = 0.9 * m + 0.1 * h
+        v = 0.999 * v + 0.001 * h * h
+        update = (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
+        omega = (omega - group["mu"] * update).clamp(0.0, group["omega_max"])
+        _store(bucket, omega=omega, omega_exp_avg=m, omega_exp_avg_sq=v)
+        return omega
+
+    def _record(self, bucket: Bucket, d: Tensor, projection: Tensor, strength: Tensor, conflict: Tensor) -> None:
+        """‖g'‖² = ‖g‖² − (2ω − ω²) d²/n: the share that the projection took, and the count of conflicts."""
+        energy = _dots(bucket.grads, bucket.grads)
+        taken = (2 - strength) * strength * d * projection
+        removed = torch.where(energy > 0, taken / energy, 0.0)
+        _store(bucket, removed=removed, conflicts=torch.stack(bucket.gather("conflicts")) + conflict)
+
+    @torch.no_grad()
+    def omega_report(self) -> dict[str, dict[str, float]]:
+        """ω by parameter name, for logs and plots. Reading it waits for the device once.
+
+        Returns for each anchored parameter: `omega`, the projection strength; `removed`, the share of the gradient's
+        energy ‖g‖² that its last step projected out; `conflict`, the share of its steps with <g, δ> < 0.
+        """
+        rows, values = [], []
+        names = self.names()
+        for group in self.param_groups:
+            for param in group["params"]:
+                state = self.state.get(param, {})
+                if "removed" not in state or not (steps := float(state["step"])):
+                    continue
+                rows.append((names[param], steps, group["omega"]))
+                omega = state.get("omega", state["removed"])
+                values.append(torch.stack([omega, state["removed"], state["conflicts"]]).float().cpu())
+        numbers = torch.stack(values).tolist() if values else []
+        return {
+            name: {"omega": omega if fixed is None else fixed, "removed": removed, "conflict": conflicts / steps}
+            for (name, steps, fixed), (omega, removed, conflicts) in zip(rows, numbers, strict=True)
+        }
+
+
+def _wide(tensors: list[Tensor]) -> list[Tensor]:
+    """float32 at least: sums over a bfloat16 tensor are not taken in bfloat16."""
+    dtype = scalar_dtype(tensors[0])
+    return [tensor.to(dtype) for tensor in tensors]
+
+
+def _dots(a: list[Tensor], b: list[Tensor]) -> Tensor:
+    """<a, b> of each pair of tensors, stacked: shape (number of tensors,)."""
+    products = torch._foreach_mul(_wide(a), _wide(b))
+    return torch.stack([product.sum() for product in products])
+
+
+def _scaled(tensors: list[Tensor], factors: Tensor) -> list[Tensor]:
+    """Each tensor times its factor, in the tensor's dtype."""
+    return list(torch._foreach_mul(tensors, list(factors.to(tensors[0].dtype).unbind())))
+
+
+def _hyper_gradient(grads: list[Tensor], delta: list[Tensor], scale: Tensor, normalize: str) -> Tensor:
+    """h of each tensor for p_{t−1} = scale · delta: shape (number of tensors,)."""
+    if normalize == "none":
+        return scale * _dots(grads, delta)
+    grads, delta = _wide(grads), _wide(delta)
+    products = torch._foreach_mul(grads, delta)
+    parts = []
+    for g, x, gx, c in zip(grads, delta, products, scale.unbind(), strict=True):
+        if g.ndim == 0 or normalize == "tensor":
+            norms = torch.linalg.vector_norm(g), torch.linalg.vector_norm(x)
+            dot = gx.sum()
+        else:
+            dim = 1 if g.ndim > 1 else 0
+            norms = torch.linalg.vector_norm(g, dim=dim), torch.linalg.vector_norm(x, dim=dim)
+            dot = gx.sum(dim=dim)
+        parts.append((c * dot / (norms[0].clamp(min=TINY) * (c.abs() * norms[1]).clamp(min=TINY))).sum())
+    return torch.stack(parts)
+
+
+def _store(bucket: Bucket, **scalars: Tensor) -> None:
+    """Write one number per tensor into the parameters' states."""
+    for key, values in scalars.items():
+        torch._foreach_copy_(bucket.gather(key), list(values.unbind()))

@@ -1,0 +1,55 @@
+"""Progress of long steps: a bar on a terminal, plain log lines in a file."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+log = logging.getLogger(__name__)
+Item = TypeVar("Item")
+QUIET_SECONDS = 10.0
+
+
+def track(iterable: Iterable[Item], description: str, total: float | None = None) -> Iterator[Item]:
+    """Yield the items while showing how many are done, the rate and the time left.
+
+    On a terminal (stderr) that is a rich bar; otherwise log lines of level INFO, at most one in ten seconds and one at
+    the end. `total` is the number of items; it is taken from `len(iterable)` where there is one.
+    """
+    if total is None and isinstance(iterable, Sized):
+        total = len(iterable)
+    return _bar(iterable, description, total) if sys.stderr.isatty() else _lines(iterable, description, total)
+
+
+def _bar(iterable: Iterable[Item], description: str, total: float | None) -> Iterator[Item]:
+    # rich takes a third of a second to import: only a terminal pays for it.
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:.1f}/s")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield from progress.track(iterable, total=total, description=description)
+
+
+def _lines(iterable: Iterable[Item], description: str, total: float | None) -> Iterator[Item]:
+    start = spoken = time.monotonic()
+    done = 0
+    for item in iterable:
+        yield item
+        done += 1
+        now = time.monotonic()
+        if now - spoken >= QUIET_SECONDS and done != total:
+            rate = done / (now - start)
+            left = f" of {total:g}, {(total - done) / rate:.0f} s left" if total else ""
+            log.info("%s: %d%s, %.1f/s", description, done, left, rate)
+            spoken = now
+    seconds = time.monotonic() - start
+    log.info("%s: %d done in %.1f s, %.1f/s", description, done, seconds, done / max(seconds, 1e-9))

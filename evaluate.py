@@ -1,0 +1,25 @@
+"""Score a finished run or a bare backbone: `python evaluate.py run=outputs/minidomainnet/<hash> [split=sketch]`."""
+
+import os
+
+os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come out as they are; door() words them
+
+import hydra  # noqa: E402
+from omegaconf import DictConfig  # noqa: E402
+
+from digrap.cli import door, in_job  # noqa: E402
+from digrap.config import register_resolvers  # noqa: E402
+
+register_resolvers()
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="evaluate")
+def main(cfg: DictConfig) -> None:
+    """Print the scores as JSON; with out=FILE write them too."""
+    from digrap.engine.rescore import rescore
+
+    in_job(lambda: rescore(cfg))
+
+
+if __name__ == "__main__":
+    raise SystemExit(door(main))

@@ -1,0 +1,73 @@
+"""A run's identity, and what happens to bad configs."""
+
+import subprocess
+import sys
+
+import pytest
+
+from digrap.config import compose, run_hash
+from digrap.errors import DigrapError
+from digrap.paths import REPO
+
+
+def hash_of(*overrides):
+    return run_hash(compose(list(overrides)))
+
+
+def test_equal_values_have_one_hash():
+    assert hash_of("optim.mu=1") == hash_of("optim.mu=1.0")
+    assert hash_of("trainer.base.lr=1e-3") == hash_of()
+
+
+@pytest.mark.parametrize("place", ["data_root=/tmp/elsewhere", "device=cpu", "logger=wandb", "trainer.workers=3"])
+def test_place_is_no_part_of_the_hash(place):
+    assert hash_of(place) == hash_of()
+
+
+@pytest.mark.parametrize("what", ["seed=1", "optim.mu=0.2", "optim=vanilla", "trainer.threads=2", "trainer.epochs=2"])
+def test_what_changes_bits_changes_the_hash(what):
+    assert hash_of(what) != hash_of()
+
+
+def test_one_zero_shot_run_serves_every_recipe():
+    assert hash_of("optim=zero_shot", "trainer.base.lr=1") == hash_of("optim=zero_shot")
+    assert hash_of("optim=zero_shot", "seed=1") != hash_of("optim=zero_shot")
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [("trainer.base.lr=-1", "trainer.base.lr"), ("trainer.epochs=0", "trainer.epochs"), ("seed=-1", "seed"),
+     ("trainer.epochs=soon", "epochs"), ("trainer.precision=fp8", "trainer.precision")],
+)  # fmt: skip
+def test_bad_values_are_named(override, key):
+    with pytest.raises(DigrapError, match=key):
+        compose([override])
+
+
+def train(*arguments):
+    return subprocess.run([sys.executable, "train.py", *arguments], cwd=REPO, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["dataset=minidomainet"], ["dataset=minidomainet", "minidomainnet"]),
+        (["optim=digrop"], ["optim=digrop", "digrap"]),
+        (["optim.muu=1"], ["optim.muu", "optim.mu"]),
+        (["trainer.base.lr=-1"], ["trainer.base.lr", "≥ 0"]),
+        (["optim.mu=-1"], ["mu=-1"]),
+        (["optim.lam=-0.5"], ["lam=-0.5"]),
+        (["optim.rule=conflikt"], ["rule='conflikt'", "'conflict'"]),
+        (["optim.normalize=row"], ["normalize='row'", "'rows'"]),
+        (["dataset=domainnet", "optim=digrap", "data_root=/nonexistent"],
+         ["/nonexistent/domainnet", "scripts/download.py dataset=domainnet", "18.4 GB", "dataset=minidomainnet"]),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_message_and_exit_code_2(arguments, words, tmp_path):
+    run = train(*arguments, f"hydra.run.dir={tmp_path}")
+    message = run.stderr.splitlines()
+    assert run.returncode == 2, run.stderr
+    assert "Traceback" not in run.stderr
+    assert len(message) == 1 and message[0].startswith("error: ")
+    for word in words:
+        assert word in message[0]
