@@ -1,0 +1,40 @@
+"""Small configs for tests: the miniature with few images."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+
+from digrap.config import compose
+
+SMALL = [
+    "dataset.splits.real_train.size=192",
+    "dataset.splits.real_val.size=90",
+    *(f"dataset.splits.{name}.size=45" for name in ("real", "clipart", "sketch", "painting", "infograph", "quickdraw")),
+    "trainer.micro_batch=32",
+    "trainer.batch_size=32",
+    "trainer.epochs=2",
+    "log_every=2",
+    "device=cpu",
+]
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory) -> Path:
+    """A data root that the tests of one process share."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def small(small_data):
+    """Overrides → a config of a run that takes a second."""
+    return lambda *overrides: compose([*SMALL, f"data_root={small_data}", *overrides])
+
+
+@pytest.fixture
+def small_arguments(small_data) -> list[str]:
+    """The same as command-line arguments."""
+    return [*SMALL, f"data_root={small_data}"]

@@ -1,0 +1,66 @@
+"""Checkpoints: whole or not there, verified, the one before kept."""
+
+import errno
+
+import pytest
+import torch
+
+from digrap.engine import checkpoint
+from digrap.errors import DigrapError
+
+
+def state(value):
+    return {"weights": torch.full((100,), float(value)), "position": {"step": value}}
+
+
+def test_round_trip_keeps_the_newest_two(tmp_path):
+    assert checkpoint.load(tmp_path) is None
+    for step in (1, 2, 10):
+        checkpoint.save(tmp_path, step, state(step), best_epoch=step)
+    assert [folder.name for folder in checkpoint.folders(tmp_path)] == ["step-00000002", "step-00000010"]
+    assert checkpoint.load(tmp_path)["position"] == {"step": 10}
+    assert checkpoint.manifest(checkpoint.folders(tmp_path)[-1])["best_epoch"] == 10
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "manifest", "gone"])
+def test_damage_is_named_and_nothing_older_is_taken_silently(tmp_path, damage):
+    older, newest = (checkpoint.save(tmp_path, step, state(step)) for step in (1, 2))
+    file = newest / "state.pt"
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif damage == "flip":
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+    elif damage == "manifest":
+        (newest / "manifest.json").write_text("{")
+    else:
+        file.unlink()
+    with pytest.raises(DigrapError) as caught:
+        checkpoint.load(tmp_path)
+    assert str(file) in str(caught.value) and str(older) in str(caught.value)
+
+
+def test_full_disk_leaves_the_previous_checkpoint_whole(tmp_path, monkeypatch):
+    good = checkpoint.save(tmp_path, 1, state(1))
+
+    def full(value, file):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(DigrapError, match="No space left") as caught:
+        checkpoint.save(tmp_path, 2, state(2))
+    monkeypatch.undo()
+    assert str(good) in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == [good.name]
+    assert checkpoint.load(tmp_path)["position"] == {"step": 1}
+
+
+def test_a_folder_left_by_a_kill_is_no_checkpoint(tmp_path):
+    checkpoint.save(tmp_path, 1, state(1))
+    (tmp_path / ".step-00000002.tmp").mkdir()
+    (tmp_path / ".step-00000002.tmp" / "state.pt").write_bytes(b"half")
+    assert checkpoint.load(tmp_path)["position"] == {"step": 1}
+    checkpoint.save(tmp_path, 2, state(2))
+    assert checkpoint.load(tmp_path)["position"] == {"step": 2}

@@ -1,0 +1,202 @@
+"""Runs of the engine on a small miniature: results, resume, what goes wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from filelock import FileLock
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+
+from digrap.engine import checkpoint
+from digrap.engine import run as engine
+from digrap.engine.fit import Fit
+from digrap.errors import DigrapError
+from digrap.paths import REPO
+from digrap.tasks.classification import Classification
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_leaves_everything_it_should(small, tmp_path):
+    score = engine.run(small(), tmp_path)
+    result = results(tmp_path)
+    assert score == result["selection"]["score"]
+    assert set(result["scores"]) == {"real_val", "real", "clipart", "sketch", "painting", "infograph", "quickdraw"}
+    assert result["scores"]["real_val"]["n"] == 90 and result["scores"]["sketch"]["kind"] == "near_ood"
+    assert {"seed", "commit", "dirty", "device", "versions", "hash"} <= set(result)
+    assert json.loads((tmp_path / "run.json").read_text())["wall_s"] > 0
+    assert OmegaConf.load(tmp_path / "config.yaml").optim.name == "digrap"
+    events = metrics(tmp_path)
+    validations = [event for event in events if event["event"] == "val"]
+    assert [event["epoch"] for event in validations] == [1, 2]
+    assert max(event["accuracy"] for event in validations) == score
+    assert [event["step"] for event in events if event["event"] == "train"] == [2, 4, 6, 8, 10, 12]
+    omega = [event for event in events if event["event"] == "omega"][-1]["tensors"]
+    assert all(set(numbers) == {"omega", "removed", "conflict"} for numbers in omega.values())
+    assert "fc.weight" in omega or any(name.endswith("weight") for name in omega)
+    assert (tmp_path / result["weights"]).exists() and not checkpoint.folders(tmp_path / "checkpoints")
+    assert (tmp_path / "predictions" / "sketch.npz").exists()
+
+
+def test_done_is_said_and_not_done_again(small, tmp_path, monkeypatch, caplog):
+    first = engine.run(small("optim=zero_shot"), tmp_path)
+    monkeypatch.setattr(engine, "_run", lambda *_: pytest.fail("ran again"))
+    with caplog.at_level("INFO"):
+        assert engine.run(small("optim=zero_shot"), tmp_path) == first
+    assert "is done" in caplog.text
+
+
+def test_the_best_epoch_is_tested(small, tmp_path, monkeypatch):
+    scores = iter([50.0, 90.0, 20.0])
+    true_score = Classification.score
+    monkeypatch.setattr(
+        Classification, "score", lambda self, p, labels: {"accuracy": next(scores, None) or true_score(self, p, labels)["accuracy"]}
+    )
+    kept = {}
+    write = Fit._write_best
+    monkeypatch.setattr(
+        Fit, "_write_best", lambda self: (write(self), kept.update(load_file(self.best_file(self.position.best_epoch))))
+    )
+    engine.run(small("trainer.epochs=3"), tmp_path)
+    assert results(tmp_path)["selection"]["epoch"] == 2
+    tested = load_file(tmp_path / results(tmp_path)["weights"])
+    assert all(torch.equal(tested[name], kept[name]) for name in kept)
+
+
+def crash_at(monkeypatch, step):
+    take = Fit._step
+
+    def crashing(self, batches):
+        if self.position.step == step:
+            raise KeyboardInterrupt
+        take(self, batches)
+
+    monkeypatch.setattr(Fit, "_step", crashing)
+
+
+@pytest.mark.parametrize("optim", ["digrap", "vanilla"])
+@pytest.mark.parametrize("step", [1, 6, 9])
+@pytest.mark.parametrize("base", ["adamw", "sgd"])
+def test_resume_is_bit_equal(small, tmp_path, monkeypatch, optim, step, base):
+    cfg = small(f"optim={optim}", f"trainer.base.name={base}", "trainer.base.momentum=0.9", "trainer.checkpoint_minutes=0")
+    engine.run(cfg, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        crash_at(patch, step)
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(cfg, tmp_path / "cut")
+    assert checkpoint.load(tmp_path / "cut" / "checkpoints")["position"]["step"] == step
+    engine.run(cfg, tmp_path / "cut")
+    assert (tmp_path / "cut" / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
+    assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
+    cut, whole = (load_file(tmp_path / name / results(tmp_path / name)["weights"]) for name in ("cut", "whole"))
+    assert all(torch.equal(cut[name], whole[name]) for name in whole)
+
+
+def test_killed_and_started_again_is_the_same(small_arguments, tmp_path):
+    command = [sys.executable, "train.py", *small_arguments, "trainer.epochs=4", "trainer.checkpoint_minutes=0"]
+
+    def start(name):
+        return subprocess.Popen([*command, f"hydra.run.dir={tmp_path / name}"], cwd=REPO, stderr=subprocess.PIPE)
+
+    assert start("whole").wait() == 0
+    victim = start("cut")
+    deadline = time.monotonic() + 120
+    while not checkpoint.folders(tmp_path / "cut" / "checkpoints"):
+        assert victim.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait()
+    assert not (tmp_path / "cut" / "results.json").exists()
+    assert start("cut").wait() == 0
+    assert (tmp_path / "cut" / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
+
+
+def test_accumulation_equals_one_batch(small, tmp_path):
+    whole = engine.run(small("trainer.epochs=1"), tmp_path / "a")
+    parts = engine.run(small("trainer.epochs=1", "trainer.micro_batch=16"), tmp_path / "b")
+    assert abs(whole - parts) < 5
+    weights = [load_file(tmp_path / name / results(tmp_path / name)["weights"]) for name in "ab"]
+    for name in weights[0]:
+        torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-2, atol=2e-3)
+
+
+def test_a_batch_that_does_not_divide_is_refused(small, tmp_path):
+    with pytest.raises(DigrapError, match="micro_batch=24"):
+        engine.run(small("trainer.micro_batch=24"), tmp_path)
+    with pytest.raises(DigrapError, match="192 examples"):
+        engine.run(small("trainer.batch_size=256"), tmp_path / "b")
+
+
+def test_a_loss_that_is_not_finite_stops(small, tmp_path, monkeypatch):
+    true_loss = Classification.loss
+    calls = iter(range(100))
+    monkeypatch.setattr(
+        Classification, "loss", lambda *a: true_loss(*a) * (float("nan") if next(calls) == 8 else 1.0)
+    )
+    with pytest.raises(DigrapError, match=r"loss is nan at step 9; the last good checkpoint is .*step-00000006"):
+        engine.run(small(), tmp_path)
+    assert checkpoint.load(tmp_path / "checkpoints")["position"]["step"] == 6
+
+
+def test_a_full_disk_names_the_good_checkpoint(small, tmp_path, monkeypatch):
+    save = torch.save
+    count = iter(range(100))
+
+    def fill(value, file):
+        if next(count) >= 1:
+            raise OSError(28, "No space left on device")
+        save(value, file)
+
+    monkeypatch.setattr(torch, "save", fill)
+    with pytest.raises(DigrapError, match="No space left.*step-00000006"):
+        engine.run(small(), tmp_path)
+    monkeypatch.undo()
+    engine.run(small(), tmp_path)
+    assert results(tmp_path)["selection"]["epoch"] in (1, 2)
+
+
+def test_a_damaged_checkpoint_stops_the_run(small, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        crash_at(patch, 8)
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(small(), tmp_path)
+    file = checkpoint.folders(tmp_path / "checkpoints")[-1] / "state.pt"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(DigrapError, match="state.pt is damaged"):
+        engine.run(small(), tmp_path)
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_two_processes_never_write_one_folder(small, tmp_path):
+    with FileLock(tmp_path / ".lock"), pytest.raises(DigrapError, match="another process"):
+        engine.run(small(), tmp_path)
+
+
+def test_damaged_results_are_named(small, tmp_path):
+    (tmp_path / "results.json").write_text("{")
+    with pytest.raises(DigrapError, match="results.json is damaged"):
+        engine.run(small(), tmp_path)
+
+
+def test_a_device_that_is_not_there(small, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has it")
+    with pytest.raises(DigrapError, match="device=cuda"):
+        engine.run(small("device=cuda"), tmp_path)
+
+
+def test_wandb_is_an_option(small, tmp_path):
+    engine.run(small("logger=wandb", "trainer.epochs=1"), tmp_path)
+    assert list((tmp_path / "wandb").glob("offline-run-*"))
