@@ -53,9 +53,8 @@ def check_distinct(masks: np.ndarray) -> None:
     other, label = np.unravel_index(cosine.argmax(), cosine.shape)
     if cosine[other, label] > MOST_ALIKE:
         code = CODE_POINTS[len(CLASSES) + other]
-        raise DigrapError(
-            f"digrap/data/mini/symbols.py: U+{code:04X} looks like {CLASSES[label]} (cosine {cosine[other, label]:.2f}); remove it"
-        )
+        likeness = f"U+{code:04X} looks like {CLASSES[label]} (cosine {cosine[other, label]:.2f})"
+        raise DigrapError(f"digrap/data/mini/symbols.py: {likeness}; take it out of OTHERS")
 
 
 def main() -> None:

@@ -49,10 +49,9 @@ def pretraining_labels(symbols: int, others: int) -> torch.Tensor:
 
 def draw_all(labels: torch.Tensor, domains: list[str], split: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Pictures uint8 (domains · N, 3, size, size) and labels of every domain."""
-    glyphs = load_glyphs()
-    chunks = [
-        chunk for domain in track(domains, "drawing") for chunk in draw(glyphs, labels, domain, (STREAM, 0, split), size)
-    ]
+    glyphs, chunks = load_glyphs(), []
+    for domain in track(domains, "drawing"):
+        chunks += draw(glyphs, labels, domain, (STREAM, 0, split), size)
     return torch.cat(chunks), labels.repeat(len(domains))
 
 

@@ -17,7 +17,7 @@ from digrap.models.backbone import Backbone
 from digrap.paths import REPO
 
 WEIGHTS = REPO / "data" / "mini" / "mini_resnet.safetensors"
-WEIGHTS_SHA256 = "0"
+WEIGHTS_SHA256 = "196639e18f6530ac57368772a4965b373be9a061f0ad9196596510392ba2da1b"
 """Of the shipped file. scripts/pretrain_mini.py prints the new value when it writes other weights."""
 
 MEAN = STD = (0.5, 0.5, 0.5)
@@ -47,7 +47,7 @@ def mini_resnet(
     module = build_module(num_classes)
     if pretrained:
         load_weights(module, Path(weights))
-    return Backbone(module, image_transform(), image_transform(), has_head=pretrained)
+    return Backbone(module, image_transform(), has_head=pretrained)
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -57,7 +57,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
     """
     mend = "restore it with `git checkout -- data/mini/mini_resnet.safetensors`"
     if not path.is_file():
-        raise DigrapError(f"{path}: the weights of mini_resnet are missing; {mend}, or make them: scripts/pretrain_mini.py")
+        raise DigrapError(f"{path}: the weights are missing; {mend} (scripts/pretrain_mini.py made them)")
     if path.name == WEIGHTS.name and sha256(path) != WEIGHTS_SHA256:
         raise DigrapError(f"{path}: the weights are damaged or of another version (sha256 differs); {mend}")
     try:
