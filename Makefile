@@ -6,6 +6,8 @@ TORCH  ?=
 BASE   ?= python3
 STAMP  := $(VENV)/.installed
 SEEDS  ?= 0,1,2
+JOBS   ?= $(shell getconf _NPROCESSORS_ONLN)
+SWEEP   = $(PYTHON) train.py -m hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS) seed=$(SEEDS)
 
 .PHONY: help setup demo test lint lock gallery clean
 
@@ -30,9 +32,9 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $(STAMP)
 
 demo: setup  ## zero-shot, vanilla and DiGraP on the miniature; prints the table
-	$(PYTHON) train.py -m optim=zero_shot seed=$(SEEDS)
-	$(PYTHON) train.py -m optim=vanilla trainer.base.lr=1e-3,3e-4 seed=$(SEEDS)
-	$(PYTHON) train.py -m optim=digrap optim.omega=null,1.0 seed=$(SEEDS)
+	$(SWEEP) optim=zero_shot
+	$(SWEEP) optim=vanilla trainer.base.lr=1e-3,3e-4
+	$(SWEEP) optim=digrap optim.omega=null,1.0
 	$(PYTHON) scripts/make_tables.py table=demo
 
 test: setup  ## all tests

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -21,7 +22,9 @@ def track(iterable: Iterable[Item], description: str, total: float | None = None
     """
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
-    return _bar(iterable, description, total) if sys.stderr.isatty() else _lines(iterable, description, total)
+    # Two processes of a sweep would draw their bars over each other.
+    alone = multiprocessing.current_process().name == "MainProcess"
+    return _bar(iterable, description, total) if alone and sys.stderr.isatty() else _lines(iterable, description, total)
 
 
 def _bar(iterable: Iterable[Item], description: str, total: float | None) -> Iterator[Item]:

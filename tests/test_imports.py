@@ -56,5 +56,7 @@ def test_doors_and_results_import_no_torch(statement):
 
 
 def test_only_the_engine_knows_accelerate():
-    users = {file.relative_to(REPO).parts[1] for file in (REPO / "digrap").rglob("*.py") if "accelerate" in file.read_text()}
+    users = {
+        file.relative_to(REPO).parts[1] for file in (REPO / "digrap").rglob("*.py") if "accelerate" in file.read_text()
+    }
     assert users <= {"engine"}

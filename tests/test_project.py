@@ -23,7 +23,17 @@ def tracked():
 
 def test_a_clone_has_its_rooms():
     tops = {name.split("/")[0] for name in tracked()}
-    assert {"configs", "digrap", "scripts", "data", "outputs", "tests", "environment.yml", "README.md", "Makefile"} <= tops
+    assert {
+        "configs",
+        "digrap",
+        "scripts",
+        "data",
+        "outputs",
+        "tests",
+        "environment.yml",
+        "README.md",
+        "Makefile",
+    } <= tops
 
 
 def test_data_and_outputs_are_tracked_by_readme_only():

@@ -40,7 +40,9 @@ def test_evaluate_names_what_is_wrong(small_arguments, tmp_path):
 
 
 def test_multirun_goes_over_methods(small_arguments, tmp_path):
-    run = call("train.py", "-m", *small_arguments, "trainer.epochs=1", "optim=zero_shot,digrap", f"hydra.sweep.dir={tmp_path}")
+    run = call(
+        "train.py", "-m", *small_arguments, "trainer.epochs=1", "optim=zero_shot,digrap", f"hydra.sweep.dir={tmp_path}"
+    )
     assert run.returncode == 0, run.stderr
     methods = {json.loads(path.read_text())["method"] for path in tmp_path.glob("*/results.json")}
     assert methods == {"zero_shot", "digrap"}

@@ -62,7 +62,9 @@ def test_the_best_epoch_is_tested(small, tmp_path, monkeypatch):
     scores = iter([50.0, 90.0, 20.0])
     true_score = Classification.score
     monkeypatch.setattr(
-        Classification, "score", lambda self, p, labels: {"accuracy": next(scores, None) or true_score(self, p, labels)["accuracy"]}
+        Classification,
+        "score",
+        lambda self, p, labels: {"accuracy": next(scores, None) or true_score(self, p, labels)["accuracy"]},
     )
     kept = {}
     write = Fit._write_best
@@ -90,7 +92,9 @@ def crash_at(monkeypatch, step):
 @pytest.mark.parametrize("step", [1, 6, 9])
 @pytest.mark.parametrize("base", ["adamw", "sgd"])
 def test_resume_is_bit_equal(small, tmp_path, monkeypatch, optim, step, base):
-    cfg = small(f"optim={optim}", f"trainer.base.name={base}", "trainer.base.momentum=0.9", "trainer.checkpoint_minutes=0")
+    cfg = small(
+        f"optim={optim}", f"trainer.base.name={base}", "trainer.base.momentum=0.9", "trainer.checkpoint_minutes=0"
+    )
     engine.run(cfg, tmp_path / "whole")
     with monkeypatch.context() as patch:
         crash_at(patch, step)
@@ -142,9 +146,7 @@ def test_a_batch_that_does_not_divide_is_refused(small, tmp_path):
 def test_a_loss_that_is_not_finite_stops(small, tmp_path, monkeypatch):
     true_loss = Classification.loss
     calls = iter(range(100))
-    monkeypatch.setattr(
-        Classification, "loss", lambda *a: true_loss(*a) * (float("nan") if next(calls) == 8 else 1.0)
-    )
+    monkeypatch.setattr(Classification, "loss", lambda *a: true_loss(*a) * (float("nan") if next(calls) == 8 else 1.0))
     with pytest.raises(DigrapError, match=r"loss is nan at step 9; the last good checkpoint is .*step-00000006"):
         engine.run(small(), tmp_path)
     assert checkpoint.load(tmp_path / "checkpoints")["position"]["step"] == 6

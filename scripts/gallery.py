@@ -1,0 +1,77 @@
+"""A contact sheet of the miniature DomainNet: a row a domain, a column a symbol.
+
+    python scripts/gallery.py [seed=0 columns=15 image_size=32 out=outputs/gallery.png]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+REPO = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPO))
+
+from digrap.data.mini.draw import DOMAINS, draw  # noqa: E402
+from digrap.data.mini.glyphs import load_glyphs  # noqa: E402
+from digrap.data.mini.symbols import CLASSES  # noqa: E402
+from digrap.errors import DigrapError  # noqa: E402
+from digrap.files import write_atomically  # noqa: E402
+
+STREAM = 2  # datasets draw from stream 0, pre-training from 1
+DEFAULTS = {"seed": 0, "columns": 15, "image_size": 32, "out": "outputs/gallery.png"}
+
+
+def read_options() -> DictConfig:
+    """The command line's options over the defaults. Raises DigrapError for an unknown or misshapen one."""
+    options = OmegaConf.create(DEFAULTS)
+    OmegaConf.set_struct(options, True)
+    try:
+        options.merge_with(OmegaConf.from_cli())
+    except Exception as error:
+        raise DigrapError(f"{str(error).splitlines()[0]}; the options are {', '.join(DEFAULTS)}") from None
+    for name, low, high in (("seed", 0, 2**32 - 1), ("columns", 1, len(CLASSES)), ("image_size", 32, 48)):
+        if not isinstance(options[name], int) or not low <= options[name] <= high:
+            raise DigrapError(f"{name}={options[name]}: give a whole number from {low} to {high}")
+    return options
+
+
+def contact_sheet(seed: int, columns: int, image_size: int):
+    """A matplotlib figure with one picture of each of `columns` symbols in every domain."""
+    # The backend without a display; imported here so that a mistyped option is answered at once.
+    from matplotlib.figure import Figure
+
+    labels = torch.linspace(0, len(CLASSES) - 1, columns).round().long()
+    glyphs = load_glyphs()
+    figure = Figure(figsize=(columns + 1, len(DOMAINS) + 0.4), layout="constrained", dpi=100)
+    axes = figure.subplots(len(DOMAINS), columns, squeeze=False)
+    for row, domain in enumerate(DOMAINS):
+        pictures = torch.cat(list(draw(glyphs, labels, domain, (STREAM, seed, 0), image_size)))
+        for cell, picture in zip(axes[row], pictures, strict=True):
+            cell.imshow(picture.permute(1, 2, 0).numpy(), interpolation="nearest")
+            cell.set(xticks=[], yticks=[])
+        axes[row, 0].set_ylabel(domain)
+    for cell, label in zip(axes[0], labels.tolist(), strict=True):
+        cell.set_title(CLASSES[label].replace("_", "\n"), fontsize=8)
+    return figure
+
+
+def main() -> None:
+    """Draw the sheet and say where it is."""
+    options = read_options()
+    figure = contact_sheet(options.seed, options.columns, options.image_size)
+    out = Path(options.out)
+    # A path from the command line is the user's; the default one is the repository's, from wherever it is called.
+    out = REPO / out if options.out == DEFAULTS["out"] else out
+    write_atomically(out, lambda file: figure.savefig(file, format="png"))
+    print(out)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except DigrapError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
