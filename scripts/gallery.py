@@ -1,6 +1,6 @@
 """A contact sheet of the miniature DomainNet: a row a domain, a column a symbol.
 
-    python scripts/gallery.py [seed=0 columns=15 image_size=32 out=outputs/gallery.png]
+python scripts/gallery.py [seed=0 columns=15 image_size=32 out=outputs/gallery.png]
 """
 
 from __future__ import annotations

@@ -268,7 +268,7 @@ def _check_given(params: list[Tensor], anchors: list[Tensor]) -> None:
     for index, (param, anchor) in enumerate(zip(params, anchors, strict=True)):
         if anchor.shape != param.shape:
             raise ValueError(
-                f"anchor {index} has shape {tuple(anchor.shape)}, its parameter {tuple(param.shape)}: they must be equal"
+                f"anchor {index} has shape {tuple(anchor.shape)} but its parameter has {tuple(param.shape)}"
             )
 
 
