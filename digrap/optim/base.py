@@ -229,11 +229,16 @@ class AnchoredOptimizer(Optimizer):
         sgd(bucket.params, grads, buffers, momentum=momentum, dampening=0.0, nesterov=group["nesterov"], **shared)
         torch._foreach_add_(bucket.gather("step"), 1.0)
 
-    def displacement(self, bucket: Bucket) -> list[Tensor]:
-        """δ = θ − θ0, one tensor per parameter; the parameters themselves where the anchor is zero."""
-        if bucket.group["anchor"] == "zero":
-            return [param.detach() for param in bucket.params]
-        return list(torch._foreach_sub(bucket.params, bucket.gather("anchor")))
+    def displacement(self, bucket: Bucket, out: list[Tensor] | None = None) -> list[Tensor]:
+        """δ = θ − θ0, one tensor per parameter, in `out` where given; read it only, it may be the parameters."""
+        zero = bucket.group["anchor"] == "zero"
+        if out is None:
+            params = [param.detach() for param in bucket.params]
+            return params if zero else list(torch._foreach_sub(params, bucket.gather("anchor")))
+        torch._foreach_copy_(out, bucket.params)
+        if not zero:
+            torch._foreach_sub_(out, bucket.gather("anchor"))
+        return out
 
     def names(self) -> dict[Tensor, str]:
         """Each parameter's name: from named_parameters() where those were passed, else "group.index"."""

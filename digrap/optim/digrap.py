@@ -95,7 +95,8 @@ class DiGraP(AnchoredOptimizer):
         group, grads, learnt = bucket.group, bucket.grads, bucket.group["omega"] is None
         if learnt:
             omega = self._learn_omega(bucket) if bucket.step > 1 else torch.stack(bucket.gather("omega"))
-        delta = self.displacement(bucket)
+        # δ is written over that of the step before, which ω has read by now: no memory is taken for it.
+        delta = self.displacement(bucket, out=bucket.gather("delta") if learnt else None)
         d, n = _dots(grads, delta), _dots(delta, delta)
         if not learnt:
             omega = torch.full_like(d, group["omega"])
@@ -107,9 +108,9 @@ class DiGraP(AnchoredOptimizer):
             # without unit(·) the step size before belongs to h; with it α cancels
             scale = group["lr"] if group["normalize"] == "none" else 1.0
             _store(bucket, projection=projection * scale)
-            torch._foreach_copy_(bucket.gather("delta"), delta)
-        along = strength * projection - group["lam"]
-        return list(torch._foreach_sub(grads, _scaled(delta, along)))
+        adjusted = _scaled(delta, group["lam"] - strength * projection)
+        torch._foreach_add_(adjusted, grads)
+        return adjusted
 
     def _learn_omega(self, bucket: Bucket) -> Tensor:
         """One Adam step on ω per tensor from h = Σ unit(g) ⊙ unit(p_{t−1}); its exponent is the parameter's t."""
@@ -148,12 +149,20 @@ class DiGraP(AnchoredOptimizer):
                     continue
                 rows.append((names[param], steps, group["omega"]))
                 omega = state.get("omega", state["removed"])
-                values.append(torch.stack([omega, state["removed"], state["conflicts"]]).float().cpu())
-        numbers = torch.stack(values).tolist() if values else []
+                values.append(torch.stack([omega, state["removed"], state["conflicts"]]))
+        numbers = _to_lists(values)
         return {
             name: {"omega": omega if fixed is None else fixed, "removed": removed, "conflict": conflicts / steps}
             for (name, steps, fixed), (omega, removed, conflicts) in zip(rows, numbers, strict=True)
         }
+
+
+def _to_lists(rows: list[Tensor]) -> list[list[float]]:
+    """Rows of numbers, perhaps of several dtypes and devices, read with one wait."""
+    if not rows:
+        return []
+    dtype = torch.float64 if any(row.dtype == torch.float64 for row in rows) else torch.float32
+    return torch.stack([row.to(rows[0].device, dtype) for row in rows]).tolist()
 
 
 def _wide(tensors: list[Tensor]) -> list[Tensor]:

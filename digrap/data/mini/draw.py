@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-VERSION = 1
+VERSION = 2
 """Part of every cache's name: raise it with any change that moves a pixel."""
 
 CHUNK = 90
@@ -115,7 +115,7 @@ def shift(mask: Tensor, right: int, down: int) -> Tensor:
     return F.pad(mask, (right, -right, down, -down))
 
 
-def place(dice: Dice, glyphs: Tensor, scale: tuple[float, float], tilt: float = 0.4, wobble: float = 0.0) -> Tensor:
+def place(dice: Dice, glyphs: Tensor, scale: tuple[float, float], tilt: float = 0.35, wobble: float = 0.0) -> Tensor:
     """Put each glyph somewhere, with random size, rotation, shear and aspect: coverage (B, 1, 2S, 2S).
 
     `scale` is the mask's side over the picture's, `tilt` the largest rotation in radians; `wobble` bends the glyph by
@@ -123,13 +123,13 @@ def place(dice: Dice, glyphs: Tensor, scale: tuple[float, float], tilt: float = 
     """
     x, y = grid(2 * dice.size)
     size = dice.uniform(*scale)
-    room = (1.05 - 0.9 * size).clamp(min=0.05)
+    room = (0.95 - 0.84 * size).clamp(min=0.04)
     x = x - room * dice.uniform(-1, 1)
     y = y - room * dice.uniform(-1, 1)
     if wobble:
         bend = dice.field(4, 2, 5, 2 * dice.size) * wobble
         x, y = x + bend[:, :1], y + bend[:, 1:]
-    angle, shear, aspect = dice.uniform(-tilt, tilt), dice.uniform(-0.3, 0.3), dice.uniform(-0.15, 0.15).exp()
+    angle, shear, aspect = dice.uniform(-tilt, tilt), dice.uniform(-0.25, 0.25), dice.uniform(-0.12, 0.12).exp()
     across = (angle.cos() * x + angle.sin() * y) / size * aspect
     along = (angle.cos() * y - angle.sin() * x) / size / aspect
     points = torch.stack([across + shear * along, along.expand_as(across)], dim=-1).squeeze(1)
@@ -192,9 +192,9 @@ def painting(dice: Dice, glyphs: Tensor) -> Tensor:
     body = place(dice, glyphs, (0.6, 0.95), wobble=0.06)
     cover = blur(halve(body), 1)
     ground = colour(dice, (0.1, 0.7), (0.25, 0.9))
-    fill = contrasting(dice, ground, (0.18, 0.5), saturation=0.9)
-    strokes = stripes(dice, size, (0.2, 0.5)) * dice.uniform(0.02, 0.10)
-    ground = ground + dice.field(0, 3, 5, size) * 0.12 + strokes
+    fill = contrasting(dice, ground, (0.2, 0.55), saturation=0.9)
+    strokes = stripes(dice, size, (0.2, 0.5)) * dice.uniform(0.02, 0.08)
+    ground = ground + dice.field(0, 3, 5, size) * 0.09 + strokes
     fill = fill + dice.field(3, 1, 6, size) * 0.10 - strokes
     image = blur(mix(ground, fill, cover), 1)
     tones = dice.uniform(3, 6).round()

@@ -1,0 +1,93 @@
+"""OptimizerInfo entries for our optimizers: what torch's own optimizer tests need to know of a class."""
+
+import torch
+from torch.nn import Parameter
+from torch.testing._internal.common_optimizers import (
+    ErrorOptimizerInput,
+    OptimizerErrorEnum,
+    OptimizerInfo,
+    OptimizerInput,
+    get_error_inputs_for_all_optims,
+)
+
+from digrap.optim import DiGraP
+
+
+def _inputs(*extra):
+    """A function as OptimizerInfo wants it: options of the base classes, and the rule's own."""
+    common = [
+        ({}, "default"),
+        ({"lr": 0.01}, "lr"),
+        ({"lr": torch.tensor(0.001)}, "Tensor lr"),
+        ({"weight_decay": 0.1}, "weight decay"),
+        ({"betas": (0.8, 0.95), "eps": 1e-6}, "betas and eps"),
+        ({"base": "sgd", "lr": 0.01}, "sgd"),
+        ({"base": "sgd", "lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1}, "nesterov"),
+        ({"anchor": "zero"}, "zero anchor"),
+        ({"anchor": "none"}, "no anchor"),
+    ]
+
+    def make(device, dtype=None):
+        return [OptimizerInput(params=None, kwargs=dict(kwargs), desc=desc) for kwargs, desc in (*common, *extra)]
+
+    return make
+
+
+def _errors(*extra):
+    """The errors that every class of ours raises, and the rule's own: (kwargs, type, message)."""
+    common = [
+        ({"lr": -1e-2}, ValueError, "Invalid learning rate: lr=-0.01"),
+        ({"lr": float("nan")}, ValueError, "Invalid learning rate"),
+        ({"eps": -1.0}, ValueError, "Invalid eps"),
+        ({"weight_decay": -1.0}, ValueError, "Invalid weight_decay"),
+        ({"betas": (1.0, 0.0)}, ValueError, "Invalid beta parameter at index 0: 1.0"),
+        ({"momentum": -0.5, "base": "sgd"}, ValueError, "Invalid momentum"),
+        ({"nesterov": True, "base": "sgd"}, ValueError, "Nesterov momentum requires a momentum"),
+        ({"base": "adam"}, ValueError, "base='adam' is not one of 'adamw', 'sgd'"),
+        ({"anchor": "start"}, ValueError, "anchor='start' is not one of 'init', 'zero', 'none'"),
+        ({"anchor": [torch.zeros(3)]}, ValueError, r"anchor 0 has shape \(3,\) but its parameter has \(2, 3\)"),
+        ({"anchor": []}, ValueError, "0 tensors were given for 1 parameters"),
+        ({"lr": torch.tensor(0.001), "foreach": True}, ValueError, "lr as a Tensor"),
+    ]
+
+    def make(device, dtype):
+        result = get_error_inputs_for_all_optims(device, dtype)
+        for kwargs, kind, message in (*common, *extra):
+            given = OptimizerInput(params=[Parameter(torch.zeros(2, 3))], kwargs=kwargs, desc=message)
+            result.append(ErrorOptimizerInput(given, error_type=kind, error_regex=message))
+        whole = OptimizerInput(params=[torch.zeros(2, 3, dtype=torch.complex64)], kwargs={}, desc="complex parameter")
+        result.append(ErrorOptimizerInput(whole, error_type=ValueError, error_regex="only real floating point"))
+        param = Parameter(torch.zeros(3, 3))
+        param.grad = torch.eye(3).to_sparse()
+        at_step = OptimizerInput(params=[param], kwargs={}, desc="sparse gradient")
+        result.append(
+            ErrorOptimizerInput(
+                at_step, error_on=OptimizerErrorEnum.STEP_ERROR, error_type=RuntimeError, error_regex="sparse gradients"
+            )
+        )
+        return result
+
+    return make
+
+
+INFOS = [
+    OptimizerInfo(
+        DiGraP,
+        optim_inputs_func=_inputs(
+            ({"lam": 0.2}, "lam"),
+            ({"omega": 0.7}, "fixed omega"),
+            ({"rule": "listing", "normalize": "tensor"}, "listing, tensor"),
+            ({"normalize": "none", "mu": 0.5}, "normalize none"),
+        ),
+        optim_error_inputs_func=_errors(
+            ({"mu": -0.1}, ValueError, "Invalid mu: mu=-0.1"),
+            ({"lam": -0.1}, ValueError, "Invalid lam: lam=-0.1"),
+            ({"omega_max": -1.0}, ValueError, "Invalid omega_max"),
+            ({"omega": 1.5}, ValueError, r"omega=1.5 is outside \[0, omega_max=1.0\]"),
+            ({"rule": "conflicts"}, ValueError, "rule='conflicts' is not one of 'conflict', 'listing'"),
+            ({"normalize": "row"}, ValueError, "normalize='row' is not one of 'rows', 'tensor', 'none'"),
+        ),
+        supported_impls=("foreach",),
+        supports_complex=False,
+    ),
+]

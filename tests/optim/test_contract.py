@@ -1,0 +1,371 @@
+"""What any torch optimizer must do, after the properties of PyTorch's TestOptimRenewed, over each of our classes."""
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from torch.nn import Parameter
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.testing._internal.common_optimizers import OptimizerErrorEnum
+
+from tests.optim.infos import INFOS
+
+CPU = torch.device("cpu")
+EVERY = [pytest.param(info, id=info.name) for info in INFOS]
+WAYS = [
+    pytest.param(info, given.kwargs, id=f"{info.name}-{given.desc}")
+    for info in INFOS
+    for given in info.optim_inputs_func(device="cpu")
+]
+DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+
+
+def options(kwargs):
+    """A copy that a test may use up: a scheduler writes into a tensor learning rate."""
+    return copy.deepcopy(kwargs)
+
+
+def shapes(seed=0, dtype=torch.float32):
+    """Parameters of several ranks."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [(4, 3), (5,), (), (2, 3, 2, 2)]
+    return [Parameter(torch.randn(size, generator=generator).to(dtype)) for size in sizes]
+
+
+def fill(params, step):
+    """Gradients that depend on the step alone; every other one reversed, so that some steps conflict."""
+    generator = torch.Generator().manual_seed(100 + step)
+    for param in params:
+        noise = torch.randn(param.shape, generator=generator)
+        param.grad = (noise * (-1) ** step).to(param.dtype)
+
+
+def advance(optimizer, params, steps):
+    """Steps number `steps` (a range)."""
+    for step in steps:
+        fill(params, step)
+        optimizer.step()
+
+
+def same_state(left, right):
+    """Equal state dicts, tensors bit for bit with their dtypes."""
+    torch.testing.assert_close(left["state"], right["state"], rtol=0, atol=0)
+    dtypes = [
+        {key: value.dtype for key, value in entry.items() if torch.is_tensor(value)}
+        for side in (left, right)
+        for entry in side["state"].values()
+    ]
+    assert dtypes[: len(dtypes) // 2] == dtypes[len(dtypes) // 2 :]
+    assert left["param_groups"] == right["param_groups"]
+
+
+@pytest.mark.parametrize("info", EVERY)
+def test_errors(info):
+    for case in info.optim_error_inputs_func(device="cpu", dtype=torch.float32):
+        given = case.optimizer_error_input
+        params = [Parameter(torch.randn(2, 3))] if given.params is None else given.params
+        if case.error_on == OptimizerErrorEnum.STEP_ERROR:
+            optimizer = info.optim_cls(params, **given.kwargs)
+            with pytest.raises(case.error_type, match=case.error_regex):
+                optimizer.step()
+        elif issubclass(case.error_type, Warning):
+            with pytest.warns(case.error_type, match=case.error_regex):
+                info.optim_cls(params, **given.kwargs)
+        else:
+            with pytest.raises(case.error_type, match=case.error_regex):
+                info.optim_cls(params, **given.kwargs)
+
+
+@pytest.mark.parametrize("info", EVERY)
+def test_a_complex_gradient_is_refused(info):
+    """A real parameter cannot hold one; one made complex behind the optimizer's back can."""
+    param = Parameter(torch.zeros(2))
+    optimizer = info.optim_cls([param])
+    param.data = param.data.to(torch.complex64)
+    param.grad = torch.ones(2, dtype=torch.complex64)
+    with pytest.raises(RuntimeError, match="complex gradients"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize(("info", "kwargs"), WAYS)
+@pytest.mark.parametrize("schedule", [False, True])
+def test_goes_in_the_right_direction(info, kwargs, schedule):
+    weight, bias = Parameter(torch.tensor([[0.9, -0.4], [0.3, 0.8]])), Parameter(torch.zeros(2))
+    inputs, target = torch.tensor([[1.0, 2.0], [-1.0, 0.5], [0.3, -0.7]]), torch.tensor([[1.0, 0.0]] * 3)
+    optimizer = info.optim_cls([{"params": [weight]}, {"params": [bias], "lr": 0.01}], **options(kwargs))
+    scheduler = LambdaLR(optimizer, lambda step: 1 / (1 + step / 50)) if schedule else None
+
+    def closure():
+        optimizer.zero_grad()
+        loss = ((inputs @ weight + bias - target) ** 2).sum()
+        loss.backward()
+        return loss
+
+    first = closure().item()
+    for _ in range(40):
+        assert torch.is_tensor(optimizer.step(closure))  # the closure's loss comes back
+        if scheduler:
+            scheduler.step()
+    assert closure().item() < first
+
+
+@pytest.mark.parametrize(("info", "kwargs"), WAYS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_foreach_equals_the_loop(info, kwargs, dtype):
+    if isinstance(kwargs.get("lr"), torch.Tensor):
+        pytest.skip("torch has no foreach implementation for a tensor learning rate")
+    results = []
+    for foreach in (False, True):
+        params = shapes(dtype=dtype)
+        optimizer = info.optim_cls(params, **options(kwargs), foreach=foreach)
+        advance(optimizer, params, range(7))
+        results.append((params, optimizer.state_dict()["state"]))
+    tolerance = {torch.bfloat16: 2e-2, torch.float16: 1e-2}.get(dtype)  # torch's own two differ as much
+    exact = {} if tolerance is None else {"rtol": tolerance, "atol": tolerance}
+    torch.testing.assert_close(results[0][0], results[1][0], **exact)
+    if tolerance is None:  # in half precision d/n of a small δ is mostly rounding
+        torch.testing.assert_close(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize(("info", "kwargs"), WAYS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("weights_only", [True, False])
+def test_save_and_load_go_on_bit_for_bit(info, kwargs, dtype, weights_only):
+    """10 + 10 steps through torch.save equal 20, whatever the dtype."""
+    params = shapes(dtype=dtype)
+    optimizer = info.optim_cls(params, **options(kwargs))
+    advance(optimizer, params, range(10))
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    file.seek(0)
+    others = [Parameter(param.detach().clone()) for param in params]
+    resumed = info.optim_cls(others, **options(kwargs))
+    resumed.load_state_dict(torch.load(file, weights_only=weights_only))
+    same_state(optimizer.state_dict(), resumed.state_dict())
+    advance(optimizer, params, range(10, 20))
+    advance(resumed, others, range(10, 20))
+    assert all(torch.equal(a, b) for a, b in zip(params, others, strict=True))
+    same_state(optimizer.state_dict(), resumed.state_dict())
+
+
+@pytest.mark.parametrize(("info", "kwargs"), WAYS)
+@pytest.mark.parametrize(
+    "copying", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))], ids=["deep", "pickle"]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_copies_go_on_alone(info, kwargs, copying, dtype):
+    params = shapes(dtype=dtype)
+    optimizer = info.optim_cls(params, **options(kwargs))
+    advance(optimizer, params, range(5))
+    copied = copying(optimizer)
+    others = copied.param_groups[0]["params"]
+    same_state(optimizer.state_dict(), copied.state_dict())
+    advance(optimizer, params, range(5, 10))
+    assert float(copied.state[others[0]]["step"]) == 5
+    advance(copied, others, range(5, 10))
+    assert all(torch.equal(a, b) for a, b in zip(params, others, strict=True))
+    # Hooks are lost by copies; loading must keep float32 numbers in them too.
+    copied.load_state_dict(optimizer.state_dict())
+    same_state(optimizer.state_dict(), copied.state_dict())
+
+
+@pytest.mark.parametrize(("info", "kwargs"), WAYS)
+def test_load_before_the_first_step(info, kwargs):
+    """accelerate loads an optimizer's own state back when it prepares it."""
+    params, others = shapes(), shapes()
+    optimizer, prepared = info.optim_cls(params, **options(kwargs)), info.optim_cls(others, **options(kwargs))
+    prepared.load_state_dict(prepared.state_dict())
+    advance(optimizer, params, range(5))
+    advance(prepared, others, range(5))
+    assert all(torch.equal(a, b) for a, b in zip(params, others, strict=True))
+
+
+@pytest.mark.parametrize(("info", "kwargs"), WAYS)
+def test_a_deep_copy_of_the_state_loads(info, kwargs):
+    params = shapes()
+    optimizer = info.optim_cls(params, **options(kwargs))
+    advance(optimizer, params, range(3))
+    saved = copy.deepcopy(optimizer.state_dict())
+    others = [Parameter(param.detach().clone()) for param in params]
+    loaded = info.optim_cls(others, **options(kwargs))
+    loaded.load_state_dict(saved)
+    advance(loaded, others, range(3, 6))
+    advance(optimizer, params, range(3, 6))
+    same_state(optimizer.state_dict(), loaded.state_dict())
+
+
+@pytest.mark.parametrize(("info", "kwargs"), WAYS)
+def test_state_dict_holds_no_python_lists_and_no_anchors_in_groups(info, kwargs):
+    params = shapes()
+    optimizer = info.optim_cls(params, **options(kwargs))
+    advance(optimizer, params, range(2))
+    state = optimizer.state_dict()
+    assert all(torch.is_tensor(value) for entry in state["state"].values() for value in entry.values())
+    for group in state["param_groups"]:
+        assert not any(torch.is_tensor(value) and value.numel() > 1 for value in group.values())
+        assert isinstance(group["anchor"], str)
+
+
+@pytest.mark.parametrize("info", EVERY)
+def test_a_list_of_anchors_survives_a_checkpoint(info):
+    params = shapes()
+    optimizer = info.optim_cls(params, anchor=[param.detach() + 1 for param in params])
+    advance(optimizer, params, range(3))
+    others = [Parameter(param.detach().clone()) for param in params]
+    loaded = info.optim_cls(others)
+    loaded.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    advance(optimizer, params, range(3, 6))
+    advance(loaded, others, range(3, 6))
+    assert all(torch.equal(a, b) for a, b in zip(params, others, strict=True))
+    assert not optimizer.defaults["anchor"] or isinstance(optimizer.defaults["anchor"], str)
+
+
+@pytest.mark.parametrize(("info", "kwargs"), WAYS)
+def test_no_gradient_means_no_step(info, kwargs):
+    params = shapes()
+    before = [param.detach().clone() for param in params]
+    optimizer = info.optim_cls(params, **options(kwargs))
+    optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(params, before, strict=True))
+    fill(params, 0)
+    params[1].grad = None
+    optimizer.step()
+    assert torch.equal(params[1], before[1])
+    assert not torch.equal(params[0], before[0])
+    assert float(optimizer.state[params[1]]["step"]) == 0
+    assert float(optimizer.state[params[0]]["step"]) == 1
+
+
+@pytest.mark.parametrize("info", EVERY)
+def test_zero_gradients_at_the_anchor_change_nothing(info):
+    params = shapes()
+    before = [param.detach().clone() for param in params]
+    optimizer = info.optim_cls(params)
+    for _ in range(3):
+        for param in params:
+            param.grad = torch.zeros_like(param)
+        optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(params, before, strict=True))
+
+
+@pytest.mark.parametrize("info", EVERY)
+def test_gradients_are_left_alone(info):
+    for base in ("adamw", "sgd"):
+        params = shapes()
+        optimizer = info.optim_cls(params, base=base, weight_decay=0.1)
+        for step in range(3):
+            fill(params, step)
+            before = [param.grad.clone() for param in params]
+            optimizer.step()
+            assert all(torch.equal(param.grad, grad) for param, grad in zip(params, before, strict=True))
+
+
+@pytest.mark.parametrize("info", EVERY)
+def test_hooks(info):
+    params, calls = shapes(), []
+    optimizer = info.optim_cls(params)
+    handles = [
+        optimizer.register_step_pre_hook(lambda *_: calls.append("pre")),
+        optimizer.register_step_post_hook(lambda *_: calls.append("post")),
+        register_optimizer_step_pre_hook(lambda *_: calls.append("every pre")),
+        register_optimizer_step_post_hook(lambda *_: calls.append("every post")),
+        optimizer.register_state_dict_pre_hook(lambda *_: calls.append("saving")),
+        optimizer.register_state_dict_post_hook(lambda _, state: state | {"note": 1}),
+        optimizer.register_load_state_dict_pre_hook(lambda _, state: {k: v for k, v in state.items() if k != "note"}),
+        optimizer.register_load_state_dict_post_hook(lambda *_: calls.append("loaded")),
+    ]
+    try:
+        advance(optimizer, params, range(1))
+        saved = optimizer.state_dict()
+        assert saved["note"] == 1
+        optimizer.load_state_dict(saved)
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert calls == ["every pre", "pre", "post", "every post", "saving", "loaded"]
+
+
+@pytest.mark.parametrize("info", EVERY)
+def test_mixed_dtypes_and_groups(info):
+    """Each parameter gets what it would get in an optimizer of its own."""
+    together = [Parameter(p.detach().to(dtype)) for p, dtype in zip(shapes(), DTYPES, strict=True)]
+    alone = [Parameter(param.detach().clone()) for param in together]
+    settings = [{"lr": 0.1}, {"base": "sgd", "momentum": 0.9}, {"anchor": "zero"}, {"weight_decay": 0.5}]
+    groups = [{"params": [param], **chosen} for param, chosen in zip(together, settings, strict=True)]
+    optimizer = info.optim_cls(groups)
+    singles = [info.optim_cls([param], **chosen) for param, chosen in zip(alone, settings, strict=True)]
+    for step in range(6):
+        fill(together, step)
+        optimizer.step()
+        fill(alone, step)
+        for single in singles:
+            single.step()
+    assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
+
+
+@pytest.mark.parametrize("info", EVERY)
+def test_add_param_group_late(info):
+    first, late = shapes(0), shapes(1)
+    optimizer = info.optim_cls(first)
+    advance(optimizer, first, range(3))
+    optimizer.add_param_group({"params": late, "lr": 0.05})
+    own = [Parameter(param.detach().clone()) for param in late]
+    reference = info.optim_cls(own, lr=0.05)
+    advance(optimizer, late, range(4))
+    advance(reference, own, range(4))
+    assert all(torch.equal(a, b) for a, b in zip(late, own, strict=True))
+    groups = len(optimizer.param_groups)
+    with pytest.raises(ValueError, match="anchor='begin'"):
+        optimizer.add_param_group({"params": [Parameter(torch.zeros(2))], "anchor": "begin"})
+    assert len(optimizer.param_groups) == groups  # a refused group leaves nothing behind
+
+
+@pytest.mark.parametrize("info", EVERY)
+def test_named_parameters(info):
+    model = torch.nn.Linear(3, 2)
+    optimizer = info.optim_cls(model.named_parameters())
+    assert optimizer.param_groups[0]["param_names"] == ["weight", "bias"]
+    assert list(optimizer.names().values()) == ["weight", "bias"]
+    assert list(info.optim_cls(model.parameters()).names().values()) == ["0.0", "0.1"]
+    other = info.optim_cls(torch.nn.Linear(3, 2).named_parameters())
+    other.load_state_dict(optimizer.state_dict())
+    assert other.param_groups[0]["param_names"] == ["weight", "bias"]
+
+
+@pytest.mark.parametrize("info", EVERY)
+def test_a_tensor_learning_rate_equals_the_number(info):
+    for base in ("adamw", "sgd"):
+        plain, tensor = shapes(), shapes()
+        advance(info.optim_cls(plain, lr=0.01, base=base, foreach=False), plain, range(5))
+        advance(info.optim_cls(tensor, lr=torch.tensor(0.01, dtype=torch.float64), base=base), tensor, range(5))
+        torch.testing.assert_close(plain, tensor)
+
+
+@pytest.mark.parametrize("info", EVERY)
+def test_a_moved_model_takes_its_state_along(info):
+    """State made on the CPU is found on the parameters' device at the step (meta plays that device)."""
+    params = [Parameter(param.detach().to("meta")) for param in shapes()]
+    optimizer = info.optim_cls(params)
+    for param in params:
+        param.grad = torch.zeros_like(param)
+        state = optimizer.state[param]
+        state.update({key: torch.zeros(value.shape, dtype=value.dtype) for key, value in state.items()})
+    optimizer.step()
+    for param in params:
+        assert {v.device.type for k, v in optimizer.state[param].items() if k != "step"} == {"meta"}
+        assert float(optimizer.state[param]["step"]) == 1
+
+
+@pytest.mark.parametrize("info", EVERY)
+def test_vanished_parameters_leave_no_state(info):
+    """Wrappers put new tensors into the groups: their anchors are taken at the first step, the old ones dropped."""
+    params, fresh = shapes(0), shapes(1)
+    optimizer = info.optim_cls(params)
+    optimizer.param_groups[0]["params"] = fresh
+    before = [param.detach().clone() for param in fresh]
+    advance(optimizer, fresh, range(2))
+    assert set(optimizer.state) == set(fresh)
+    assert all(torch.equal(optimizer.state[p]["anchor"], value) for p, value in zip(fresh, before, strict=True))
