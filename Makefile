@@ -7,7 +7,6 @@ BASE   ?= python3
 STAMP  := $(VENV)/.installed
 SEEDS  ?= 0,1,2
 JOBS   ?= $(shell getconf _NPROCESSORS_ONLN)
-SWEEP   = $(PYTHON) train.py -m hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS) seed=$(SEEDS)
 
 .PHONY: help setup demo test lint lock gallery clean
 
@@ -32,10 +31,8 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $(STAMP)
 
 demo: setup  ## zero-shot, vanilla and DiGraP on the miniature; prints the table
-	$(SWEEP) optim=zero_shot
-	$(SWEEP) optim=vanilla trainer.base.lr=1e-3,3e-4
-	$(SWEEP) optim=digrap optim.omega=null,1.0
-	$(PYTHON) scripts/make_tables.py table=demo
+	$(PYTHON) train.py -m table=demo seed=$(SEEDS) hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS)
+	$(PYTHON) scripts/make_tables.py table=demo seeds=$(SEEDS)
 
 test: setup  ## all tests
 	$(PYTHON) -m ruff check .

@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO))
 
+from digrap.cli import bare_keys, door  # noqa: E402
 from digrap.data.mini.draw import DOMAINS, draw  # noqa: E402
 from digrap.data.mini.glyphs import load_glyphs  # noqa: E402
 from digrap.data.mini.symbols import CLASSES  # noqa: E402
@@ -25,13 +26,8 @@ DEFAULTS = {"seed": 0, "columns": 15, "image_size": 32, "out": "outputs/gallery.
 
 
 def read_options() -> DictConfig:
-    """The command line's options over the defaults. Raises DigrapError for an unknown or misshapen one."""
-    options = OmegaConf.create(DEFAULTS)
-    OmegaConf.set_struct(options, True)
-    try:
-        options.merge_with(OmegaConf.from_cli())
-    except Exception as error:
-        raise DigrapError(f"{str(error).splitlines()[0]}; the options are {', '.join(DEFAULTS)}") from None
+    """The command line's options over the defaults. Raises DigrapError for an unknown one or one out of range."""
+    options = bare_keys(sys.argv[1:], DEFAULTS)
     for name, low, high in (("seed", 0, 2**32 - 1), ("columns", 1, len(CLASSES)), ("image_size", 32, 48)):
         if not isinstance(options[name], int) or not low <= options[name] <= high:
             raise DigrapError(f"{name}={options[name]}: give a whole number from {low} to {high}")
@@ -70,8 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except DigrapError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from None
+    raise SystemExit(door(main))

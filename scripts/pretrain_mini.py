@@ -5,9 +5,12 @@
 A 285-way classifier sees the 45 symbols (few: 1,500 pictures a domain) and 240 other glyphs (9,000 a domain) in five
 domains; quickdraw is held out. The head's first 45 rows are kept as the zero-shot head. The result is shipped; nobody
 needs to run this. Without a norm between features and head the noisy domains stay unlearnt: pre-training adds one, and
-folds it into the head at the end. Its pictures come from a random stream of their own, so no run seed can meet one of them again.
+folds it into the head at the end. Its pictures come from a random stream of their own, so no run seed can meet one of
+them again.
 
-EXPECTED
+Expected (the defaults, 1,800 fresh pictures a domain, %): real 70.8, clipart 90.4, sketch 85.6, painting 52.7, infograph
+76.4, quickdraw 82.7; OOD mean 77.6. Other processors round differently; the order and about two points should hold. It
+takes 3 minutes on 2 cores.
 """
 
 from __future__ import annotations
@@ -27,10 +30,10 @@ sys.path.insert(0, str(REPO))
 
 import safetensors.torch  # noqa: E402
 
+from digrap.cli import bare_keys, door  # noqa: E402
 from digrap.data.mini.draw import DOMAINS, draw  # noqa: E402
 from digrap.data.mini.glyphs import load_glyphs  # noqa: E402
 from digrap.data.mini.symbols import CLASSES, CODE_POINTS  # noqa: E402
-from digrap.errors import DigrapError  # noqa: E402
 from digrap.files import sha256, write_atomically  # noqa: E402
 from digrap.models.resnet import build_module, image_transform  # noqa: E402
 from digrap.progress import track  # noqa: E402
@@ -39,6 +42,20 @@ STREAM = 1  # datasets draw from stream 0
 TRAIN, TEST = 0, 1  # split numbers within the stream
 HELD_OUT = "quickdraw"
 EASY = ("clipart", "sketch")
+DEFAULTS = {
+    "out": "data/mini/mini_resnet.safetensors",
+    "easy_epochs": 2,  # of the clean domains
+    "epochs": 6,  # of all
+    "symbols": 1500,  # pictures of the 45 symbols, a domain
+    "others": 9000,  # pictures of the 240 other glyphs, a domain
+    "batch": 128,
+    "lr": 3e-3,
+    "weight_decay": 0.05,
+    "warmup_steps": 100,
+    "image_size": 32,
+    "seed": 0,
+    "threads": 2,
+}
 log = logging.getLogger("pretrain_mini")
 
 
@@ -123,36 +140,10 @@ def zero_shot(model: torch.nn.Module, size: int, count: int = 1800) -> dict[str,
     return result
 
 
-def read_options():
-    """The options from the command line over their defaults. Raises DigrapError for an unknown one."""
-    options = OmegaConf.create(
-        {
-            "out": "data/mini/mini_resnet.safetensors",
-            "easy_epochs": 2,  # of the clean domains
-            "epochs": 6,  # of all
-            "symbols": 1500,  # pictures of the 45 symbols, a domain
-            "others": 9000,  # pictures of the 240 other glyphs, a domain
-            "batch": 128,
-            "lr": 3e-3,
-            "weight_decay": 0.05,
-            "warmup_steps": 100,
-            "image_size": 32,
-            "seed": 0,
-            "threads": 2,
-        }
-    )
-    OmegaConf.set_struct(options, True)
-    try:
-        options.merge_with(OmegaConf.from_cli())
-    except Exception as error:
-        raise DigrapError(f"{str(error).splitlines()[0]}; the options are {', '.join(options)}") from None
-    return options
-
-
 def main() -> None:
     """Pre-train, measure, write the weights and print their sha256."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    options = read_options()
+    options = bare_keys(sys.argv[1:], DEFAULTS)
     torch.set_num_threads(options.threads)
     start = time.monotonic()
     state = zero_shot_head(train(options).state_dict())
@@ -169,8 +160,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except DigrapError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from None
+    raise SystemExit(door(main))
