@@ -1,11 +1,12 @@
 # make demo · make test · make help
 # PYTHON=path/to/python uses an existing environment instead of .venv; TORCH=cpu or cu128 … picks another torch build.
+# SEEDS=0,1,2 are the demo's seeds, JOBS how many of its runs go at once (one core each).
 VENV   := .venv
 PYTHON ?= $(VENV)/bin/python
 TORCH  ?=
 BASE   ?= python3
 STAMP  := $(VENV)/.installed
-SEEDS  ?= 0,1,2
+SEEDS  ?= 0,1
 JOBS   ?= $(shell getconf _NPROCESSORS_ONLN)
 
 .PHONY: help setup demo test lint lock gallery clean

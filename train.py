@@ -14,6 +14,7 @@ from omegaconf import DictConfig  # noqa: E402
 
 from digrap.cli import door, in_job  # noqa: E402
 from digrap.config import register_resolvers  # noqa: E402
+from digrap.errors import DigrapError  # noqa: E402
 
 register_resolvers()
 
@@ -21,9 +22,15 @@ register_resolvers()
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
 def main(cfg: DictConfig) -> float:
     """One run; returns its best ID-validation score."""
-    from digrap.engine.run import run
 
-    return in_job(lambda: run(cfg, Path(HydraConfig.get().runtime.output_dir)))
+    def job() -> float:
+        if cfg.table is not None:
+            raise DigrapError(f"table={cfg.table} is a multirun: python train.py -m table={cfg.table}")
+        from digrap.engine.run import run
+
+        return run(cfg, Path(HydraConfig.get().runtime.output_dir))
+
+    return in_job(job)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ class Trainer:
     workers: int = 0
     threads: int = 1
     checkpoint_minutes: float = 5
+    validate_every: int = 1
 
 
 @dataclass
@@ -106,6 +107,7 @@ def check_ranges(cfg: DictConfig) -> None:
         "trainer.micro_batch": (trainer.micro_batch >= 1, "at least 1"),
         "trainer.eval_batch_size": (trainer.eval_batch_size >= 1, "at least 1"),
         "trainer.precision": (trainer.precision in ("no", "bf16", "fp16"), "no, bf16 or fp16"),
+        "trainer.validate_every": (trainer.validate_every >= 1, "at least 1"),
         "trainer.checkpoint_minutes": (trainer.checkpoint_minutes >= 0, "a number ≥ 0"),
         "seed": (cfg.seed >= 0, "a whole number ≥ 0"),
         "log_every": (cfg.log_every >= 1, "at least 1"),

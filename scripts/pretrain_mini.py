@@ -8,9 +8,9 @@ needs to run this. Without a norm between features and head the noisy domains st
 folds it into the head at the end. Its pictures come from a random stream of their own, so no run seed can meet one of
 them again.
 
-Expected (the defaults, 1,800 fresh pictures a domain, %): real 70.8, clipart 90.4, sketch 85.6, painting 52.7, infograph
-76.4, quickdraw 82.7; OOD mean 77.6. Other processors round differently; the order and about two points should hold. It
-takes 3 minutes on 2 cores.
+Expected (the defaults, 1,800 fresh pictures a domain, %): real 70.8, clipart 90.4, sketch 85.6, painting 52.7,
+infograph 76.4, quickdraw 82.7; OOD mean 77.6. Other processors round differently: some points more or less. It takes 3
+minutes on 2 cores.
 """
 
 from __future__ import annotations

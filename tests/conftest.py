@@ -17,6 +17,7 @@ SMALL = [
     "trainer.micro_batch=32",
     "trainer.batch_size=32",
     "trainer.epochs=2",
+    "trainer.validate_every=1",
     "log_every=2",
     "device=cpu",
 ]

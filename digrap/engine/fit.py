@@ -98,8 +98,10 @@ class Fit:
         self._resume()
         epochs = self.cfg.trainer.epochs
         while self.position.epoch < epochs:
-            self._train_epoch(f"epoch {self.position.epoch + 1}/{epochs}")
-            self._validate()
+            number = self.position.epoch + 1
+            self._train_epoch(f"epoch {number}/{epochs}")
+            if number % self.cfg.trainer.validate_every == 0 or number == epochs:
+                self._validate()
             self.position.epoch += 1
             self.position.step_in_epoch = 0
             self._save()

@@ -24,6 +24,7 @@ from digrap.engine.build import build_backbone, build_data, build_method
 from digrap.engine.evaluate import score_splits
 from digrap.engine.fit import Fit, Position
 from digrap.engine.loaders import derive_seed
+from digrap.engine.memory import keep_freed_memory
 from digrap.engine.sinks import sinks
 from digrap.errors import DigrapError
 from digrap.files import write_json, write_text
@@ -43,6 +44,7 @@ def run(cfg: DictConfig, folder: Path) -> float:
         log.info("%s is done (results.json is there; delete the folder to run it again)", folder)
         announce(result)
         return result["selection"]["score"]
+    keep_freed_memory()
     with open_accelerator(cfg) as accelerator, _lock(folder, accelerator):
         return _run(cfg, folder, accelerator)
 
@@ -113,12 +115,13 @@ def announce(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{result['method']} · {result['dataset']} · {result['backbone']} · seed {result['seed']}")
+    table = Table()
     for title in ("split", "kind", "n", f"{result['metric']} %"):
         table.add_column(title, justify="left" if title in ("split", "kind") else "right")
     for name, score in result["scores"].items():
         table.add_row(name, score["kind"], str(score["n"]), f"{score[result['metric']]:.2f}")
-    Console().print(table)
+    title = f"{result['method']} · {result['dataset']} · {result['backbone']} · seed {result['seed']}"
+    Console().print(title, table, sep="\n", highlight=False)
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ def number(mean: float, std: float) -> str:
 
 def signed(mean: float) -> str:
     """`+0.4` or `−0.4`; `—` for no number."""
-    return EMPTY if math.isnan(mean) else f"{mean:+.1f}".replace("-", "−")
+    return EMPTY if math.isnan(mean) else f"{round(mean, 1) + 0.0:+.1f}".replace("-", "−")  # + 0.0: no −0.0
 
 
 def notes(scores: Scores) -> list[str]:
@@ -51,8 +51,8 @@ def notes(scores: Scores) -> list[str]:
     table = scores.table
     seeds = ", ".join(map(str, table.seeds))
     lines = [
-        f"Accuracy in %, mean ± sample standard deviation over the seeds {seeds} (n runs); a seed draws its own pictures "
-        "and order. Checkpoint: best ID validation."
+        f"Accuracy in %, mean ± sample standard deviation over the seeds {seeds} (n runs); a seed draws its own "
+        "pictures and order. Checkpoint: best ID validation."
     ]
     if table.baseline:
         lines.append(f"Δ: mean difference to “{table.baseline}”, seed by seed.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +39,7 @@ class Cell:
     @property
     def command(self) -> str:
         """The command that fills the cell."""
-        return "python train.py " + " ".join(self.overrides)
+        return shlex.join(["python", "train.py", *self.overrides])
 
 
 @dataclass(frozen=True)
