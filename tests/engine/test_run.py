@@ -181,6 +181,21 @@ def test_a_damaged_checkpoint_stops_the_run(small, tmp_path, monkeypatch):
     assert not (tmp_path / "results.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optim.mu=-1", "optim=digrap: Invalid mu: mu=-1"),
+        ("optim.lam=-0.5", "Invalid lam: lam=-0.5"),
+        ("optim.rule=conflikt", "rule='conflikt' is not one of 'conflict', 'listing'"),
+        ("optim.normalize=row", "normalize='row' is not one of 'rows'"),
+        ("optim.omega=2", "omega=2 is outside"),
+    ],
+)
+def test_a_method_names_its_bad_option(small, tmp_path, override, message):
+    with pytest.raises(DigrapError, match=message):
+        engine.run(small(override), tmp_path)
+
+
 def test_two_processes_never_write_one_folder(small, tmp_path):
     with FileLock(tmp_path / ".lock"), pytest.raises(DigrapError, match="another process"):
         engine.run(small(), tmp_path)
