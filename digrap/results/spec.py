@@ -32,9 +32,14 @@ class Cell:
         """What `python train.py <overrides>` would run."""
         return compose(list(self.overrides))
 
+    @cached_property
+    def place(self) -> str:
+        """<dataset>/<hash>: the run's folder within outputs."""
+        return f"{self.config.dataset.name}/{run_hash(self.config)}"
+
     def folder(self, outputs: Path = OUTPUTS) -> Path:
         """The run's folder, whether or not it is there."""
-        return outputs / self.config.dataset.name / run_hash(self.config)
+        return outputs / self.place
 
     @property
     def command(self) -> str:
