@@ -1,21 +1,24 @@
 """What every optimizer here shares: anchors, groups, state, checkpoints and the base update.
 
-A rule subclasses `AnchoredOptimizer` and overrides `adjust_gradients`; the update itself is torch's own AdamW or SGD,
-called with the adjusted gradients, so a rule that changes nothing equals torch bit for bit.
+A rule subclasses `AnchoredOptimizer` and overrides `adjust_gradients`, where it changes gradients, or
+`anchored_update`, where it changes what the base update made of the parameters. The base update is torch's own AdamW or
+SGD, so a rule that changes nothing equals torch bit for bit.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 from torch.optim.optimizer import Optimizer
 from torch.optim.sgd import sgd
+
+from digrap.optim.tensors import scalar_dtype
+from digrap.optim.validate import at_least_zero, check_given, check_params, one_of
 
 BASES = ("adamw", "sgd")
 ANCHORS = ("init", "zero", "none")
@@ -35,10 +38,34 @@ class Bucket:
         """The state tensors called `key`, one per parameter."""
         return [state[key] for state in self.states]
 
+    def numbers(self, key: str) -> Tensor:
+        """The per-tensor numbers called `key`, stacked: shape (number of tensors,)."""
+        return torch.stack(self.gather(key))
 
-def scalar_dtype(param: Tensor) -> torch.dtype:
-    """The dtype of per-tensor quantities: float32, or float64 for float64 parameters."""
-    return torch.promote_types(param.dtype, torch.float32)
+    def store(self, **numbers: Tensor) -> None:
+        """Write one number per tensor into the parameters' states."""
+        for key, values in numbers.items():
+            torch._foreach_copy_(self.gather(key), list(values.unbind()))
+
+    def learn(self, key: str, h: Tensor, mu: float) -> Tensor:
+        """The per-tensor numbers called `key` after one Adam step (.9, .999) of rate `mu` on the gradients `h`.
+
+        Its moments are kept as `<key>_exp_avg` and `<key>_exp_avg_sq`; the exponent is the parameter's step t ≥ 2.
+        """
+        m = 0.9 * self.numbers(f"{key}_exp_avg") + 0.1 * h
+        v = 0.999 * self.numbers(f"{key}_exp_avg_sq") + 0.001 * h * h
+        self.store(**{f"{key}_exp_avg": m, f"{key}_exp_avg_sq": v})
+        return self.numbers(key) - mu * (m / (1 - 0.9**self.step)) / ((v / (1 - 0.999**self.step)).sqrt() + 1e-8)
+
+
+class Common(TypedDict, total=False):
+    """Keyword arguments that every optimizer here takes beside its own symbols; see `AnchoredOptimizer`."""
+
+    base: str
+    momentum: float
+    nesterov: bool
+    anchor: str | list[Tensor]
+    foreach: bool | None
 
 
 class AnchoredOptimizer(Optimizer):
@@ -61,11 +88,11 @@ class AnchoredOptimizer(Optimizer):
         eps: float,
         weight_decay: float,
         *,
-        base: str,
-        momentum: float,
-        nesterov: bool,
-        anchor: str | list[Tensor],
-        foreach: bool | None,
+        base: str = "adamw",
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        anchor: str | list[Tensor] = "init",
+        foreach: bool | None = None,
         **symbols: Any,
     ):
         if isinstance(lr, Tensor) and foreach:
@@ -91,10 +118,10 @@ class AnchoredOptimizer(Optimizer):
             self.check(group)
             if not isinstance(given, str):
                 given, group["anchor"] = list(given), "given"
-                _check_given(group["params"], given)
+                check_given(group["params"], given)
             else:
                 given = [None] * len(group["params"])
-            _check_params(group["params"])
+            check_params(group["params"])
         except ValueError:
             self.param_groups.pop()  # a refused group leaves the optimizer as it was
             raise
@@ -107,14 +134,14 @@ class AnchoredOptimizer(Optimizer):
             if lr.numel() != 1:
                 raise ValueError("Tensor lr must be 1-element")
         else:
-            _at_least_zero(lr=lr)
-        _at_least_zero(eps=group["eps"], weight_decay=group["weight_decay"], momentum=group["momentum"])
+            at_least_zero(lr=lr)
+        at_least_zero(eps=group["eps"], weight_decay=group["weight_decay"], momentum=group["momentum"])
         for index, beta in enumerate(group["betas"]):
             if not 0.0 <= beta < 1.0:
                 raise ValueError(f"Invalid beta parameter at index {index}: {beta} (0 ≤ beta < 1)")
-        _one_of("base", group["base"], BASES)
+        one_of("base", group["base"], BASES)
         if isinstance(group["anchor"], str):
-            _one_of("anchor", group["anchor"], (*ANCHORS, "given"))
+            one_of("anchor", group["anchor"], (*ANCHORS, "given"))
         if group["nesterov"] and not group["momentum"] > 0:
             raise ValueError("Nesterov momentum requires a momentum > 0")
 
@@ -184,7 +211,10 @@ class AnchoredOptimizer(Optimizer):
             self._drop_vanished()
         for group in self.param_groups:
             for bucket in self._buckets(group):
-                self.update(bucket)
+                if group["anchor"] == "none":
+                    self.base_update(bucket, bucket.grads)
+                else:
+                    self.anchored_update(bucket)
         return loss
 
     def _buckets(self, group: dict[str, Any]) -> Iterable[Bucket]:
@@ -204,10 +234,9 @@ class AnchoredOptimizer(Optimizer):
             bucket.states.append(state)
         return buckets.values()
 
-    def update(self, bucket: Bucket) -> None:
-        """One step for one bucket: adjusted gradients, then the base update."""
-        grads = bucket.grads if bucket.group["anchor"] == "none" else self.adjust_gradients(bucket)
-        self.base_update(bucket, grads)
+    def anchored_update(self, bucket: Bucket) -> None:
+        """One step for one bucket with anchors: adjusted gradients, then the base update."""
+        self.base_update(bucket, self.adjust_gradients(bucket))
 
     def adjust_gradients(self, bucket: Bucket) -> list[Tensor]:
         """The rule: new gradients g' from the bucket's, which stay untouched."""
@@ -247,34 +276,6 @@ class AnchoredOptimizer(Optimizer):
             for g, group in enumerate(self.param_groups)
             for i, param in enumerate(group["params"])
         }
-
-
-def _at_least_zero(**values: float) -> None:
-    for name, value in values.items():
-        if not (value >= 0.0 and math.isfinite(value)):
-            label = "learning rate" if name == "lr" else name
-            raise ValueError(f"Invalid {label}: {name}={value} (a finite number ≥ 0 is needed)")
-
-
-def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}")
-
-
-def _check_params(params: list[Tensor]) -> None:
-    for index, param in enumerate(params):
-        if not param.is_floating_point():
-            raise ValueError(f"parameter {index} is {param.dtype}; only real floating point parameters are supported")
-
-
-def _check_given(params: list[Tensor], anchors: list[Tensor]) -> None:
-    if len(anchors) != len(params):
-        raise ValueError(f"anchor: {len(anchors)} tensors were given for {len(params)} parameters of the group")
-    for index, (param, anchor) in enumerate(zip(params, anchors, strict=True)):
-        if anchor.shape != param.shape:
-            raise ValueError(
-                f"anchor {index} has shape {tuple(anchor.shape)} but its parameter has {tuple(param.shape)}"
-            )
 
 
 def _with_given_anchors(params: Iterable, anchors: list[Tensor]) -> list[dict[str, Any]]:

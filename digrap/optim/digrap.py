@@ -12,12 +12,14 @@ With δ = θ − θ0, per tensor:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from digrap.optim.base import AnchoredOptimizer, Bucket, _at_least_zero, _one_of, scalar_dtype
+from digrap.optim.base import AnchoredOptimizer, Bucket, Common
+from digrap.optim.tensors import dots, number_for, scaled, wide
+from digrap.optim.validate import at_least_zero, one_of
 
 RULES = ("conflict", "listing")
 NORMALIZE = ("rows", "tensor", "none")
@@ -29,8 +31,8 @@ class DiGraP(AnchoredOptimizer):
 
     Args:
         params: parameters, named parameters or groups, as for any torch optimizer.
-        lr, betas, eps, weight_decay, base, momentum, nesterov, anchor, foreach: see `AnchoredOptimizer`; `base` is
-            "adamw" or "sgd".
+        lr, betas, eps, weight_decay: as torch.optim.AdamW's.
+        common: base ("adamw" or "sgd"), momentum, nesterov, anchor, foreach: see `AnchoredOptimizer`.
         mu: µ, learning rate of the projection strength ω (≥ 0).
         lam: λ ≥ 0, adds λ δ to the gradient (an L2-SP penalty λ/2 ‖δ‖²).
         rule: "conflict" projects where d < 0 (the paper's Fig. 1), "listing" where d ≥ 0 (Algorithm 1 as printed).
@@ -54,27 +56,23 @@ class DiGraP(AnchoredOptimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         *,
-        base: str = "adamw",
-        momentum: float = 0.0,
-        nesterov: bool = False,
-        anchor: str | list[Tensor] = "init",
         mu: float = 0.1,
         lam: float = 0.0,
         rule: str = "conflict",
         normalize: str = "rows",
         omega: float | None = None,
         omega_max: float = 1.0,
-        foreach: bool | None = None,
+        **common: Unpack[Common],
     ):
         super().__init__(
-            params, lr, betas, eps, weight_decay, base=base, momentum=momentum, nesterov=nesterov, anchor=anchor,
-            foreach=foreach, mu=mu, lam=lam, rule=rule, normalize=normalize, omega=omega, omega_max=omega_max,
+            params, lr, betas, eps, weight_decay, **common,
+            mu=mu, lam=lam, rule=rule, normalize=normalize, omega=omega, omega_max=omega_max,
         )  # fmt: skip
 
     def check(self, group: dict[str, Any]) -> None:
-        _at_least_zero(mu=group["mu"], lam=group["lam"], omega_max=group["omega_max"])
-        _one_of("rule", group["rule"], RULES)
-        _one_of("normalize", group["normalize"], NORMALIZE)
+        at_least_zero(mu=group["mu"], lam=group["lam"], omega_max=group["omega_max"])
+        one_of("rule", group["rule"], RULES)
+        one_of("normalize", group["normalize"], NORMALIZE)
         if group["omega"] is not None and not 0.0 <= group["omega"] <= group["omega_max"]:
             raise ValueError(f"omega={group['omega']} is outside [0, omega_max={group['omega_max']}]")
 
@@ -87,17 +85,15 @@ class DiGraP(AnchoredOptimizer):
             keys += ["omega", "omega_exp_avg", "omega_exp_avg_sq", "projection"]
             # p of the step before is projection · delta: exact, whatever happens to θ between the steps.
             state["delta"] = torch.zeros_like(param, memory_format=torch.preserve_format)
-        for key in keys:
-            state[key] = torch.zeros((), dtype=scalar_dtype(param), device=param.device)
-        return state
+        return state | {key: number_for(param) for key in keys}
 
     def adjust_gradients(self, bucket: Bucket) -> list[Tensor]:
         group, grads, learnt = bucket.group, bucket.grads, bucket.group["omega"] is None
         if learnt:
-            omega = self._learn_omega(bucket) if bucket.step > 1 else torch.stack(bucket.gather("omega"))
+            omega = self._learn_omega(bucket) if bucket.step > 1 else bucket.numbers("omega")
         # δ is written over that of the step before, which ω has read by now: no memory is taken for it.
         delta = self.displacement(bucket, out=bucket.gather("delta") if learnt else None)
-        d, n = _dots(grads, delta), _dots(delta, delta)
+        d, n = dots(grads, delta), dots(delta, delta)
         if not learnt:
             omega = torch.full_like(d, group["omega"])
         projection = torch.where(n > 0, d / n, 0.0)
@@ -107,31 +103,25 @@ class DiGraP(AnchoredOptimizer):
         if learnt:
             # without unit(·) the step size before belongs to h; with it α cancels
             scale = group["lr"] if group["normalize"] == "none" else 1.0
-            _store(bucket, projection=projection * scale)
-        adjusted = _scaled(delta, group["lam"] - strength * projection)
+            bucket.store(projection=projection * scale)
+        adjusted = scaled(delta, group["lam"] - strength * projection)
         torch._foreach_add_(adjusted, grads)
         return adjusted
 
     def _learn_omega(self, bucket: Bucket) -> Tensor:
         """One Adam step on ω per tensor from h = Σ unit(g) ⊙ unit(p_{t−1}); its exponent is the parameter's t."""
-        group, t = bucket.group, bucket.step
-        omega, m, v, scale = (
-            torch.stack(bucket.gather(key)) for key in ("omega", "omega_exp_avg", "omega_exp_avg_sq", "projection")
-        )
-        h = _hyper_gradient(bucket.grads, bucket.gather("delta"), scale, group["normalize"])
-        m = 0.9 * m + 0.1 * h
-        v = 0.999 * v + 0.001 * h * h
-        update = (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
-        omega = (omega - group["mu"] * update).clamp(0.0, group["omega_max"])
-        _store(bucket, omega=omega, omega_exp_avg=m, omega_exp_avg_sq=v)
+        group = bucket.group
+        h = _hyper_gradient(bucket.grads, bucket.gather("delta"), bucket.numbers("projection"), group["normalize"])
+        omega = bucket.learn("omega", h, group["mu"]).clamp(0.0, group["omega_max"])
+        bucket.store(omega=omega)
         return omega
 
     def _record(self, bucket: Bucket, d: Tensor, projection: Tensor, strength: Tensor, conflict: Tensor) -> None:
         """‖g'‖² = ‖g‖² − (2ω − ω²) d²/n: the share that the projection took, and the count of conflicts."""
-        energy = _dots(bucket.grads, bucket.grads)
+        energy = dots(bucket.grads, bucket.grads)
         taken = (2 - strength) * strength * d * projection
         removed = torch.where(energy > 0, taken / energy, 0.0)
-        _store(bucket, removed=removed, conflicts=torch.stack(bucket.gather("conflicts")) + conflict)
+        bucket.store(removed=removed, conflicts=bucket.numbers("conflicts") + conflict)
 
     @torch.no_grad()
     def omega_report(self) -> dict[str, dict[str, float]]:
@@ -165,28 +155,11 @@ def _to_lists(rows: list[Tensor]) -> list[list[float]]:
     return torch.stack([row.to(rows[0].device, dtype) for row in rows]).tolist()
 
 
-def _wide(tensors: list[Tensor]) -> list[Tensor]:
-    """float32 at least: sums over a bfloat16 tensor are not taken in bfloat16."""
-    dtype = scalar_dtype(tensors[0])
-    return [tensor.to(dtype) for tensor in tensors]
-
-
-def _dots(a: list[Tensor], b: list[Tensor]) -> Tensor:
-    """<a, b> of each pair of tensors, stacked: shape (number of tensors,)."""
-    products = torch._foreach_mul(_wide(a), _wide(b))
-    return torch.stack([product.sum() for product in products])
-
-
-def _scaled(tensors: list[Tensor], factors: Tensor) -> list[Tensor]:
-    """Each tensor times its factor, in the tensor's dtype."""
-    return list(torch._foreach_mul(tensors, list(factors.to(tensors[0].dtype).unbind())))
-
-
 def _hyper_gradient(grads: list[Tensor], delta: list[Tensor], scale: Tensor, normalize: str) -> Tensor:
     """h of each tensor for p_{t−1} = scale · delta: shape (number of tensors,)."""
     if normalize == "none":
-        return scale * _dots(grads, delta)
-    grads, delta = _wide(grads), _wide(delta)
+        return scale * dots(grads, delta)
+    grads, delta = wide(grads), wide(delta)
     products = torch._foreach_mul(grads, delta)
     parts = []
     for g, x, gx, c in zip(grads, delta, products, scale.unbind(), strict=True):
@@ -199,9 +172,3 @@ def _hyper_gradient(grads: list[Tensor], delta: list[Tensor], scale: Tensor, nor
             dot = gx.sum(dim=dim)
         parts.append((c * dot / (norms[0].clamp(min=TINY) * (c.abs() * norms[1]).clamp(min=TINY))).sum())
     return torch.stack(parts)
-
-
-def _store(bucket: Bucket, **scalars: Tensor) -> None:
-    """Write one number per tensor into the parameters' states."""
-    for key, values in scalars.items():
-        torch._foreach_copy_(bucket.gather(key), list(values.unbind()))

@@ -10,7 +10,7 @@ from torch.testing._internal.common_optimizers import (
     get_error_inputs_for_all_optims,
 )
 
-from digrap.optim import DiGraP
+from digrap.optim import FTP, L2SP, MARSSP, SPD, DiGraP
 
 
 def _inputs(*extra):
@@ -70,24 +70,40 @@ def _errors(*extra):
     return make
 
 
+def _info(cls, inputs, errors):
+    return OptimizerInfo(
+        cls,
+        optim_inputs_func=_inputs(*inputs),
+        optim_error_inputs_func=_errors(*((kwargs, ValueError, message) for kwargs, message in errors)),
+        supported_impls=("foreach",),
+        supports_complex=False,
+    )
+
+
 INFOS = [
-    OptimizerInfo(
+    _info(
         DiGraP,
-        optim_inputs_func=_inputs(
+        [
             ({"lam": 0.2}, "lam"),
             ({"omega": 0.7}, "fixed omega"),
             ({"rule": "listing", "normalize": "tensor"}, "listing, tensor"),
             ({"normalize": "none", "mu": 0.5}, "normalize none"),
-        ),
-        optim_error_inputs_func=_errors(
-            ({"mu": -0.1}, ValueError, "Invalid mu: mu=-0.1"),
-            ({"lam": -0.1}, ValueError, "Invalid lam: lam=-0.1"),
-            ({"omega_max": -1.0}, ValueError, "Invalid omega_max"),
-            ({"omega": 1.5}, ValueError, r"omega=1.5 is outside \[0, omega_max=1.0\]"),
-            ({"rule": "conflicts"}, ValueError, "rule='conflicts' is not one of 'conflict', 'listing'"),
-            ({"normalize": "row"}, ValueError, "normalize='row' is not one of 'rows', 'tensor', 'none'"),
-        ),
-        supported_impls=("foreach",),
-        supports_complex=False,
+        ],
+        [
+            ({"mu": -0.1}, "Invalid mu: mu=-0.1"),
+            ({"lam": -0.1}, "Invalid lam: lam=-0.1"),
+            ({"omega_max": -1.0}, "Invalid omega_max"),
+            ({"omega": 1.5}, r"omega=1.5 is outside \[0, omega_max=1.0\]"),
+            ({"rule": "conflicts"}, "rule='conflicts' is not one of 'conflict', 'listing'"),
+            ({"normalize": "row"}, "normalize='row' is not one of 'rows', 'tensor', 'none'"),
+        ],
+    ),
+    _info(L2SP, [({"lam": 0.2}, "lam")], [({"lam": -0.1}, "Invalid lam: lam=-0.1")]),
+    _info(MARSSP, [({"lam": 0.2}, "lam")], [({"lam": -0.1}, "Invalid lam: lam=-0.1")]),
+    _info(SPD, [({"strength": 1.0}, "strength")], [({"strength": -0.1}, "Invalid strength: strength=-0.1")]),
+    _info(
+        FTP,
+        [({"k": 0.5, "mu": 0.1}, "k and mu"), ({"k": 0.0}, "k 0")],
+        [({"mu": -0.1}, "Invalid mu: mu=-0.1"), ({"k": 1.5}, r"k=1.5 is outside \[0, 1\]")],
     ),
 ]

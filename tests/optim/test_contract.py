@@ -230,13 +230,14 @@ def test_no_gradient_means_no_step(info, kwargs):
     optimizer = info.optim_cls(params, **options(kwargs))
     optimizer.step()
     assert all(torch.equal(a, b) for a, b in zip(params, before, strict=True))
-    fill(params, 0)
-    params[1].grad = None
-    optimizer.step()
+    for _ in range(4):  # FTP hardly moves in the first
+        fill(params, 0)
+        params[1].grad = None
+        optimizer.step()
     assert torch.equal(params[1], before[1])
     assert not torch.equal(params[0], before[0])
     assert float(optimizer.state[params[1]]["step"]) == 0
-    assert float(optimizer.state[params[0]]["step"]) == 1
+    assert float(optimizer.state[params[0]]["step"]) == 4
 
 
 @pytest.mark.parametrize("info", EVERY)

@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import digrap.optim as fast
 from digrap.optim import DiGraP
-from tests.reference.digrap import DiGraP as Reference
+from tests.reference import RULES as SLOW
 
 SHAPES = st.lists(st.integers(1, 4), max_size=4).map(tuple)
 RULES = st.fixed_dictionaries(
@@ -24,35 +25,51 @@ BASES = st.one_of(
     st.fixed_dictionaries({"base": st.just("adamw"), "betas": st.tuples(st.floats(0.5, 0.95), st.floats(0.8, 0.999))}),
     st.fixed_dictionaries({"base": st.just("sgd"), "momentum": st.floats(0.1, 0.95), "nesterov": st.booleans()}),
 )
-GROUPS = st.lists(
-    st.tuples(st.lists(SHAPES, max_size=3), RULES, BASES, st.floats(1e-4, 0.05)), min_size=1, max_size=3
-)  # an empty list of shapes is an empty group
+ANCHOR = {"anchor": st.sampled_from(["init", "zero", "none"]), "weight_decay": st.floats(0, 0.3)}
+OPTIONS = {
+    "DiGraP": RULES,
+    "L2SP": st.fixed_dictionaries({**ANCHOR, "lam": st.floats(0, 1)}),
+    "MARSSP": st.fixed_dictionaries({**ANCHOR, "lam": st.floats(0, 1)}),
+    "SPD": st.fixed_dictionaries({**ANCHOR, "strength": st.floats(0, 2)}),
+    "FTP": st.fixed_dictionaries({**ANCHOR, "k": st.floats(0, 1), "mu": st.floats(0, 0.5)}),
+}
 
 
-@settings(max_examples=60, deadline=None)
-@given(groups=GROUPS, seed=st.integers(0, 2**32 - 1), absent=st.integers(2, 6))
-def test_any_layout_equals_the_reference(groups, seed, absent):
-    """Each parameter follows its own reference; every `absent`-th turn it has no gradient; one group is added late."""
+def groups_of(options):
+    """Up to three groups: (shapes, options of the rule, of the base, lr, frozen). An empty list is an empty group."""
+    group = st.tuples(st.lists(SHAPES, max_size=3), options, BASES, st.floats(1e-4, 0.05), st.booleans())
+    return st.lists(group, min_size=1, max_size=3)
+
+
+LAYOUTS = st.sampled_from(sorted(OPTIONS)).flatmap(lambda name: st.tuples(st.just(name), groups_of(OPTIONS[name])))
+
+
+@settings(max_examples=150, deadline=None)
+@given(layout=LAYOUTS, seed=st.integers(0, 2**32 - 1), absent=st.integers(2, 6))
+def test_any_layout_equals_the_reference(layout, seed, absent):
+    """Each parameter follows its own reference; every `absent`-th turn it has no gradient, a frozen one never has;
+    groups are added late."""
+    name, groups = layout
     rng = np.random.default_rng(seed)
     optimizer, pairs = None, []
     for turn in range(8):
         if turn < len(groups):
-            shapes, rule, base, lr = groups[turn]
+            shapes, rule, base, lr, frozen = groups[turn]
             params = [torch.nn.Parameter(torch.tensor(rng.standard_normal(shape))) for shape in shapes]
-            pairs += [(param, Reference(param.detach(), **rule, **base), lr) for param in params]
+            pairs += [(param, SLOW[name](param.detach(), **rule, **base), lr, frozen) for param in params]
             group = {"params": params, "lr": lr, **rule, **base}
             if optimizer is None:
-                optimizer = DiGraP([group])
+                optimizer = getattr(fast, name)([group])
             else:
                 optimizer.add_param_group(group)
-        for position, (param, slow, lr) in enumerate(pairs):
-            present = (turn + position) % absent != 0
+        for position, (param, slow, lr, frozen) in enumerate(pairs):
+            present = not frozen and (turn + position) % absent != 0
             grad = rng.standard_normal(param.shape)
             param.grad = torch.tensor(grad) if present else None
             if present:
                 slow.step(grad, lr)
         optimizer.step()
-        for param, slow, _ in pairs:
+        for param, slow, *_ in pairs:
             np.testing.assert_allclose(param.detach().numpy(), slow.theta, rtol=1e-8, atol=1e-10)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 
@@ -45,3 +47,51 @@ BASES = {"adamw": AdamW, "sgd": SGD}
 def inner(a: np.ndarray, b: np.ndarray) -> float:
     """<a, b>: the sum of products over whole tensors."""
     return float(np.sum(a * b))
+
+
+class Rule:
+    """One parameter tensor under a rule; `theta` after each step. A subclass says what a step with an anchor does."""
+
+    def __init__(self, theta, *, base="adamw", anchor="init", **base_options):
+        self.theta = np.array(np.asarray(theta), dtype=np.float64)
+        self.anchored = not (isinstance(anchor, str) and anchor == "none")
+        if isinstance(anchor, str):
+            self.anchor = np.zeros_like(self.theta) if anchor == "zero" else self.theta.copy()
+        else:
+            self.anchor = np.array(np.asarray(anchor), dtype=np.float64)
+        self.base = BASES[base](self.theta, **base_options)
+        self.t = 0
+
+    def step(self, g, lr: float) -> np.ndarray:
+        """The parameter after one step with gradient g and learning rate lr."""
+        g = np.array(g, dtype=np.float64)
+        self.t += 1
+        self.theta = self.anchored_step(g, lr) if self.anchored else self.base.step(self.theta, g, lr)
+        return self.theta
+
+    def anchored_step(self, g: np.ndarray, lr: float) -> np.ndarray:
+        """The new θ; without a rule, the base's."""
+        return self.base.step(self.theta, g, lr)
+
+
+class ScalarAdam:
+    """x ← x − µ · (m/(1−.9^t)) / (√(v/(1−.999^t)) + 1e-8), its moments first fed at t = 2."""
+
+    def __init__(self, mu: float):
+        self.mu, self.m, self.v = mu, 0.0, 0.0
+
+    def step(self, x: float, h: float, t: int) -> float:
+        """x after the parameter's step t with hyper-gradient h."""
+        self.m = 0.9 * self.m + 0.1 * h
+        self.v = 0.999 * self.v + 0.001 * h**2
+        return x - self.mu * (self.m / (1 - 0.9**t)) / (math.sqrt(self.v / (1 - 0.999**t)) + 1e-8)
+
+
+def norm(a: np.ndarray) -> float:
+    """‖a‖₂ over the whole tensor."""
+    return math.sqrt(inner(a, a))
+
+
+def rows(a: np.ndarray) -> np.ndarray:
+    """The first dimension's rows, flattened: (out, rest); a vector or a scalar is one row."""
+    return a.reshape(a.shape[0], -1) if a.ndim > 1 else a.reshape(1, -1)

@@ -1,0 +1,55 @@
+"""SPD, Selective Projection Decay (Tian et al. 2024, arXiv 2411.01713): shrinks what the base step added to ‖θ − θ0‖.
+
+Per tensor, θ' the candidate after the base step (its own weight decay included), g the raw gradient:
+
+    if <g, θ − θ0> > 0:   r = clamp((‖θ'−θ0‖ − ‖θ−θ0‖) / ‖θ'−θ0‖, 0, 1);   θ' ← θ' − strength · r · (θ' − θ0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor
+
+from digrap.optim.base import AnchoredOptimizer, Bucket, Common
+from digrap.optim.tensors import dots, norms, scaled
+from digrap.optim.validate import at_least_zero
+
+
+class SPD(AnchoredOptimizer):
+    """SPD over AdamW or SGD.
+
+    Args:
+        params, lr, betas, eps, weight_decay: as torch.optim.AdamW's.
+        strength: ≥ 0, the paper's hyper-parameter of the projection (its authors' code calls it weight decay);
+            0 changes nothing.
+        common: base ("adamw" or "sgd"), momentum, nesterov, anchor, foreach: see `AnchoredOptimizer`.
+    """
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        strength: float = 0.5,
+        **common: Unpack[Common],
+    ):
+        super().__init__(params, lr, betas, eps, weight_decay, **common, strength=strength)
+
+    def check(self, group: dict[str, Any]) -> None:
+        at_least_zero(strength=group["strength"])
+
+    def anchored_update(self, bucket: Bucket) -> None:
+        before = self.displacement(bucket)  # may be the parameters: read before they move
+        selected, start = dots(bucket.grads, before) > 0, norms(before)
+        self.base_update(bucket, bucket.grads)
+        after = self.displacement(bucket)
+        end = norms(after)
+        ratio = torch.where(end > 0, (end - start) / end, 0.0).clamp(0.0, 1.0)
+        shrink = torch.where(selected, bucket.group["strength"] * ratio, 0.0)
+        torch._foreach_sub_(bucket.params, scaled(after, shrink))

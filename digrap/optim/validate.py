@@ -1,0 +1,36 @@
+"""Which hyper-parameters, parameters and anchors are acceptable; each check raises a ValueError that says why not."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+
+def at_least_zero(**values: float) -> None:
+    for name, value in values.items():
+        if not (value >= 0.0 and math.isfinite(value)):
+            label = "learning rate" if name == "lr" else name
+            raise ValueError(f"Invalid {label}: {name}={value} (a finite number ≥ 0 is needed)")
+
+
+def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}")
+
+
+def check_params(params: list[Tensor]) -> None:
+    for index, param in enumerate(params):
+        if not param.is_floating_point():
+            raise ValueError(f"parameter {index} is {param.dtype}; only real floating point parameters are supported")
+
+
+def check_given(params: list[Tensor], anchors: list[Tensor]) -> None:
+    if len(anchors) != len(params):
+        raise ValueError(f"anchor: {len(anchors)} tensors were given for {len(params)} parameters of the group")
+    for index, (param, anchor) in enumerate(zip(params, anchors, strict=True)):
+        if anchor.shape != param.shape:
+            raise ValueError(
+                f"anchor {index} has shape {tuple(anchor.shape)} but its parameter has {tuple(param.shape)}"
+            )
