@@ -10,6 +10,7 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -76,11 +77,35 @@ def register_resolvers() -> None:
 
 def compose(overrides: list[str], config: str = "train") -> DictConfig:
     """The config that `python train.py <overrides>` would run, outside of Hydra's own main."""
+    return typed(_hydra_composed(overrides, config))
+
+
+def start_config(cfg: DictConfig) -> DictConfig | None:
+    """The run that `cfg` goes on from; None where it starts from the backbone.
+
+    It is `cfg` with what optim.start says merged in: {optim: lp, trainer: {base: {lr: 3e-3}}}; with {optim: {name: spd,
+    strength: 1}} the earlier method gets options of its own. Raises DigrapError for what does not compose.
+    """
+    if not cfg.optim.start:
+        return None
+    changes = OmegaConf.to_container(cfg.optim.start)
+    try:
+        chosen = changes.pop("optim", None)
+        chosen = dict(chosen) if isinstance(chosen, dict) else {"name": chosen}
+        earlier = _hydra_composed([f"optim={chosen['name']}"], "train")  # its references to the trainer are kept
+        plain = {**OmegaConf.to_container(cfg), "optim": OmegaConf.to_container(earlier.optim)}
+        earlier = OmegaConf.create(plain, flags={"struct": True})
+        return typed(OmegaConf.merge(earlier, {**changes, "optim": chosen}))
+    except (HydraException, OmegaConfBaseException, KeyError) as error:
+        raise DigrapError(f"optim.start={cfg.optim.start}: {str(error).splitlines()[0]}") from error
+
+
+def _hydra_composed(overrides: list[str], config: str) -> DictConfig:
     register_resolvers()
     if GlobalHydra.instance().is_initialized():  # inside a job: Hydra holds one loader at a time
         GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return typed(hydra_compose(config, overrides=overrides))
+        return hydra_compose(config, overrides=overrides)
 
 
 def typed(cfg: DictConfig) -> DictConfig:
@@ -125,7 +150,7 @@ def run_hash(cfg: DictConfig) -> str:
         plain.pop(key, None)
     for key in NOT_IDENTITY_TRAINER:
         plain["trainer"].pop(key, None)
-    if not plain["optim"]["phases"]:  # nothing trains: one run serves every recipe
+    if not plain["optim"]["trains"] and not plain["optim"]["start"]:  # nothing trains: one run serves every recipe
         plain.pop("schedule")
         plain["trainer"] = {key: plain["trainer"][key] for key in ("precision", "threads")}
     text = json.dumps(_canonical(plain, str(cfg.data_root)), sort_keys=True)

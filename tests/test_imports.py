@@ -11,7 +11,7 @@ from digrap.paths import REPO
 COMMON = {"errors", "files", "paths", "progress"}
 ALLOWED = {
     "optim": set(),
-    "methods": {"optim"},
+    "methods": COMMON | {"optim"},
     "data": COMMON,
     "models": COMMON | {"data"},
     "tasks": COMMON | {"data", "models"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -11,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from digrap.data.splits import DataModule
 from digrap.errors import DigrapError
 from digrap.methods.method import Method
+from digrap.methods.trained import CHOICES
 from digrap.models.backbone import Backbone
 
 
@@ -31,9 +33,22 @@ def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
 
 
 def build_method(cfg: DictConfig) -> Method:
-    """The method: its optimizer factory and phases. Raises DigrapError for a bad hyper-parameter type."""
+    """The method with its hooks. Raises DigrapError for a hyper-parameter that one of them refuses: before any data is
+    read or any earlier phase is run."""
+    optim = cfg.optim
     try:
-        optimizer = instantiate(cfg.optim.optimizer, _convert_="all") if cfg.optim.optimizer else None
+        parts = {
+            key: instantiate(optim[key], _convert_="all") if optim[key] else None
+            for key in ("optimizer", "after_step", "after_fit")
+        }
+        if parts["optimizer"]:
+            parts["optimizer"]([{"params": [torch.zeros(1, requires_grad=True)]}])  # a trial
     except InstantiationException as error:
-        raise DigrapError(f"optim={cfg.optim.name}: {error}") from error
-    return Method(cfg.optim.name, optimizer, tuple(cfg.optim.phases))
+        raise DigrapError(f"optim={optim.name}: {error.__cause__ or error}") from error
+    except (TypeError, ValueError) as error:
+        raise DigrapError(f"optim={optim.name}: {error}") from error
+    if optim.trains not in (*CHOICES, None):
+        raise DigrapError(f"optim.trains={optim.trains}: choose one of {', '.join(CHOICES)}, null")
+    if not 0.0 <= optim.carve < 1.0:
+        raise DigrapError(f"optim.carve={optim.carve}: give a share of the training split, 0 ≤ carve < 1")
+    return Method(optim.name, trains=optim.trains, carve=optim.carve, **parts)

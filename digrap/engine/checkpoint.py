@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 
 from digrap.errors import DigrapError
@@ -67,6 +68,15 @@ def load(root: Path) -> dict[str, Any] | None:
     except Exception as error:
         instead = f"resume from {found[-2]}" if len(found) > 1 else "start this run afresh"
         raise DigrapError(f"checkpoint {file} is damaged ({error}). Delete {newest} to {instead}.") from error
+
+
+def write_weights(file: Path, weights: dict[str, torch.Tensor], **notes: str) -> None:
+    """Write a state dict as safetensors, `notes` into its header. Raises DigrapError when it can't be written."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    try:
+        write_atomically(file, lambda handle: handle.write(safetensors.torch.save(plain, notes)))
+    except OSError as error:
+        raise DigrapError(f"{file} could not be written ({error}); {last_good(file.parent)}") from error
 
 
 def clear(root: Path) -> None:

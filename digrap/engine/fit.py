@@ -1,4 +1,4 @@
-"""The training loop: one phase of a method, resumable at any optimizer step, best epoch kept."""
+"""The training loop, resumable at any optimizer step, best epoch kept."""
 
 from __future__ import annotations
 
@@ -10,22 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from hydra.utils import get_method
-from omegaconf import DictConfig, OmegaConf
-from safetensors.torch import load_file, save
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
 from torch.optim.lr_scheduler import LambdaLR
 
-from digrap.data.splits import DataModule
 from digrap.engine import checkpoint
 from digrap.engine.evaluate import predict_split
+from digrap.engine.job import Job, worded
 from digrap.engine.loaders import train_batches
-from digrap.engine.record import Metrics
 from digrap.engine.rng import restore_rng, rng_state
 from digrap.errors import DigrapError
-from digrap.files import write_atomically
-from digrap.methods.method import Method, choose_trained
-from digrap.models.backbone import Backbone
+from digrap.methods.trained import choose_trained, training_mode
 from digrap.optim import param_groups
 from digrap.progress import track
 
@@ -44,40 +40,29 @@ class Position:
 class Fit:
     """Fine-tunes `backbone.module` in place and leaves it with the weights of its best ID-validation epoch."""
 
-    def __init__(
-        self,
-        cfg: DictConfig,
-        accelerator: Accelerator,
-        backbone: Backbone,
-        method: Method,
-        data: DataModule,
-        task: Any,
-        metrics: Metrics,
-        folder: Path,
-    ):
-        self.cfg, self.accelerator, self.backbone, self.task = cfg, accelerator, backbone, task
-        self.metrics, self.root = metrics, Path(folder) / "checkpoints"
-        (train,), (validation,) = data.of_kind("id_train"), data.of_kind("id_val")
-        self.train_data, self.validation_data = train.load(), validation.load()
+    def __init__(self, job: Job):
+        cfg, backbone, method = job.cfg, job.backbone, job.method
+        self.cfg, self.accelerator, self.backbone, self.task = cfg, job.accelerator, backbone, job.task
+        self.metrics, self.root = job.metrics, job.checkpoints
+        self.train_data, self.validation_data = job.data.train, job.data.validation
         self.accumulation = self._accumulation()
         self.steps_per_epoch = len(self.train_data) // cfg.trainer.batch_size  # an incomplete last batch is left out
         if not self.steps_per_epoch:
             raise DigrapError(
-                f"trainer.batch_size={cfg.trainer.batch_size} is more than the {len(self.train_data)} examples of "
-                f"{train.name}; give a smaller one"
+                f"trainer.batch_size={cfg.trainer.batch_size} is more than the {len(self.train_data)} examples to "
+                "train on; give a smaller one"
             )
-        choose_trained(backbone.module, method.phases[0])
-        groups = param_groups(backbone.module, unanchored=backbone.unanchored)
-        try:
-            self.optimizer = method.optimizer(groups)
-        except (TypeError, ValueError) as error:
-            raise DigrapError(f"optim={method.name}: {error}") from error
+        with worded(method.name):
+            choose_trained(backbone.module, method.trains, backbone.head)
+            self.optimizer = method.optimizer(param_groups(backbone.module, unanchored=backbone.unanchored))
         schedule = OmegaConf.to_container(cfg.schedule)
         factor = get_method(schedule.pop("_target_"))(
             base_lr=cfg.trainer.base.lr, steps_per_epoch=self.steps_per_epoch, epochs=cfg.trainer.epochs, **schedule
         )
         self.scheduler = LambdaLR(self.optimizer, factor)
-        self.module, self.wrapped_optimizer = accelerator.prepare(backbone.module, self.optimizer)
+        self.module, self.wrapped_optimizer = job.accelerator.prepare(backbone.module, self.optimizer)
+        with worded(method.name):
+            self.after_step = method.after_step(job.context()) if method.after_step else None
         self.position = Position()
         self.losses: list[torch.Tensor] = []  # since the last line of metrics; read from the device there only
         self.saved_at = time.monotonic()
@@ -100,6 +85,7 @@ class Fit:
         while self.position.epoch < epochs:
             number = self.position.epoch + 1
             self._train_epoch(f"epoch {number}/{epochs}")
+            self._log_omega()
             if number % self.cfg.trainer.validate_every == 0 or number == epochs:
                 self._validate()
             self.position.epoch += 1
@@ -124,7 +110,7 @@ class Fit:
             micro_batch=micro, rank=self.accelerator.process_index, world=self.accelerator.num_processes,
             workers=cfg.workers, pin=self.accelerator.device.type == "cuda",
         )  # fmt: skip
-        self.module.train()
+        training_mode(self.module)
         for _ in track(range(here.step_in_epoch, self.steps_per_epoch), title):
             self._step(batches)
             here.step += 1
@@ -148,11 +134,12 @@ class Fit:
         self.losses.append(total)
         self.wrapped_optimizer.step()
         self.wrapped_optimizer.zero_grad()
+        if self.after_step is not None and not self.accelerator.optimizer_step_was_skipped:
+            self.after_step(self.position.step + 1)
         self.scheduler.step()
 
     def _validate(self) -> None:
-        """Score ID validation, keep the weights of a new best, log ω where the optimizer has it."""
-        self._log_losses()
+        """Score ID validation, keep the weights of a new best."""
         here = self.position
         predictions, labels = predict_split(
             self.accelerator, self.module, self.backbone, self.task, self.validation_data, "validate", self.cfg
@@ -161,21 +148,15 @@ class Fit:
         main = self.accelerator.is_main_process
         if main:
             self.metrics.write("val", epoch=here.epoch + 1, step=here.step, **{self.task.metric: score})
-            if report := getattr(self.optimizer, "omega_report", None):
-                self.metrics.write("omega", epoch=here.epoch + 1, step=here.step, tensors=report())
         if score > here.best_score:  # the first of equals
             here.best_epoch, here.best_score = here.epoch + 1, score
             if main:
                 self._write_best()
 
     def _write_best(self) -> None:
-        module = self.accelerator.unwrap_model(self.module)
-        weights = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-        file = self.best_file(self.position.best_epoch)
-        try:
-            write_atomically(file, lambda handle: handle.write(save(weights, {"epoch": str(self.position.best_epoch)})))
-        except OSError as error:
-            raise DigrapError(f"{file} could not be written ({error}); {checkpoint.last_good(self.root)}") from error
+        epoch = self.position.best_epoch
+        weights = self.accelerator.unwrap_model(self.module).state_dict()
+        checkpoint.write_weights(self.best_file(epoch), weights, epoch=str(epoch))
 
     def _log_losses(self) -> None:
         """Write the mean loss since the last line. Raises DigrapError at the first loss that is not finite."""
@@ -196,6 +177,14 @@ class Fit:
                 loss=sum(values) / len(values), lr=self.scheduler.get_last_lr()[0],
             )  # fmt: skip
 
+    def _log_omega(self) -> None:
+        """The epoch's last losses, and ω by parameter where the optimizer has it."""
+        self._log_losses()
+        report = getattr(self.optimizer, "omega_report", None)
+        if report and self.accelerator.is_main_process:
+            here = self.position
+            self.metrics.write("omega", epoch=here.epoch + 1, step=here.step, tensors=report())
+
     # --- checkpoints --------------------------------------------------------------------------------------------
 
     def _checkpoint_is_due(self) -> bool:
@@ -213,6 +202,7 @@ class Fit:
                 "module": self.accelerator.unwrap_model(self.module).state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scheduler": self.scheduler.state_dict(),
+                "after_step": self.after_step.state_dict() if self.after_step else None,
                 "scaler": scaler.state_dict() if scaler else None,
                 "rng": states,
                 "position": asdict(self.position),
@@ -245,6 +235,8 @@ class Fit:
         self.accelerator.unwrap_model(self.module).load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
+        if self.after_step:
+            self.after_step.load_state_dict(state["after_step"])
         if self.accelerator.scaler and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         restore_rng(self.accelerator, state["rng"])

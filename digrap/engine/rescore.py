@@ -14,7 +14,7 @@ from digrap.config import typed
 from digrap.data.splits import DataModule, Split
 from digrap.engine.build import build_backbone, build_data
 from digrap.engine.evaluate import score_splits
-from digrap.engine.run import finished, open_accelerator
+from digrap.engine.run import open_accelerator, weights_of
 from digrap.errors import DigrapError
 from digrap.files import write_json
 from digrap.tasks.classification import Classification
@@ -23,7 +23,7 @@ from digrap.tasks.classification import Classification
 def rescore(cfg: DictConfig) -> dict[str, Any]:
     """Score `cfg.run` (or the backbone that `cfg` composes) on `cfg.split`; print JSON, write it to `cfg.out`."""
     wanted, out, folder = cfg.split, cfg.out, cfg.run and Path(cfg.run)
-    weights = _weights(folder) if folder else None
+    weights = weights_of(folder) if folder else None
     if folder:
         saved = OmegaConf.load(folder / "config.yaml")
         cfg = OmegaConf.merge(saved, {"device": cfg.device})
@@ -43,18 +43,6 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
             if out:
                 write_json(Path(out), result)
     return result
-
-
-def _weights(folder: Path) -> Path | None:
-    """The weights a finished run was tested with; None where it trained nothing."""
-    result = finished(folder)
-    if result is None:
-        raise DigrapError(f"run={folder}: no results.json there; finish the run first with the same train.py command")
-    if result["weights"] is None:
-        return None
-    if not (path := folder / result["weights"]).exists():
-        raise DigrapError(f"{path} is missing; delete {folder} and train the run again")
-    return path
 
 
 def _chosen(data: DataModule, wanted: Any) -> list[Split]:

@@ -18,26 +18,31 @@ from accelerate.utils import set_seed
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from digrap.config import run_hash, typed
+from digrap.config import run_hash, start_config, typed
 from digrap.engine import checkpoint, record
-from digrap.engine.build import build_backbone, build_data, build_method
+from digrap.engine.build import build_method
+from digrap.engine.checkpoint import write_weights
 from digrap.engine.evaluate import score_splits
-from digrap.engine.fit import Fit, Position
+from digrap.engine.fit import Fit
+from digrap.engine.job import Job, worded
 from digrap.engine.loaders import derive_seed
 from digrap.engine.memory import keep_freed_memory
 from digrap.engine.sinks import sinks
 from digrap.errors import DigrapError
 from digrap.files import write_json, write_text
-from digrap.tasks.classification import Classification
+from digrap.methods.method import Variant
 
 SCHEMA = 1
+AFTER_FIT = "after-fit.safetensors"
 log = logging.getLogger(__name__)
 
 
-def run(cfg: DictConfig, folder: Path) -> float:
+def run(cfg: DictConfig, folder: Path, wait: bool = False) -> float:
     """Make the run that `cfg` describes in `folder`, or go on with it, or say that it is done.
 
-    Returns the best ID-validation score. Raises DigrapError for whatever the user can mend.
+    A run that another one's weights are the start of comes first, in its own folder beside this one. `wait`: where
+    another process is writing `folder`, wait for it. Returns the best ID-validation score. Raises DigrapError for
+    whatever the user can mend.
     """
     cfg, folder = typed(cfg), Path(folder)
     if (result := finished(folder)) is not None:
@@ -45,8 +50,23 @@ def run(cfg: DictConfig, folder: Path) -> float:
         announce(result)
         return result["selection"]["score"]
     keep_freed_memory()
-    with open_accelerator(cfg) as accelerator, _lock(folder, accelerator):
-        return _run(cfg, folder, accelerator)
+    build_method(cfg)  # a bad option ends here, before an earlier run is made for nothing
+    start = _start(cfg, folder)
+    with open_accelerator(cfg) as accelerator, _lock(folder, accelerator, wait):
+        if (result := finished(folder)) is not None:  # by the process that was waited for
+            return result["selection"]["score"]
+        return _run(cfg, folder, accelerator, start)
+
+
+def _start(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
+    """Make the run that `cfg` goes on from, or find it done; its result, with the path of its weights."""
+    earlier = start_config(cfg)
+    if earlier is None:
+        return None
+    beside = folder.parent / run_hash(earlier)
+    log.info("%s goes on from %s, the run in %s", cfg.optim.name, earlier.optim.name, beside)
+    run(earlier, beside, wait=True)
+    return finished(beside) | {"file": weights_of(beside)}
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -60,7 +80,7 @@ def finished(folder: Path) -> dict[str, Any] | None:
         raise DigrapError(f"{path} is damaged ({error}); delete it to test this run again") from error
 
 
-def _run(cfg: DictConfig, folder: Path, accelerator: Accelerator) -> float:
+def _run(cfg: DictConfig, folder: Path, accelerator: Accelerator, start: dict[str, Any] | None) -> float:
     started, clock = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), time.monotonic()
     if cfg.trainer.threads:
         torch.set_num_threads(cfg.trainer.threads)
@@ -73,32 +93,23 @@ def _run(cfg: DictConfig, folder: Path, accelerator: Accelerator) -> float:
         write_json(folder / "run.json", {**provenance, "versions": record.versions(), "started": started})
     log.info("%s on %s, seed %d → %s", cfg.optim.name, cfg.dataset.name, cfg.seed, folder)
 
-    data = build_data(cfg)
-    backbone = build_backbone(cfg, data.classes)
-    method = build_method(cfg)
-    task = Classification(data.classes)
-    metrics = record.Metrics(folder / "metrics.jsonl", sinks(cfg, folder) if main else ())
-    if method.phases:
-        fit = Fit(cfg, accelerator, backbone, method, data, task, metrics, folder)
-        position = fit.run()
-        module = fit.module
-    elif backbone.has_head:
-        position, module = Position(), accelerator.prepare(backbone.module)
+    job = Job.build(cfg, folder, accelerator, sinks(cfg, folder) if main else (), start and start["file"])
+    module, epoch, weights = _fit(job, start)
+    variants = {}
+    if job.method.after_fit:
+        (scores, variants), weights = _variants(job, module), job.checkpoints / AFTER_FIT
     else:
-        raise DigrapError(
-            f"optim={method.name}: backbone={cfg.backbone.name} has no pre-trained head for {cfg.dataset.name}, so "
-            "there is nothing to test without training; choose another optim or backbone"
-        )
-    tested = [split for split in data.splits.values() if split.kind != "id_train"]
-    scores = score_splits(accelerator, module, backbone, task, tested, cfg, folder / "predictions")
-    (validation,) = data.of_kind("id_val")
-    chosen = scores[validation.name][task.metric]
+        scores = score_splits(accelerator, module, job.backbone, job.task, job.data.tested, cfg, folder / "predictions")
+    validation = job.data.of_kind("id_val").name
+    chosen = scores[validation][job.task.metric]
     result = {
         "schema": SCHEMA, "hash": identity, "dataset": cfg.dataset.name, "backbone": cfg.backbone.name,
-        "method": method.name, "metric": task.metric,
-        "selection": {"split": validation.name, "epoch": position.best_epoch, "score": chosen},
-        "weights": str(fit.best_file(position.best_epoch).relative_to(folder)) if method.phases else None,
-        "scores": scores, **provenance, "versions": record.versions(),
+        "method": job.method.name, "metric": job.task.metric,
+        "start": start and {key: start[key] for key in ("method", "hash")},
+        "selection": {"split": validation, "epoch": epoch, "score": chosen},
+        "weights": weights and str(weights.relative_to(folder)),
+        "scores": scores, **({"variants": variants} if variants else {}), **provenance,
+        "versions": record.versions(),
     }  # fmt: skip
     if main:
         took = round(time.monotonic() - clock, 1)
@@ -110,18 +121,81 @@ def _run(cfg: DictConfig, folder: Path, accelerator: Accelerator) -> float:
     return chosen
 
 
+def _fit(job: Job, start: dict[str, Any] | None) -> tuple[torch.nn.Module, int | None, Path | None]:
+    """Train what the method trains. Returns the prepared model, its epoch, and the file of its weights."""
+    if job.method.trains:
+        fit = Fit(job)
+        epoch = fit.run().best_epoch
+        return fit.module, epoch, fit.best_file(epoch)
+    if start is None and not job.backbone.has_head:
+        raise DigrapError(
+            f"optim={job.method.name}: backbone={job.cfg.backbone.name} has no pre-trained head for "
+            f"{job.cfg.dataset.name}, so there is nothing to test without training; choose another optim or backbone"
+        )
+    module = job.accelerator.prepare(job.backbone.module)
+    return module, start and start["selection"]["epoch"], None
+
+
+def _variants(job: Job, module: torch.nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Test every outcome of what follows the fit: the chosen one's scores, and {name: scores}. The chosen one's
+    weights and predictions are written."""
+    chosen, scores = {}, {}
+    for variant in _outcomes(job):
+        log.info("%s: variant %s", job.method.name, variant.name)
+        job.accelerator.unwrap_model(module).load_state_dict(variant.weights)
+        folder = job.folder / "predictions" if variant.chosen else None
+        scores[variant.name] = score_splits(
+            job.accelerator, module, job.backbone, job.task, job.data.tested, job.cfg, folder
+        )
+        if variant.chosen:
+            chosen = scores[variant.name]
+            if job.accelerator.is_main_process:
+                write_weights(job.checkpoints / AFTER_FIT, variant.weights, variant=variant.name)
+    return chosen, scores
+
+
+def _outcomes(job: Job) -> Iterator[Variant]:
+    """What the method's after_fit yields, its refusals worded."""
+    with worded(job.method.name):
+        outcomes = iter(job.method.after_fit(job.context()))
+    while True:
+        with worded(job.method.name):
+            outcome = next(outcomes, None)
+        if outcome is None:
+            return
+        yield outcome
+
+
+def weights_of(folder: Path) -> Path | None:
+    """The weights a finished run was tested with; None where it trained nothing. Raises DigrapError where they, or
+    the run's results, are not there."""
+    result = finished(folder)
+    if result is None:
+        raise DigrapError(f"run={folder}: no results.json there; finish the run first with the same train.py command")
+    if result["weights"] is None:
+        return None
+    if not (path := Path(folder) / result["weights"]).exists():
+        raise DigrapError(f"{path} is missing; delete {folder} and train the run again")
+    return path
+
+
 def announce(result: dict[str, Any]) -> None:
-    """Print a result's scores as a table."""
+    """Print a result's scores as a table, and one of all variants where there are several."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table()
-    for title in ("split", "kind", "n", f"{result['metric']} %"):
-        table.add_column(title, justify="left" if title in ("split", "kind") else "right")
+    metric, tables = result["metric"], [Table(), Table()]
+    for title in ("split", "kind", "n", f"{metric} %"):
+        tables[0].add_column(title, justify="left" if title in ("split", "kind") else "right")
     for name, score in result["scores"].items():
-        table.add_row(name, score["kind"], str(score["n"]), f"{score[result['metric']]:.2f}")
+        tables[0].add_row(name, score["kind"], str(score["n"]), f"{score[metric]:.2f}")
+    variants = result.get("variants", {})
+    for title in ("variant", *result["scores"]):
+        tables[1].add_column(title, justify="right")
+    for name, scores in variants.items():
+        tables[1].add_row(name, *(f"{score[metric]:.1f}" for score in scores.values()))
     title = f"{result['method']} · {result['dataset']} · {result['backbone']} · seed {result['seed']}"
-    Console().print(title, table, sep="\n", highlight=False)
+    Console().print(title, *tables[: 1 + (len(variants) > 1)], sep="\n", highlight=False)
 
 
 @contextlib.contextmanager
@@ -145,14 +219,16 @@ def _reset_accelerate() -> None:
 
 
 @contextlib.contextmanager
-def _lock(folder: Path, accelerator: Accelerator) -> Iterator[None]:
+def _lock(folder: Path, accelerator: Accelerator, wait: bool) -> Iterator[None]:
     """Hold the run folder: two processes never write one."""
     if not accelerator.is_main_process:
+        accelerator.wait_for_everyone()
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(folder / ".lock", timeout=-1 if wait else 0):
+            accelerator.wait_for_everyone()  # the others look whether the run is done only when this one may write
             yield
     except Timeout as error:
         raise DigrapError(f"{folder} is being written by another process; wait for it or end it") from error

@@ -14,8 +14,9 @@ class Backbone:
 
     `batch_transform` maps a batch of images (uint8 (N, 3, H, W), on the model's device) to the module's float input;
     `train_transform` and `eval_transform`, where there are any, make one uint8 (3, H, W) image of what the dataset
-    gives, in the loading processes. `unanchored` names the parameters that were not pre-trained (a fresh head).
-    `has_head` says whether the untouched model can classify, that is, whether it can be tested without training.
+    gives, in the loading processes. `unanchored` names the parameters that were not pre-trained (a fresh head); `head`
+    the modules or parameters of the head, pre-trained or not. `has_head` says whether the untouched model can
+    classify, that is, whether it can be tested without training.
     """
 
     module: nn.Module
@@ -23,4 +24,5 @@ class Backbone:
     train_transform: Callable | None = None
     eval_transform: Callable | None = None
     unanchored: tuple[str, ...] = ()
+    head: tuple[str, ...] = ()
     has_head: bool = True

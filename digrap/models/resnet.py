@@ -51,7 +51,7 @@ def mini_resnet(
     module = build_module(num_classes)
     if pretrained:
         load_weights(module, Path(weights))
-    return Backbone(module, image_transform(), has_head=pretrained)
+    return Backbone(module, image_transform(), head=("fc",), has_head=pretrained)
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

@@ -165,7 +165,8 @@ class AnchoredOptimizer(Optimizer):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As torch's, but per-tensor numbers keep their precision where torch would cast them to the parameter's."""
+        """As torch's, but per-tensor numbers keep their precision where torch would cast them to the parameter's, and
+        `step` comes back to the CPU where a wrapper moved the whole state to the device (accelerate's prepare)."""
         seen: list[dict[str, Any]] = []  # what the pre-hooks made of it
         handle = self.register_load_state_dict_pre_hook(lambda _, given: seen.append(given))
         try:
@@ -176,6 +177,8 @@ class AnchoredOptimizer(Optimizer):
         ids = (i for group in saved["param_groups"] for i in group["params"])
         params = (param for group in self.param_groups for param in group["params"])
         for i, param in zip(ids, params, strict=True):
+            if "step" in self.state[param]:
+                self.state[param]["step"] = self.state[param]["step"].cpu()
             for key in self.scalars:
                 if key in (given := saved["state"].get(i, {})):
                     self.state[param][key] = given[key].detach().to(param.device, scalar_dtype(param), copy=True)

@@ -30,7 +30,7 @@ def param_groups(
         raise ValueError("param_groups: the model has no parameter with requires_grad=True")
     names = [name for name, _ in model.named_parameters()]
     vectors = no_decay == "vectors"
-    free, bare = _expand(names, unanchored), set() if vectors else _expand(names, no_decay)
+    free, bare = covered(names, unanchored), set() if vectors else covered(names, no_decay)
     groups: dict[tuple[bool, bool], dict[str, Any]] = {}
     for name, param in named:
         key = name in free, name in bare or (vectors and param.ndim <= 1)
@@ -41,7 +41,7 @@ def param_groups(
     return [groups[key] for key in sorted(groups)]
 
 
-def _expand(names: list[str], wanted: Iterable[str]) -> set[str]:
+def covered(names: list[str], wanted: Iterable[str]) -> set[str]:
     """Parameter names covered by names of parameters or of the modules that hold them."""
     wanted = [wanted] if isinstance(wanted, str) else list(wanted)
     found: set[str] = set()

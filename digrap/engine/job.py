@@ -1,0 +1,116 @@
+"""The objects of a run, built once and handed to fitting, what follows it, and testing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from accelerate import Accelerator
+from omegaconf import DictConfig
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from digrap.data.splits import DataModule, Split
+from digrap.engine.build import build_backbone, build_data, build_method
+from digrap.engine.probe import Probe, carve
+from digrap.engine.record import Metrics
+from digrap.errors import DigrapError
+from digrap.methods.method import Context, Method
+from digrap.models.backbone import Backbone
+from digrap.optim.groups import covered
+from digrap.tasks.classification import Classification
+
+
+@contextlib.contextmanager
+def worded(method: str) -> Iterator[None]:
+    """What a method refuses (ValueError, TypeError) as a DigrapError that names it."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise DigrapError(f"optim={method}: {error}") from error
+
+
+@dataclass
+class Datasets:
+    """The data that fitting sees, loaded when first used. `carved` is the share of the training split kept back."""
+
+    module: DataModule
+    carved: float
+    seed: int
+
+    def of_kind(self, kind: str) -> Split:
+        """The one split of a kind."""
+        (split,) = self.module.of_kind(kind)
+        return split
+
+    @cached_property
+    def _shares(self) -> tuple[Dataset, Dataset | None]:
+        whole = self.of_kind("id_train").load()
+        return carve(whole, self.carved, self.seed) if self.carved else (whole, None)
+
+    @property
+    def train(self) -> Dataset:
+        """The training split, without what is kept back."""
+        return self._shares[0]
+
+    @cached_property
+    def validation(self) -> Dataset:
+        """The ID validation split."""
+        return self.of_kind("id_val").load()
+
+    @property
+    def probe(self) -> Dataset:
+        """What hooks learn from: the share kept back, else ID validation."""
+        return self._shares[1] if self.carved else self.validation
+
+    @property
+    def tested(self) -> list[Split]:
+        """Every split but the training one."""
+        return [split for split in self.module.splits.values() if split.kind != "id_train"]
+
+
+@dataclass
+class Job:
+    """One run's parts. `before` is the pre-trained state dict where a hook needs it."""
+
+    cfg: DictConfig
+    folder: Path
+    accelerator: Accelerator
+    backbone: Backbone
+    method: Method
+    data: Datasets
+    task: Classification
+    metrics: Metrics
+    before: dict[str, Tensor]
+
+    @classmethod
+    def build(
+        cls, cfg: DictConfig, folder: Path, accelerator: Accelerator, sinks: tuple = (), start: Path | None = None
+    ) -> Job:
+        """Everything `cfg` names; the backbone gets the weights at `start`, where there are any."""
+        method, module = build_method(cfg), build_data(cfg)
+        backbone = build_backbone(cfg, module.classes)
+        before = {}
+        if method.after_step or method.after_fit:
+            before = {name: value.detach().clone() for name, value in backbone.module.state_dict().items()}
+        if start is not None:
+            backbone.module.load_state_dict(load_file(start))
+        data = Datasets(module, method.carve, cfg.seed)
+        metrics = Metrics(Path(folder) / "metrics.jsonl", sinks)
+        return cls(cfg, folder, accelerator, backbone, method, data, Classification(module.classes), metrics, before)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints and tested weights lie."""
+        return self.folder / "checkpoints"
+
+    def context(self) -> Context:
+        """What the method's hooks see; call it when the model is on its device."""
+        module = self.backbone.module
+        names = covered([name for name, _ in module.named_parameters()], self.backbone.unanchored)
+        probe = Probe(self.accelerator, self.backbone, self.task, self.data.probe, self.cfg)
+        return Context(module, self.before, frozenset(names), self.cfg.peft["anchor"], probe)
