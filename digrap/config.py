@@ -143,6 +143,15 @@ def check_ranges(cfg: DictConfig) -> None:
             raise DigrapError(f"{key}={OmegaConf.select(cfg, key)} is out of range; give {wanted}")
 
 
+def split_kinds(cfg: DictConfig) -> dict[str, str]:
+    """Split → kind, as the dataset's config lists them: under `splits`, or by name under the kind (dataset=folder)."""
+    kinds = {name: options["kind"] for name, options in cfg.dataset.splits.items()}
+    for kind in ("near_ood", "far_ood"):
+        names = cfg.dataset.get(kind) or ()
+        kinds |= {str(name): kind for name in ([names] if isinstance(names, str) else names)}
+    return kinds
+
+
 def run_hash(cfg: DictConfig) -> str:
     """Ten hexadecimal digits that name what a run is. Where it is made (device, folders, logging) does not enter."""
     plain = OmegaConf.to_container(typed(cfg))

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from digrap.config import compose, run_hash
+from digrap.config import compose, run_hash, split_kinds
 from digrap.errors import DigrapError
 from digrap.paths import REPO
 
@@ -68,3 +68,11 @@ def test_bad_input_is_one_message_and_exit_code_2(arguments, words, tmp_path):
     assert len(message) == 1 and message[0].startswith("error: ")
     for word in words:
         assert word in message[0]
+
+
+def test_split_kinds_of_a_folder_dataset():
+    """OOD sets named on the command line are columns of tables too."""
+    cfg = compose(["dataset=folder", "dataset.near_ood=[sketch]", "dataset.far_ood=[2024,xray]"])
+    ood = {name: kind for name, kind in split_kinds(cfg).items() if "ood" in kind}
+    assert ood == {"sketch": "near_ood", "2024": "far_ood", "xray": "far_ood"}
+    assert split_kinds(compose([]))["real_val"] == "id_val"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from digrap.config import split_kinds
 from digrap.errors import DigrapError
 from digrap.results.spec import Cell, Table
 
@@ -71,7 +72,7 @@ def gather(table: Table, outputs: Path) -> Scores:
 
 def _columns(cell: Cell) -> dict[str, str]:
     """Tested splits by kind, from the dataset's config: nothing else knows which are out of distribution."""
-    splits = {name: options["kind"] for name, options in cell.config.dataset.splits.items()}
+    splits = split_kinds(cell.config)
     tested = {name: kind for wanted in ("id_test", *OOD) for name, kind in splits.items() if kind == wanted}
     return tested | ({OOD_MEAN: "mean"} if any(kind in OOD for kind in tested.values()) else {})
 

@@ -1,0 +1,193 @@
+"""One's own pictures: what is read, what is refused, and the methods on them in one command."""
+
+import json
+import logging
+import pickle
+import subprocess
+import sys
+import traceback
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from digrap.config import compose
+from digrap.data.folder import build, read_picture
+from digrap.engine.run import run
+from digrap.errors import DigrapError
+from digrap.paths import REPO
+
+SPLITS = {
+    "train": {"folder": "train", "kind": "id_train"},
+    "val": {"folder": "val", "kind": "id_val"},
+    "test": {"folder": "test", "kind": "id_test"},
+}
+COLOURS = {"apple": (200, 30, 30), "leaf": (30, 200, 30), "sky": (30, 30, 200)}
+
+
+def draw(path, colour=(90, 120, 150), size=(40, 30)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Three classes in train, val and test; OOD sets of two and of one class; one that nobody names."""
+    root = tmp_path / "pictures"
+    counts = {"train": 4, "val": 2, "test": 2, "test_sketch": 2, "test_xray": 1, "test_other": 1}
+    for folder, count in counts.items():
+        for name in list(COLOURS)[: {"test_sketch": 2, "test_xray": 1}.get(folder, 3)]:
+            for number in range(count):
+                draw(root / folder / name / f"{number}.{'png' if number else 'JPG'}", COLOURS[name])
+    (root / "train" / ".ipynb_checkpoints").mkdir()
+    (root / "train" / "apple" / "._0.jpg").write_bytes(b"no picture")
+    (root / "train" / "apple" / "notes.txt").write_text("no picture")
+    return root
+
+
+def test_splits_kinds_and_labels(root, caplog):
+    with caplog.at_level(logging.INFO):
+        data = build(root, SPLITS, near_ood=["sketch"], far_ood="xray", metric="accuracy")
+    assert data.classes == ("apple", "leaf", "sky")
+    kinds = {name: split.kind for name, split in data.splits.items()}
+    assert kinds == {
+        "train": "id_train", "val": "id_val", "test": "id_test", "sketch": "near_ood", "xray": "far_ood",
+    }  # fmt: skip
+    assert "not used: test_other; name them with dataset.near_ood=[other]" in caplog.text
+    sizes = {name: len(split.load()) for name, split in data.splits.items()}
+    assert sizes == {"train": 12, "val": 6, "test": 6, "sketch": 4, "xray": 1}
+    sketch = data.splits["sketch"].load()
+    assert sketch.targets == [0, 0, 1, 1]
+    image, label = sketch[3]
+    assert image.mode == "RGB" and image.size == (40, 30) and label == 1
+    assert np.abs(np.asarray(image, int) - COLOURS["leaf"]).max() < 5
+    assert pickle.loads(pickle.dumps(sketch)).samples == sketch.samples  # spawned loading processes
+
+
+def test_pictures_are_listed_by_load_not_by_build(root):
+    split = build(root, SPLITS).splits["train"]
+    draw(root / "train" / "sky" / "late.png")
+    assert len(split.load()) == 13
+
+
+def test_every_kind_of_picture_becomes_rgb(tmp_path):
+    ramp = np.linspace(0, 255, 40 * 30).astype(np.uint8).reshape(30, 40)
+    grey = tmp_path / "grey.png"
+    Image.fromarray(ramp).save(grey)
+    assert (np.asarray(read_picture(grey)) == ramp[..., None]).all()
+
+    deep = tmp_path / "deep.tif"
+    Image.fromarray(ramp.astype(np.uint16) * 257).save(deep)
+    assert (np.asarray(read_picture(deep)) == ramp[..., None]).all()
+
+    palette = Image.new("P", (40, 30), 1)
+    palette.putpalette([0, 0, 0, 250, 10, 10])
+    palette.paste(0, (0, 0, 20, 30))
+    palette.save(tmp_path / "palette.png", transparency=b"\x00\xff")  # colour 0 is clear
+    read = np.asarray(read_picture(tmp_path / "palette.png"))
+    assert (read[:, :20] == 255).all() and (read[:, 20:] == (250, 10, 10)).all()
+
+    Image.new("CMYK", (40, 30), (0, 255, 255, 0)).save(tmp_path / "cmyk.jpg")
+    assert np.abs(np.asarray(read_picture(tmp_path / "cmyk.jpg"), int) - (255, 0, 0)).max() < 6
+
+    turned, exif = Image.new("RGB", (40, 30), "white"), Image.Exif()
+    turned.paste((0, 0, 0), (0, 0, 20, 30))  # left half black
+    exif[0x0112] = 6  # shown after a quarter turn clockwise: left becomes top
+    turned.save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    read = np.asarray(read_picture(tmp_path / "turned.jpg"))
+    assert read.shape == (40, 30, 3) and read[:15].max() < 20 and read[25:].min() > 235
+
+
+def test_pixels_of_unknown_range_are_refused(tmp_path):
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "depth.tif")
+    with pytest.raises(DigrapError, match=r"depth.tif: .*mode F.*8 or 16 bits"):
+        read_picture(tmp_path / "depth.tif")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_picture_is_named(root, workers):
+    path = root / "val" / "leaf" / "0.JPG"
+    path.write_bytes(path.read_bytes()[:300])
+    dataset = build(root, SPLITS).splits["val"].load()
+    loader = DataLoader(dataset, batch_size=None, num_workers=workers, collate_fn=str)
+    with pytest.raises(DigrapError) as caught:
+        list(loader)
+    traceback.clear_frames(caught.tb)  # else the loader waits for the garbage collector, then 5 s a worker
+    text = str(caught.value)
+    assert text.startswith(f"{path}: the picture cannot be read (") and text.endswith("; mend or delete the file")
+    assert "Traceback" not in text and "\n" not in text
+
+
+def test_what_is_missing_is_named(root):
+    with pytest.raises(DigrapError, match=r"dataset.root=.*nowhere: .*train/<class>/\*\.jpg"):
+        build(root / "nowhere", SPLITS)
+    with pytest.raises(DigrapError, match="test_skech is missing; nearest: test_sketch.*expected: "):
+        build(root, SPLITS, near_ood=["skech"])
+    (root / "val").rename(root / "valid")
+    with pytest.raises(DigrapError, match="val is missing; move a tenth of each class"):
+        build(root, SPLITS)
+    (root / "valid").rename(root / "val")
+    (root / "test").rename(root / "held_out")
+    with pytest.raises(DigrapError, match="'~dataset.splits.test' does without it"):
+        build(root, SPLITS)
+    assert list(build(root, {name: SPLITS[name] for name in ("train", "val")}).splits) == ["train", "val"]
+
+
+def test_what_is_empty_is_named(root):
+    (root / "test_none" / "apple").mkdir(parents=True)
+    with pytest.raises(DigrapError, match="split none: no pictures in .*test_none/<class>/.*webp"):
+        build(root, SPLITS, far_ood=["none"])
+    (root / "train" / "bare").mkdir()
+    with pytest.raises(DigrapError, match="train: no pictures of bare"):
+        build(root, SPLITS).splits["train"].load()
+
+
+def test_a_class_without_training_pictures_is_named(root):
+    draw(root / "test_sketch" / "aple" / "0.png")
+    with pytest.raises(DigrapError, match=r"test_sketch/aple is a class .*nearest: apple"):
+        build(root, SPLITS, near_ood=["sketch"])
+
+
+@pytest.mark.parametrize(
+    ("splits", "options", "words"),
+    [
+        (SPLITS, {"near_ood": ["sketch"], "far_ood": ["sketch"]}, "dataset.far_ood: 'sketch': a split of that name"),
+        (SPLITS, {"near_ood": ["val"]}, "dataset.near_ood: 'val': a split of that name"),
+        (SPLITS, {"near_ood": ["../sketch"]}, "no name of a folder"),
+        (SPLITS | {"more": {"folder": "test_sketch", "kind": "ood"}}, {}, "dataset.splits.more=.*near_ood"),
+        ({"train": SPLITS["train"]}, {}, "0 of kind id_val; give one"),
+    ],
+)
+def test_bad_options_are_named(root, splits, options, words):
+    with pytest.raises(DigrapError, match=words):
+        build(root, splits, **options)
+
+
+def overrides(root):
+    return [
+        "dataset=folder", f"dataset.root={root}", "dataset.near_ood=[sketch]", "dataset.far_ood=[xray]",
+        "backbone=timm", "backbone.model=test_resnet", "backbone.pretrained=false", "backbone.image_size=32",
+        "optim=digrap", "trainer.epochs=1", "trainer.batch_size=6", "trainer.micro_batch=6", "trainer.workers=0",
+        "trainer.threads=1", "device=cpu",
+    ]  # fmt: skip
+
+
+def kinds(folder):
+    result = json.loads((folder / "results.json").read_text())
+    return {name: score["kind"] for name, score in result["scores"].items()}
+
+
+def test_digrap_on_ones_own_pictures(root, tmp_path):
+    score = run(compose(overrides(root)), tmp_path / "run")
+    assert 0 <= score <= 100
+    expected = {"val": "id_val", "test": "id_test", "sketch": "near_ood", "xray": "far_ood"}
+    assert kinds(tmp_path / "run") == expected
+
+
+def test_the_command_with_loading_processes(root, tmp_path):
+    command = [*overrides(root), "trainer.workers=2", f"hydra.run.dir={tmp_path / 'run'}"]
+    done = subprocess.run([sys.executable, "train.py", *command], cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert kinds(tmp_path / "run")["xray"] == "far_ood" and "not used: test_other" in done.stdout + done.stderr
