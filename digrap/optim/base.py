@@ -166,7 +166,7 @@ class AnchoredOptimizer(Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As torch's, but per-tensor numbers keep their precision where torch would cast them to the parameter's, and
-        `step` comes back to the CPU where a wrapper moved the whole state to the device (accelerate's prepare)."""
+        `step` comes back to the CPU where a wrapper moved the whole state to the device."""
         seen: list[dict[str, Any]] = []  # what the pre-hooks made of it
         handle = self.register_load_state_dict_pre_hook(lambda _, given: seen.append(given))
         try:
