@@ -26,6 +26,8 @@ def main(cfg: DictConfig) -> float:
     def job() -> float:
         if cfg.table is not None:
             raise DigrapError(f"table={cfg.table} is a multirun: python train.py -m table={cfg.table}")
+        if cfg.dry_run:
+            raise DigrapError("dry_run=true goes with a table: python train.py -m table=… dry_run=true")
         from digrap.engine.run import run
 
         return run(cfg, Path(HydraConfig.get().runtime.output_dir))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -15,10 +16,11 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from digrap.errors import DigrapError
+from digrap.files import sha256
 from digrap.paths import CONFIGS, REPO
 
 # Keys that say where or how a run is made, not what it is.
-NOT_IDENTITY = ("hydra", "table", "dry_run", "cluster", "logger", "data_root", "device", "log_every", "best")
+NOT_IDENTITY = ("hydra", "table", "dry_run", "cluster", "logger", "data_root", "device", "log_every", "best", "fresh")
 NOT_IDENTITY_TRAINER = ("workers", "eval_batch_size", "checkpoint_minutes")
 
 
@@ -67,12 +69,19 @@ class Train:
     data_root: str = "data"
     device: str = "auto"
     log_every: int = 50
+    fresh: bool = False
 
 
 def register_resolvers() -> None:
-    """Make ${digrap.run_hash:} and ${digrap.repo:} known to OmegaConf; calling it twice is harmless."""
+    """Make ${digrap.run_hash:}, ${digrap.repo:} and ${digrap.sha256:file} known to OmegaConf; calling it twice is
+    harmless."""
     OmegaConf.register_new_resolver("digrap.run_hash", lambda *, _root_: run_hash(_root_), replace=True)
     OmegaConf.register_new_resolver("digrap.repo", lambda: str(REPO), replace=True)
+    OmegaConf.register_new_resolver(
+        "digrap.sha256",  # None for a file that is not there: whoever reads it words that better than OmegaConf
+        lambda file: sha256(Path(file))[:12] if file and Path(file).is_file() else None,
+        replace=True,
+    )
 
 
 def compose(overrides: list[str], config: str = "train") -> DictConfig:
@@ -159,6 +168,8 @@ def run_hash(cfg: DictConfig) -> str:
         plain.pop(key, None)
     for key in NOT_IDENTITY_TRAINER:
         plain["trainer"].pop(key, None)
+    if plain["optim"].get("sha256"):  # optim=file: the file's content says what it is, wherever it lies
+        del plain["optim"]["file"], plain["optim"]["optimizer"]["file"]
     if not plain["optim"]["trains"] and not plain["optim"]["start"]:  # nothing trains: one run serves every recipe
         plain.pop("schedule")
         plain["trainer"] = {key: plain["trainer"][key] for key in ("precision", "threads")}

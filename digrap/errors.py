@@ -12,3 +12,7 @@ class DigrapError(Exception):
         if text.startswith(f"Caught {type(self).__name__} in DataLoader worker"):
             text = text.rsplit(f"{type(self).__name__}: ", 1)[-1].strip()
         super().__init__(text)
+
+
+class Busy(DigrapError):
+    """Another process is writing the run folder."""

@@ -8,7 +8,7 @@ import pytest
 
 from digrap.paths import REPO
 
-COMMON = {"errors", "files", "paths", "progress"}
+COMMON = {"bundle", "errors", "files", "paths", "progress"}
 ALLOWED = {
     "optim": set(),
     "methods": COMMON | {"optim"},

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -13,9 +12,9 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from digrap.bundle import write_bundle
 from digrap.data.splits import Split
 from digrap.engine.loaders import eval_batches
-from digrap.files import write_atomically
 from digrap.models.backbone import Backbone
 from digrap.progress import track
 
@@ -57,21 +56,17 @@ def score_splits(
     task: Any,
     splits: list[Split],
     cfg: DictConfig,
-    folder: Path | None = None,
+    bundle: Path | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """{split: {kind, n, metric …}}; predictions go to folder/<split>.npz where a folder is given."""
-    scores = {}
+    """{split: {kind, n, metric …}}; the predictions and labels of all splits go to `bundle`, where one is given."""
+    scores, predicted, truth = {}, {}, {}
     for split in splits:
         predictions, labels = predict_split(
             accelerator, module, backbone, task, split.load(), f"test {split.name}", cfg
         )
         scores[split.name] = {"kind": split.kind, "n": len(labels), **task.score(predictions, labels)}
-        if folder is not None and accelerator.is_main_process:
-            _save_predictions(folder / f"{split.name}.npz", predictions, labels)
+        predicted |= {f"{split.name}.{key}": value.numpy() for key, value in predictions.items()}
+        truth[f"{split.name}.label"] = labels.numpy()
+    if bundle is not None and accelerator.is_main_process:
+        write_bundle(bundle, predicted, truth)
     return scores
-
-
-def _save_predictions(path: Path, predictions: dict[str, Tensor], labels: Tensor) -> None:
-    arrays = {key: value.numpy() for key, value in predictions.items()} | {"label": labels.numpy()}
-    small = {key: a.astype(np.float16 if a.dtype.kind == "f" else np.int32) for key, a in arrays.items()}
-    write_atomically(path, lambda file: np.savez_compressed(file, **small))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from digrap.errors import DigrapError
+from digrap.files import write_json
 from digrap.paths import REPO
 
 PACKAGES = ("digrap", "torch", "torchvision", "timm", "accelerate", "hydra-core", "numpy")
@@ -27,14 +28,23 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> dict[str, Any]:
-    """The repository's commit, and whether tracked files differ from it."""
+    """The repository's commit, and whether tracked files that make results differ from it (None: no git here)."""
     git = ["git", "-C", str(REPO)]
+    # What tables write (winners, published results) and texts change no run.
+    paths = [".", ":!configs/best", ":!docs", ":!*.md"]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+        status = [*git, "status", "--porcelain", "-uno", "--", *paths]
+        changed = subprocess.run(status, capture_output=True, text=True, check=True)
         return {"commit": head, "dirty": bool(changed.stdout.strip())}
     except (OSError, subprocess.CalledProcessError):
-        return {"commit": "unknown", "dirty": True}
+        return {"commit": "unknown", "dirty": None}
+
+
+def note(folder: Path, **values: Any) -> None:
+    """Add to run.json."""
+    path = folder / "run.json"
+    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **values})
 
 
 class Metrics:

@@ -7,6 +7,7 @@ import datetime
 import json
 import logging
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from accelerate.utils import set_seed
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
+from digrap.bundle import PREDICTIONS
 from digrap.config import run_hash, start_config, typed
 from digrap.engine import checkpoint, record
 from digrap.engine.build import build_method
@@ -28,7 +30,7 @@ from digrap.engine.job import Job, worded
 from digrap.engine.loaders import derive_seed
 from digrap.engine.memory import keep_freed_memory
 from digrap.engine.sinks import sinks
-from digrap.errors import DigrapError
+from digrap.errors import Busy, DigrapError
 from digrap.files import write_json, write_text
 from digrap.methods.method import Variant
 
@@ -45,6 +47,11 @@ def run(cfg: DictConfig, folder: Path, wait: bool = False) -> float:
     whatever the user can mend.
     """
     cfg, folder = typed(cfg), Path(folder)
+    if cfg.fresh:
+        folder, before = _beside(folder), folder
+        score = run(OmegaConf.merge(cfg, {"fresh": False}), folder)
+        _say_whether_equal(before, folder)
+        return score
     if (result := finished(folder)) is not None:
         log.info("%s is done (results.json is there; delete the folder to run it again)", folder)
         announce(result)
@@ -55,7 +62,44 @@ def run(cfg: DictConfig, folder: Path, wait: bool = False) -> float:
     with open_accelerator(cfg) as accelerator, _lock(folder, accelerator, wait):
         if (result := finished(folder)) is not None:  # by the process that was waited for
             return result["selection"]["score"]
-        return _run(cfg, folder, accelerator, start)
+        with _noting_errors(folder, accelerator):
+            return _run(cfg, folder, accelerator, start)
+
+
+def _beside(folder: Path) -> Path:
+    """Where a finished run is made once more: the first <hash>-fresh<k> that is not finished."""
+    if finished(folder) is None:
+        return folder
+    k = 1
+    while finished(fresh := folder.with_name(f"{folder.name}-fresh{k}")) is not None:
+        k += 1
+    return fresh
+
+
+def _say_whether_equal(before: Path, after: Path) -> None:
+    if before == after:
+        return
+    old, new = finished(before)["scores"], finished(after)["scores"]
+    differ = [name for name in new if new[name] != old.get(name)]
+    log.info(
+        "%s: the scores %s those of %s", after, f"of {', '.join(differ)} differ from" if differ else "equal", before
+    )
+
+
+@contextlib.contextmanager
+def _noting_errors(folder: Path, accelerator: Accelerator) -> Iterator[None]:
+    """What ends a run stays in its folder as error.txt until it is started again."""
+    note = folder / "error.txt"
+    if accelerator.is_main_process:
+        note.unlink(missing_ok=True)
+    try:
+        yield
+    except Exception as error:
+        if accelerator.is_main_process:
+            text = str(error) if isinstance(error, DigrapError) else traceback.format_exc()
+            with contextlib.suppress(OSError):  # a full disk is what is being told
+                write_text(note, text + "\n")
+        raise
 
 
 def _start(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
@@ -99,7 +143,7 @@ def _run(cfg: DictConfig, folder: Path, accelerator: Accelerator, start: dict[st
     if job.method.after_fit:
         (scores, variants), weights = _variants(job, module), job.checkpoints / AFTER_FIT
     else:
-        scores = score_splits(accelerator, module, job.backbone, job.task, job.data.tested, cfg, folder / "predictions")
+        scores = score_splits(accelerator, module, job.backbone, job.task, job.data.tested, cfg, folder / PREDICTIONS)
     validation = job.data.of_kind("id_val").name
     chosen = scores[validation][job.task.metric]
     result = {
@@ -125,6 +169,8 @@ def _fit(job: Job, start: dict[str, Any] | None) -> tuple[torch.nn.Module, int |
     """Train what the method trains. Returns the prepared model, its epoch, and the file of its weights."""
     if job.method.trains:
         fit = Fit(job)
+        if job.accelerator.is_main_process:
+            record.note(job.folder, total_steps=fit.steps_per_epoch * job.cfg.trainer.epochs)
         epoch = fit.run().best_epoch
         return fit.module, epoch, fit.best_file(epoch)
     if start is None and not job.backbone.has_head:
@@ -143,9 +189,9 @@ def _variants(job: Job, module: torch.nn.Module) -> tuple[dict[str, Any], dict[s
     for variant in _outcomes(job):
         log.info("%s: variant %s", job.method.name, variant.name)
         job.accelerator.unwrap_model(module).load_state_dict(variant.weights)
-        folder = job.folder / "predictions" if variant.chosen else None
+        bundle = job.folder / PREDICTIONS if variant.chosen else None
         scores[variant.name] = score_splits(
-            job.accelerator, module, job.backbone, job.task, job.data.tested, job.cfg, folder
+            job.accelerator, module, job.backbone, job.task, job.data.tested, job.cfg, bundle
         )
         if variant.chosen:
             chosen = scores[variant.name]
@@ -231,7 +277,7 @@ def _lock(folder: Path, accelerator: Accelerator, wait: bool) -> Iterator[None]:
             accelerator.wait_for_everyone()  # the others look whether the run is done only when this one may write
             yield
     except Timeout as error:
-        raise DigrapError(f"{folder} is being written by another process; wait for it or end it") from error
+        raise Busy(f"{folder} is being written by another process; wait for it or end it") from error
 
 
 def _device_name(accelerator: Accelerator) -> str:

@@ -4,6 +4,7 @@ Any launcher carries it. Without a table it is Hydra's own sweeper, comma-separa
 """
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,16 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweepe
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn, JobStatus
 
-from digrap.errors import DigrapError
-from digrap.results.spec import load_table
+from digrap.errors import Busy, DigrapError
+from digrap.results.cost import dry_run
+from digrap.results.plan import Plan, Stages
+from digrap.results.spec import Cell, Table, load_table
+from digrap.results.winners import write_winners
 
 log = logging.getLogger(__name__)
+POLL_SECONDS = 5.0  # between looks at runs that another process makes
 
 
 @dataclass
@@ -31,39 +37,68 @@ ConfigStore.instance().store(group="hydra/sweeper", name="table", node=TableSwee
 
 
 class TableSweeper(BasicSweeper):
-    """Sweeps over the cells of a table; falls back to BasicSweeper."""
+    """Sweeps over the runs of a table, stage by stage; falls back to BasicSweeper."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Launch every run of the table that has no results.json yet. Other arguments go to every run; `seed=` takes
-        the place of the table's seeds."""
+        """Launch every run of the table that has no results.json yet: searches, then all seeds with the winners, then
+        what goes on from those. Other arguments go to every run; `seed=` takes the place of the table's seeds.
+
+        A failed run does not stop the others; the error at the end names each with its command.
+        """
         if self.config.table is None:
             return super().sweep(arguments)
+        table, own = self._table(arguments)
+        plan = Plan(table, Path(self.config.hydra.sweep.dir).parent)
+        if self.config.dry_run:
+            print(dry_run(plan))
+            return None
+        known = plan.known()
+        log.info("table %s: %d of %d runs are there", table.name, sum(map(plan.done, known)), len(known))
+        returns, failed = self._stages(plan)
+        if own and table.searches:
+            for path in write_winners(plan):
+                log.info("winner: %s", path)
+        if failed:
+            raise DigrapError(
+                f"table={table.name}: {len(failed)} runs failed; what they have in their folders is kept:\n"
+                + "\n".join(f"  {cell.command}\n    {error}" for cell, error in failed)
+            )
+        return returns
+
+    def _table(self, arguments: list[str]) -> tuple[Table, bool]:
+        """The table with what the command line changes, and whether it is just as its file says."""
         overrides = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(arguments)
-        seeds = None
-        extra = []
+        seeds, extra = None, []
         for override in overrides:
             key = override.get_key_element()
             if key == "seed":
                 seeds = _seeds(override)
             elif override.is_sweep_override():
                 raise DigrapError(f"{key}: with table= only seed may list several values; rows belong in the table")
-            elif key != "table" and not key.startswith("hydra"):
+            elif key not in ("table", "dry_run") and not key.startswith("hydra"):
                 extra.append(f"{key}={override.get_value_element_as_str()}")
-        table = load_table(self.config.table, seeds, tuple(extra))
-        cells = table.all_cells()
-        outputs = Path(self.config.hydra.sweep.dir).parent
-        missing = [cell for cell in cells if not (cell.folder(outputs) / "results.json").exists()]
-        log.info("table %s: %d of %d runs are there", table.name, len(cells) - len(missing), len(cells))
-        return self._launch([list(cell.overrides) for cell in missing])
+        places = [argument for argument in extra if argument.split("=")[0] not in ("device", "data_root", "logger")]
+        return load_table(self.config.table, seeds, tuple(extra)), seeds is None and not places
 
-    def _launch(self, batch: Sequence[Sequence[str]]) -> list[Any]:
-        if not batch:
-            return []
-        self.validate_batch_is_legal(batch)
-        results = self.launcher.launch(batch, initial_job_idx=0)
-        for result in results:
-            _ = result.return_value  # raises what a job raised
-        return [results]
+    def _stages(self, plan: Plan) -> tuple[list[Sequence[JobReturn]], list[tuple[Cell, Exception]]]:
+        returns, failed, stages = [], [], Stages(plan)
+        for batch in stages:
+            log.info("%d runs in this stage", len(batch))
+            overrides = [list(cell.overrides) for cell in batch]
+            self.validate_batch_is_legal(overrides)
+            results = self.launcher.launch(overrides, initial_job_idx=sum(map(len, returns)))
+            returns.append(results)
+            busy = []
+            for cell, result in zip(batch, results, strict=True):
+                if result.status == JobStatus.FAILED:
+                    error = result._return_value  # reading return_value would raise it
+                    busy.append(cell) if isinstance(error, Busy) else failed.append((cell, error))
+            for cell in busy:
+                stages.again(cell)
+            if len(busy) == len(batch):
+                log.info("%d runs are being made by another process; waiting for them", len(busy))
+                time.sleep(POLL_SECONDS)
+        return returns, failed
 
 
 def _seeds(override: Override) -> list[int]:

@@ -13,6 +13,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
+from digrap.bundle import PREDICTIONS, read_bundle
 from digrap.engine import checkpoint
 from digrap.engine import run as engine
 from digrap.engine.fit import Fit
@@ -47,7 +48,10 @@ def test_a_run_leaves_everything_it_should(small, tmp_path):
     assert all(set(numbers) == {"omega", "removed", "conflict"} for numbers in omega.values())
     assert "fc.weight" in omega or any(name.endswith("weight") for name in omega)
     assert (tmp_path / result["weights"]).exists() and not checkpoint.folders(tmp_path / "checkpoints")
-    assert (tmp_path / "predictions" / "sketch.npz").exists()
+    predictions, labels = read_bundle(tmp_path / PREDICTIONS, tmp_path.parent)
+    for split, scores in result["scores"].items():
+        right = (predictions[f"{split}.prediction"] == labels[f"{split}.label"]).mean()
+        assert 100 * right == pytest.approx(scores["accuracy"])
 
 
 def test_done_is_said_and_not_done_again(small, tmp_path, monkeypatch, caplog):
