@@ -120,13 +120,13 @@ class Table:
 
 
 def load_table(name: str, seeds: list[int] | None = None, extra: tuple[str, ...] = ()) -> Table:
-    """The table called `name`, with other seeds and further overrides where given.
+    """The table called `name`, or in the file `name` (….yaml), with other seeds and further overrides where given.
 
     Raises DigrapError for a name that is not there (with the nearest ones) and for a file that is no table.
     """
-    path = CONFIGS / "tables" / f"{name}.yaml"
+    path = Path(name) if str(name).endswith(".yaml") else CONFIGS / "tables" / f"{name}.yaml"
     if not path.is_file():
-        known = sorted(file.stem for file in path.parent.glob("*.yaml"))
+        known = sorted(file.stem for file in (CONFIGS / "tables").glob("*.yaml"))
         raise DigrapError(f"table={name}: there is no such table; {nearest(str(name), known)}")
     try:
         plain = OmegaConf.to_container(OmegaConf.load(path))
@@ -137,7 +137,7 @@ def load_table(name: str, seeds: list[int] | None = None, extra: tuple[str, ...]
     _check_starts(path, rows)
     search, targets = plain.get("search") or {}, plain.get("targets") or {}
     table = Table(
-        name=str(name),
+        name=path.stem,
         title=plain["title"],
         overrides=(*plain["overrides"], *extra),
         seeds=tuple(plain["seeds"] if seeds is None else seeds),
