@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import json
 import logging
+import platform
 import time
 import traceback
 from collections.abc import Iterator
@@ -134,7 +135,8 @@ def _run(cfg: DictConfig, folder: Path, accelerator: Accelerator, start: dict[st
     identity = run_hash(cfg)
     if main:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg))
-        write_json(folder / "run.json", {**provenance, "versions": record.versions(), "started": started})
+        about = {**provenance, "host": platform.node(), "versions": record.versions(), "started": started}
+        write_json(folder / "run.json", about)
     log.info("%s on %s, seed %d → %s", cfg.optim.name, cfg.dataset.name, cfg.seed, folder)
 
     job = Job.build(cfg, folder, accelerator, sinks(cfg, folder) if main else (), start and start["file"])
@@ -157,8 +159,7 @@ def _run(cfg: DictConfig, folder: Path, accelerator: Accelerator, start: dict[st
     }  # fmt: skip
     if main:
         took = round(time.monotonic() - clock, 1)
-        notes = {"started": started, "wall_s": took, "versions": record.versions()}
-        write_json(folder / "run.json", {**provenance, **notes})
+        record.note(folder, wall_s=took)
         write_json(folder / "results.json", result)  # last: it marks the run as done
         checkpoint.clear(folder / "checkpoints")
         announce(result)
@@ -273,7 +274,7 @@ def _lock(folder: Path, accelerator: Accelerator, wait: bool) -> Iterator[None]:
         return
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=-1 if wait else 0):
+        with FileLock(folder / ".lock", timeout=-1 if wait else 0.5):  # status asks for it for an instant
             accelerator.wait_for_everyone()  # the others look whether the run is done only when this one may write
             yield
     except Timeout as error:

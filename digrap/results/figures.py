@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from digrap.files import write_atomically
-from digrap.results.scores import OOD_MEAN, Scores
+from digrap.results.scores import OOD_MEAN, Scores, omega_history
 
 MARKERS = "oDs^vP*X<>hd"
 DPI = 150
+LEGEND_INSIDE = 6  # rows
 
 
 def id_against_ood(scores: Scores) -> Figure | None:
@@ -22,7 +24,8 @@ def id_against_ood(scores: Scores) -> Figure | None:
     if identity is None or OOD_MEAN not in scores.columns or scores.values.empty:
         return None
     wide = scores.values.pivot_table(index=["row", "seed"], columns="column", values="value")
-    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    many = len(scores.table.rows) > LEGEND_INSIDE
+    figure = Figure(figsize=(8.6 if many else 6.4, 4.6), layout="constrained")
     axes = figure.subplots()
     colours = colormaps["tab10"].colors
     for position, row in enumerate(scores.table.rows):
@@ -37,7 +40,8 @@ def id_against_ood(scores: Scores) -> Figure | None:
         )  # fmt: skip
     axes.set(xlabel=f"ID accuracy, {identity} (%)", ylabel="OOD accuracy, mean (%)", title=scores.table.title)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=9)
+    beside = dict(loc="center left", bbox_to_anchor=(1, 0.5)) if many else {}  # inside, it would cover points
+    axes.legend(frameon=False, fontsize=9, **beside)
     return figure
 
 
@@ -85,5 +89,22 @@ def _block(tensor: str) -> str:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG."""
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
+    write_atomically(path, lambda file: file.write(as_png(figure)))
     return path
+
+
+def as_png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI)
+    return file.getvalue()
+
+
+def draw(scores: Scores) -> dict[str, Figure]:
+    """Every picture that a table's runs give, by the ending of its file's name. ω is read from the run folders."""
+    histories = {row: [] for row in scores.table.rows}
+    for run in scores.runs:
+        histories[run.row].append(omega_history(run.file.parent))
+    title = scores.table.title
+    pictures = {"id_ood": id_against_ood(scores), "omega": omega_over_training(histories, title)}
+    return {name: figure for name, figure in pictures.items() if figure is not None}

@@ -1,0 +1,91 @@
+"""Paired tests between two rows or two runs that answered the same examples: a bootstrap, and McNemar's exact test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+DRAWS = 10_000
+ALPHA = 0.05
+STREAM = 0
+CHUNK = 1_000  # draws at once: patterns of many seeds would else fill the memory
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A mean difference with its 95 % interval and one-sided p: the share of draws that are not above zero."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+
+
+def bootstrap(
+    differences: Sequence[Sequence[np.ndarray]], shared: bool = False, draws: int = DRAWS, stream: int = STREAM
+) -> np.ndarray:
+    """(draws, splits): mean differences after resampling seeds with replacement, and examples within them.
+
+    `differences[seed][split]` is +1, 0 or −1 an example: right in the first row alone, alike, right in the second
+    alone. `shared`: every seed was tested on the same examples; these are then resampled once for all seeds, not for
+    each by itself, which would take what the examples have in common for chance.
+    """
+    # RandomState: its stream is frozen for good, a Generator's may change with numpy, and verify compares bytes.
+    random = np.random.RandomState(stream)
+    picked = random.randint(len(differences), size=(draws, len(differences)))
+    resample = _shared_examples if shared else _own_examples
+    splits = range(len(differences[0]))
+    return np.stack([resample(random, picked, [seed[k] for seed in differences]).mean(axis=1) for k in splits], axis=1)
+
+
+def _own_examples(random: np.random.RandomState, picked: np.ndarray, seeds: list[np.ndarray]) -> np.ndarray:
+    """Means (draws, seeds) of a split. A multinomial over three counts is the resampling of the examples."""
+    result = np.empty(picked.shape)
+    for seed, difference in enumerate(seeds):
+        here, n = picked == seed, len(difference)
+        shares = np.array([np.count_nonzero(difference == value) for value in (1, -1, 0)]) / n
+        counts = random.multinomial(n, shares, size=np.count_nonzero(here))
+        result[here] = (counts[:, 0] - counts[:, 1]) / n
+    return result
+
+
+def _shared_examples(random: np.random.RandomState, picked: np.ndarray, seeds: list[np.ndarray]) -> np.ndarray:
+    """The same where all seeds have the same examples: a multinomial over the patterns (difference by seed) there."""
+    patterns, counts = np.unique(np.stack(seeds, axis=1), axis=0, return_counts=True)
+    n, parts = len(seeds[0]), []
+    for start in range(0, len(picked), CHUNK):
+        chosen = picked[start : start + CHUNK]
+        means = random.multinomial(n, counts / n, size=len(chosen)) @ patterns / n
+        parts.append(np.take_along_axis(means, chosen, axis=1))
+    return np.concatenate(parts)
+
+
+def paired(mean: float, draws: np.ndarray) -> Paired:
+    """Interval and p of an observed mean difference from its draws."""
+    low, high = np.quantile(draws, (0.025, 0.975))
+    ties = 1e-9  # sums of the same fractions may miss zero by rounding
+    p = (1 + np.count_nonzero(draws <= ties)) / (1 + len(draws))  # + 1: no p of zero from finitely many draws
+    return Paired(mean, float(low), float(high), float(p))
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
+    """Two-sided exact p for two correctness arrays: are the examples that one alone got right as often either's?"""
+    only = int(np.count_nonzero(first & ~second)), int(np.count_nonzero(second & ~first))  # Python's: exact
+    n, term, total = sum(only), 1, 0
+    for k in range(min(only) + 1):
+        total += term
+        term = term * (n - k) // (k + 1)
+    return min(1.0, 2 * total / 2**n)
+
+
+def standard(values: Sequence[float]) -> tuple[float, float, int]:
+    """Mean, sample standard deviation (NaN for one value) and number; correctly rounded, so alike on every machine."""
+    n = len(values)
+    if n == 0:
+        return math.nan, math.nan, 0
+    mean = math.fsum(values) / n
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1)) if n > 1 else math.nan
+    return mean, spread, n

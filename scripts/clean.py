@@ -1,0 +1,45 @@
+"""Lists what under outputs/ no table refers to: `python scripts/clean.py [outputs=DIR]`; delete=true removes it."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from rich.console import Console  # noqa: E402
+from rich.markup import escape  # noqa: E402
+from rich.table import Table as RichTable  # noqa: E402
+
+from digrap.cli import bare_keys, door  # noqa: E402
+from digrap.errors import DigrapError  # noqa: E402
+from digrap.paths import CONFIGS, OUTPUTS  # noqa: E402
+from digrap.progress import track  # noqa: E402
+from digrap.results import clean  # noqa: E402
+from digrap.results.spec import load_table  # noqa: E402
+
+
+def main() -> None:
+    """List, and delete where told to."""
+    options = bare_keys(sys.argv[1:], {"delete": False, "outputs": str(OUTPUTS)})
+    if not isinstance(options.delete, bool):
+        raise DigrapError(f"delete={options.delete}: give true or false")
+    cells = clean.every_cell(load_table(path.stem) for path in sorted((CONFIGS / "tables").glob("*.yaml")))
+    found = clean.find(Path(options.outputs), track(cells, "runs of tables"))
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    if not found:
+        console.print("nothing: every run folder belongs to a table of configs/tables")
+        return
+    grid = RichTable("in outputs", "what it is", "size", "kept because")
+    for item in found:
+        grid.add_row(item.place, escape(item.what), clean.in_megabytes(item.size), item.kept)
+    console.print(grid, highlight=False)
+    if not options.delete:
+        total = sum(item.size for item in found if not item.kept)
+        console.print(f"{clean.in_megabytes(total)} in all; delete=true removes what is not kept", highlight=False)
+        return
+    deleted, kept = clean.delete(found)
+    freed = clean.in_megabytes(sum(item.size for item in deleted))
+    console.print(f"freed {freed}: {len(deleted)} deleted, {len(kept)} kept", highlight=False)
+
+
+if __name__ == "__main__":
+    raise SystemExit(door(main))
