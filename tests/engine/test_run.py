@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -14,7 +15,8 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from digrap.bundle import PREDICTIONS, read_bundle
-from digrap.engine import checkpoint
+from digrap.config import run_hash, start_config
+from digrap.engine import checkpoint, record
 from digrap.engine import run as engine
 from digrap.engine.fit import Fit
 from digrap.errors import DigrapError
@@ -218,3 +220,67 @@ def test_a_device_that_is_not_there(small, tmp_path):
 def test_wandb_is_an_option(small, tmp_path):
     engine.run(small("logger=wandb", "trainer.epochs=1"), tmp_path)
     assert list((tmp_path / "wandb").glob("offline-run-*"))
+
+
+def test_fresh_makes_a_finished_run_once_more_beside_it(small, tmp_path, caplog):
+    old = tmp_path / "0123456789"
+    engine.run(small("optim=zero_shot", "fresh=true"), old)  # nothing is there yet: the folder itself
+    before = results(old)
+    with caplog.at_level("INFO"):
+        engine.run(small("optim=zero_shot", "fresh=true"), old)
+    assert results(tmp_path / "0123456789-fresh1") == before and "the scores equal those of" in caplog.text
+    engine.run(small("optim=zero_shot", "fresh=true"), old)
+    assert (tmp_path / "0123456789-fresh2" / "results.json").exists() and results(old) == before
+
+
+def test_what_ended_a_run_is_kept_until_it_starts_again(small, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Classification, "loss", lambda *a: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            engine.run(small(), tmp_path)
+    note = (tmp_path / "error.txt").read_text()
+    assert "Traceback" in note and note.rstrip().endswith("ZeroDivisionError: division by zero")
+    about = json.loads((tmp_path / "run.json").read_text())
+    assert about["total_steps"] == 12 and about["host"]
+    engine.run(small(), tmp_path)
+    assert not (tmp_path / "error.txt").exists()
+
+
+def test_a_start_that_another_process_makes_is_waited_for(small, tmp_path):
+    """The earlier run's folder is held: the later one goes on when it is free."""
+    cfg = small("optim=wise_ft", "optim.curve=[]")
+    beside = tmp_path / run_hash(start_config(cfg))
+    beside.mkdir()
+    held, free = threading.Event(), threading.Event()
+
+    def hold():
+        with FileLock(beside / ".lock"):
+            held.set()
+            free.wait(2.0)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait()
+    started = time.monotonic()
+    engine.run(cfg, tmp_path / "wise")
+    other.join()
+    assert time.monotonic() - started > 2.0
+    assert results(tmp_path / "wise")["start"]["hash"] == beside.name
+
+
+def test_only_what_makes_results_makes_a_commit_dirty(tmp_path, monkeypatch):
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(tmp_path)]
+    for name in ("digrap/a.py", "configs/best/mini/a.yaml", "docs/results/mini/mini.md", "README.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1\n")
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "-A"], check=True)
+    subprocess.run([*git, "commit", "-qm", "first"], check=True)
+    monkeypatch.setattr(record, "REPO", tmp_path)
+    for name in ("configs/best/mini/a.yaml", "docs/results/mini/mini.md", "README.md"):
+        (tmp_path / name).write_text("2\n")
+    assert record.commit()["dirty"] is False
+    (tmp_path / "digrap" / "a.py").write_text("2\n")
+    assert record.commit()["dirty"] is True
+    monkeypatch.setattr(record, "REPO", tmp_path / "digrap" / "nowhere")
+    assert record.commit() == {"commit": "unknown", "dirty": None}
