@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.installed
 SEEDS  ?= 0,1
 JOBS   ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: help setup demo test lint lock gallery clean
+.PHONY: help setup demo judge verify test lint lock gallery clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /' | column -t -l 2
@@ -33,7 +33,13 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: setup  ## zero-shot, vanilla and DiGraP on the miniature; prints the table
 	$(PYTHON) train.py -m table=demo seed=$(SEEDS) hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS)
-	$(PYTHON) scripts/make_tables.py table=demo seeds=$(SEEDS)
+	$(PYTHON) scripts/make_tables.py table=demo seeds=$(SEEDS) dirty=allow
+
+judge: setup  ## METHOD=my_rule.py: a rule of your own against the others, on the miniature (docs/judge.md)
+	@$(PYTHON) scripts/judge.py $(if $(METHOD),method=$(METHOD)) seeds=$(SEEDS) jobs=$(JOBS) $(ARGS)
+
+verify: setup  ## rebuild every committed table from its predictions and compare
+	$(PYTHON) scripts/verify.py
 
 test: setup  ## all tests
 	$(PYTHON) -m ruff check .

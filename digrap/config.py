@@ -20,7 +20,19 @@ from digrap.files import sha256
 from digrap.paths import CONFIGS, REPO
 
 # Keys that say where or how a run is made, not what it is.
-NOT_IDENTITY = ("hydra", "table", "dry_run", "cluster", "logger", "data_root", "device", "log_every", "best", "fresh")
+NOT_IDENTITY = (
+    "hydra",
+    "table",
+    "dry_run",
+    "cluster",
+    "logger",
+    "data_root",
+    "device",
+    "log_every",
+    "best",
+    "fresh",
+    "wait",
+)
 NOT_IDENTITY_TRAINER = ("workers", "eval_batch_size", "checkpoint_minutes")
 
 
@@ -70,6 +82,7 @@ class Train:
     device: str = "auto"
     log_every: int = 50
     fresh: bool = False
+    wait: bool = False
 
 
 def register_resolvers() -> None:
@@ -95,12 +108,18 @@ def start_config(cfg: DictConfig) -> DictConfig | None:
     It is `cfg` with what optim.start says merged in: {optim: lp, trainer: {base: {lr: 3e-3}}}; with {optim: {name: spd,
     strength: 1}} the earlier method gets options of its own. Raises DigrapError for what does not compose.
     """
-    if not cfg.optim.start:
+    start = cfg.optim.start
+    if not start:
         return None
-    changes = OmegaConf.to_container(cfg.optim.start)
+    changes = {"optim": start} if isinstance(start, str) else start
+    if isinstance(start, DictConfig):
+        changes = OmegaConf.to_container(start)
+    if not isinstance(changes, dict) or not changes.get("optim"):
+        raise DigrapError(f"optim.start={start}: give the earlier method, as in optim.start={{optim: lp}}")
     try:
-        chosen = changes.pop("optim", None)
+        chosen = changes.pop("optim")
         chosen = dict(chosen) if isinstance(chosen, dict) else {"name": chosen}
+        chosen.setdefault("carve", cfg.optim.carve)  # what is held out from this run is held out from that one
         earlier = _hydra_composed([f"optim={chosen['name']}"], "train")  # its references to the trainer are kept
         plain = {**OmegaConf.to_container(cfg), "optim": OmegaConf.to_container(earlier.optim)}
         earlier = OmegaConf.create(plain, flags={"struct": True})
@@ -170,7 +189,9 @@ def run_hash(cfg: DictConfig) -> str:
         plain["trainer"].pop(key, None)
     if plain["optim"].get("sha256"):  # optim=file: the file's content says what it is, wherever it lies
         del plain["optim"]["file"], plain["optim"]["optimizer"]["file"]
-    if not plain["optim"]["trains"] and not plain["optim"]["start"]:  # nothing trains: one run serves every recipe
+    if plain["optim"]["start"]:  # what it goes on from is part of it, however it was said
+        plain["optim"]["start"] = run_hash(start_config(cfg))
+    elif not plain["optim"]["trains"]:  # nothing trains: one run serves every recipe
         plain.pop("schedule")
         plain["trainer"] = {key: plain["trainer"][key] for key in ("precision", "threads")}
     text = json.dumps(_canonical(plain, str(cfg.data_root)), sort_keys=True)

@@ -49,6 +49,11 @@ def build_method(cfg: DictConfig) -> Method:
         raise DigrapError(f"optim={optim.name}: {error}") from error
     if optim.trains not in (*CHOICES, None):
         raise DigrapError(f"optim.trains={optim.trains}: choose one of {', '.join(CHOICES)}, null")
-    if not 0.0 <= optim.carve < 1.0:
+    if bool(optim.trains) != bool(parts["optimizer"]) or (parts["after_step"] and not optim.trains):
+        raise DigrapError(
+            f"optim={optim.name}: optim.trains={optim.trains} with {'an' if parts['optimizer'] else 'no'} optimizer; "
+            "what trains needs one, and nothing else has one or acts after its steps"
+        )
+    if isinstance(optim.carve, bool) or not isinstance(optim.carve, (int, float)) or not 0.0 <= optim.carve < 1.0:
         raise DigrapError(f"optim.carve={optim.carve}: give a share of the training split, 0 ≤ carve < 1")
     return Method(optim.name, trains=optim.trains, carve=optim.carve, **parts)

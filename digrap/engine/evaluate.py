@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast, gather_object
 from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -35,7 +35,11 @@ def predict_split(
         data, backbone.eval_transform, batch=cfg.trainer.eval_batch_size, rank=rank, world=world,
         workers=cfg.trainer.workers, pin=accelerator.device.type == "cuda",
     )  # fmt: skip
-    module.eval()
+    # Through the wrapper of several processes a forward pass would wait for those that have no batch.
+    module = accelerator.unwrap_model(module).eval()
+    if world > 1:  # batch norm's statistics of the first process, as in the weights that are kept
+        for buffer in module.buffers():
+            buffer.copy_(broadcast(buffer))
     parts = []
     for inputs, labels in track(loader, name, total=len(loader)):
         inputs = backbone.batch_transform(inputs.to(accelerator.device, non_blocking=True))

@@ -85,7 +85,7 @@ class Fit:
         while self.position.epoch < epochs:
             number = self.position.epoch + 1
             self._train_epoch(f"epoch {number}/{epochs}")
-            self._log_omega()
+            self._end_epoch()
             if number % self.cfg.trainer.validate_every == 0 or number == epochs:
                 self._validate()
             self.position.epoch += 1
@@ -177,9 +177,10 @@ class Fit:
                 loss=sum(values) / len(values), lr=self.scheduler.get_last_lr()[0],
             )  # fmt: skip
 
-    def _log_omega(self) -> None:
-        """The epoch's last losses, and ω by parameter where the optimizer has it."""
+    def _end_epoch(self) -> None:
+        """Log the epoch's last losses, and ω by parameter where the optimizer has it; spoilt weights end the run."""
         self._log_losses()
+        self._check_finite()
         report = getattr(self.optimizer, "omega_report", None)
         if report and self.accelerator.is_main_process:
             here = self.position
@@ -215,9 +216,15 @@ class Fit:
         self.saved_at = time.monotonic()
 
     def _check_finite(self) -> None:
-        """A checkpoint is never made of weights that a non-finite loss has spoilt."""
+        """A checkpoint is never made of weights that are spoilt, by a non-finite loss or after the step."""
         if self.losses and not torch.stack(self.losses).isfinite().all():
             self._log_losses()
+        whole = [param.detach().isfinite().all() for param in self.module.parameters() if param.requires_grad]
+        if not torch.stack(whole).all():
+            raise DigrapError(
+                f"weights are not finite at step {self.position.step}; {checkpoint.last_good(self.root)}. "
+                "A smaller trainer.base.lr is the usual cure."
+            )
 
     def _drop_old_bests(self) -> None:
         """Keep the best weights that one of the kept checkpoints refers to."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -38,13 +38,13 @@ def worded(method: str) -> Iterator[None]:
 class Datasets:
     """The data that fitting sees, loaded when first used. `carved` is the share of the training split kept back."""
 
-    module: DataModule
+    source: DataModule
     carved: float
     seed: int
 
     def of_kind(self, kind: str) -> Split:
         """The one split of a kind."""
-        (split,) = self.module.of_kind(kind)
+        (split,) = self.source.of_kind(kind)
         return split
 
     @cached_property
@@ -67,10 +67,12 @@ class Datasets:
         """What hooks learn from: the share kept back, else ID validation."""
         return self._shares[1] if self.carved else self.validation
 
-    @property
+    @cached_property
     def tested(self) -> list[Split]:
-        """Every split but the training one."""
-        return [split for split in self.module.splits.values() if split.kind != "id_train"]
+        """Every split but the training one, each loaded once."""
+        return [
+            replace(split, load=cache(split.load)) for split in self.source.splits.values() if split.kind != "id_train"
+        ]
 
 
 @dataclass
@@ -92,16 +94,16 @@ class Job:
         cls, cfg: DictConfig, folder: Path, accelerator: Accelerator, sinks: tuple = (), start: Path | None = None
     ) -> Job:
         """Everything `cfg` names; the backbone gets the weights at `start`, where there are any."""
-        method, module = build_method(cfg), build_data(cfg)
-        backbone = build_backbone(cfg, module.classes)
+        method, splits = build_method(cfg), build_data(cfg)
+        backbone = build_backbone(cfg, splits.classes)
         before = {}
         if method.after_step or method.after_fit:
             before = {name: value.detach().clone() for name, value in backbone.module.state_dict().items()}
         if start is not None:
             backbone.module.load_state_dict(load_file(start))
-        data = Datasets(module, method.carve, cfg.seed)
+        data = Datasets(splits, method.carve, cfg.seed)
         metrics = Metrics(Path(folder) / "metrics.jsonl", sinks)
-        return cls(cfg, folder, accelerator, backbone, method, data, Classification(module.classes), metrics, before)
+        return cls(cfg, folder, accelerator, backbone, method, data, Classification(splits.classes), metrics, before)
 
     @property
     def checkpoints(self) -> Path:

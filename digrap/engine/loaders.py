@@ -32,8 +32,11 @@ class Transformed(Dataset):
             return self.transform(image), label
 
 
-def _loader(dataset: Dataset, batches: list[list[int]], workers: int, pin: bool) -> DataLoader:
-    return DataLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=pin)
+def make_loader(dataset: Dataset, batches: list[list[int]], workers: int, pin: bool) -> DataLoader:
+    # A loader without a generator of its own draws from the global one, which dropout uses: a resumed run, which makes
+    # loaders anew, would go on with other numbers.
+    own = torch.Generator().manual_seed(0)
+    return DataLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=pin, generator=own)
 
 
 def train_batches(
@@ -57,7 +60,7 @@ def train_batches(
     batches = [order[k * stride + rank * micro_batch :][:micro_batch].tolist() for k in range(start, limit)]
     if transform is not None:
         dataset = Transformed(dataset, transform, derive_seed(seed, "augment", epoch))
-    return iter(_loader(dataset, batches, workers, pin))
+    return iter(make_loader(dataset, batches, workers, pin))
 
 
 def eval_batches(
@@ -68,4 +71,4 @@ def eval_batches(
     batches = [list(range(i, min(i + batch, count))) for i in range(0, count, batch)]
     if transform is not None:
         dataset = Transformed(dataset, transform, 0)
-    return _loader(dataset, batches[rank::world], workers, pin)
+    return make_loader(dataset, batches[rank::world], workers, pin)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -10,24 +12,45 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from digrap.engine.loaders import derive_seed, train_batches
+from digrap.engine.loaders import Transformed, derive_seed, make_loader
+from digrap.errors import DigrapError
 from digrap.methods.trained import training_mode
 from digrap.models.backbone import Backbone
 
+SPAN = 1000  # batches a loader is made for: its processes are not started anew for every pass
+
 
 class Probe:
-    """The loss of the model with other weights on a numbered held-out batch; see `digrap.methods.method.Probe`."""
+    """Gradients of the loss on numbered held-out batches; see `digrap.methods.method.Probe`.
+
+    A batch has trainer.batch_size examples over all processes, whatever the micro-batch; fewer where the data has.
+    """
 
     def __init__(self, accelerator: Accelerator, backbone: Backbone, task: Any, data: Dataset, cfg: DictConfig):
         self.accelerator, self.backbone, self.task, self.data, self.cfg = accelerator, backbone, task, data, cfg
-        self.micro_batch = min(cfg.trainer.micro_batch, len(data) // accelerator.num_processes)
-        self.a_pass = len(data) // (self.micro_batch * accelerator.num_processes)  # batches
-        self.expected, self.batches = None, iter(())
+        world, size = accelerator.num_processes, min(cfg.trainer.batch_size, len(data))
+        self.micro_batch = min(cfg.trainer.micro_batch, size // world)
+        if not self.micro_batch:
+            raise DigrapError(
+                f"optim={cfg.optim.name} learns from held-out batches, and {len(data)} held-out examples are too few "
+                f"for {world} processes; give a larger optim.carve or validation split"
+            )
+        self.parts = size // (self.micro_batch * world)  # micro-batches a batch
+        self.next, self.batches = None, iter(())
 
-    def __call__(self, weights: dict[str, Tensor], index: int) -> Tensor:
-        """The loss on batch `index` of this process, differentiable in `weights`."""
+    def gradient(self, weights: Callable[[], dict[str, Tensor]], wrt: Tensor, index: int) -> Tensor:
+        """d loss / d `wrt` on batch `index`, averaged over its examples; `weights()` gives the model's weights."""
+        total = torch.zeros_like(wrt)
+        for part in range(self.parts):
+            loss = self._loss(weights(), self._micro_batch(index * self.parts + part))
+            (gradient,) = torch.autograd.grad(loss, [wrt])
+            total += gradient / self.parts
+        return self.accelerator.reduce(total, reduction="mean") if self.accelerator.num_processes > 1 else total
+
+    def _loss(self, weights: dict[str, Tensor], batch: Any) -> Tensor:
+        """The loss in eval mode of the model with `weights` in place of its own."""
         module = self.backbone.module
-        inputs, labels = (tensor.to(self.accelerator.device, non_blocking=True) for tensor in self._batch(index))
+        inputs, labels = (tensor.to(self.accelerator.device, non_blocking=True) for tensor in batch)
 
         def changed(*args: Any, **kwargs: Any) -> Any:
             return torch.func.functional_call(module, weights, args, kwargs)
@@ -41,22 +64,33 @@ class Probe:
             if was_training:
                 training_mode(module)
 
-    def mean(self, value: Tensor) -> Tensor:
-        """`value` averaged over all processes."""
-        return self.accelerator.reduce(value, reduction="mean") if self.accelerator.num_processes > 1 else value
-
-    def _batch(self, index: int) -> Any:
-        """Batch `index`, from the running loader where it is the next one."""
-        epoch, start = divmod(index, self.a_pass)
-        if index != self.expected or start == 0:
-            trainer, accelerator = self.cfg.trainer, self.accelerator
-            self.batches = train_batches(
-                self.data, self.backbone.eval_transform, seed=derive_seed(self.cfg.seed, "probe"), epoch=epoch,
-                start=start, limit=self.a_pass, micro_batch=self.micro_batch, rank=accelerator.process_index,
-                world=accelerator.num_processes, workers=trainer.workers, pin=accelerator.device.type == "cuda",
-            )  # fmt: skip
-        self.expected = index + 1
+    def _micro_batch(self, number: int) -> Any:
+        """Micro-batch `number` of this process, from the running loader where it is the next one."""
+        if number != self.next or number % SPAN == 0:
+            self.batches = self._loader(number)
+        self.next = number + 1
         return next(self.batches)
+
+    def _loader(self, start: int) -> Iterator[Any]:
+        data, trainer = self.data, self.cfg.trainer
+        if self.backbone.eval_transform is not None:
+            data = Transformed(data, self.backbone.eval_transform, 0)
+        batches = [self._indices(number) for number in range(start, (start // SPAN + 1) * SPAN)]
+        return iter(make_loader(data, batches, trainer.workers, self.accelerator.device.type == "cuda"))
+
+    def _indices(self, number: int) -> list[int]:
+        """The examples of micro-batch `number`: passes over all of the data, each in an order of its own."""
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        stride = self.micro_batch * world
+        one_pass = len(self.data) // (stride * self.parts) * self.parts  # whole batches only
+        epoch, place = divmod(number, one_pass)
+        order = _order(len(self.data), derive_seed(self.cfg.seed, "probe", epoch))
+        return order[place * stride + rank * self.micro_batch :][: self.micro_batch].tolist()
+
+
+@lru_cache(maxsize=2)
+def _order(count: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
 
 def carve(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:

@@ -40,12 +40,12 @@ AFTER_FIT = "after-fit.safetensors"
 log = logging.getLogger(__name__)
 
 
-def run(cfg: DictConfig, folder: Path, wait: bool = False) -> float:
+def run(cfg: DictConfig, folder: Path) -> float:
     """Make the run that `cfg` describes in `folder`, or go on with it, or say that it is done.
 
-    A run that another one's weights are the start of comes first, in its own folder beside this one. `wait`: where
-    another process is writing `folder`, wait for it. Returns the best ID-validation score. Raises DigrapError for
-    whatever the user can mend.
+    A run that another one's weights are the start of comes first, in its own folder beside this one. Returns the best
+    ID-validation score. Raises DigrapError for whatever the user can mend; Busy where another process is writing
+    `folder` and cfg.wait is not set.
     """
     cfg, folder = typed(cfg), Path(folder)
     if cfg.fresh:
@@ -60,7 +60,7 @@ def run(cfg: DictConfig, folder: Path, wait: bool = False) -> float:
     keep_freed_memory()
     build_method(cfg)  # a bad option ends here, before an earlier run is made for nothing
     start = _start(cfg, folder)
-    with open_accelerator(cfg) as accelerator, _lock(folder, accelerator, wait):
+    with open_accelerator(cfg) as accelerator, _lock(folder, accelerator, cfg.wait):
         if (result := finished(folder)) is not None:  # by the process that was waited for
             return result["selection"]["score"]
         with _noting_errors(folder, accelerator):
@@ -110,7 +110,7 @@ def _start(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
         return None
     beside = folder.parent / run_hash(earlier)
     log.info("%s goes on from %s, the run in %s", cfg.optim.name, earlier.optim.name, beside)
-    run(earlier, beside, wait=True)
+    run(OmegaConf.merge(earlier, {"wait": True, "fresh": False}), beside)
     return finished(beside) | {"file": weights_of(beside)}
 
 
@@ -162,7 +162,9 @@ def _run(cfg: DictConfig, folder: Path, accelerator: Accelerator, start: dict[st
         record.note(folder, wall_s=took)
         write_json(folder / "results.json", result)  # last: it marks the run as done
         checkpoint.clear(folder / "checkpoints")
+        (folder / "variants.json").unlink(missing_ok=True)
         announce(result)
+    accelerator.wait_for_everyone()  # what goes on from this run reads its results
     return chosen
 
 
@@ -185,19 +187,24 @@ def _fit(job: Job, start: dict[str, Any] | None) -> tuple[torch.nn.Module, int |
 
 def _variants(job: Job, module: torch.nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
     """Test every outcome of what follows the fit: the chosen one's scores, and {name: scores}. The chosen one's
-    weights and predictions are written."""
+    weights and predictions are written. Scores are kept as they come: a resumed run tests the rest."""
+    path, main = job.folder / "variants.json", job.accelerator.is_main_process
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     chosen, scores = {}, {}
     for variant in _outcomes(job):
-        log.info("%s: variant %s", job.method.name, variant.name)
-        job.accelerator.unwrap_model(module).load_state_dict(variant.weights)
-        bundle = job.folder / PREDICTIONS if variant.chosen else None
-        scores[variant.name] = score_splits(
-            job.accelerator, module, job.backbone, job.task, job.data.tested, job.cfg, bundle
-        )
-        if variant.chosen:
-            chosen = scores[variant.name]
-            if job.accelerator.is_main_process:
+        if variant.name not in kept:
+            log.info("%s: variant %s", job.method.name, variant.name)
+            job.accelerator.unwrap_model(module).load_state_dict(variant.weights)
+            if variant.chosen and main:
                 write_weights(job.checkpoints / AFTER_FIT, variant.weights, variant=variant.name)
+            bundle = job.folder / PREDICTIONS if variant.chosen else None
+            kept[variant.name] = score_splits(
+                job.accelerator, module, job.backbone, job.task, job.data.tested, job.cfg, bundle
+            )
+            if main:
+                write_json(path, kept)
+        scores[variant.name] = kept[variant.name]
+        chosen = scores[variant.name] if variant.chosen else chosen
     return chosen, scores
 
 
@@ -272,13 +279,20 @@ def _lock(folder: Path, accelerator: Accelerator, wait: bool) -> Iterator[None]:
         accelerator.wait_for_everyone()
         yield
         return
+    said = False
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=-1 if wait else 0.5):  # status asks for it for an instant
-            accelerator.wait_for_everyone()  # the others look whether the run is done only when this one may write
-            yield
-    except Timeout as error:
-        raise Busy(f"{folder} is being written by another process; wait for it or end it") from error
+    lock = FileLock(folder / ".lock")
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=60 if wait and said else 0.5)  # status asks for it for an instant
+        except Timeout as error:
+            if not wait:
+                raise Busy(f"{folder} is being written by another process; wait for it or end it") from error
+            log.info("waiting for %s, which another process is making", folder)
+            said = True
+    with lock:
+        accelerator.wait_for_everyone()  # the others look whether the run is done only when this one may write
+        yield
 
 
 def _device_name(accelerator: Accelerator) -> str:

@@ -13,11 +13,9 @@ from torch.optim import Optimizer
 class Probe(Protocol):
     """Held-out batches: ID validation's, or those of a part of the training split that is kept back."""
 
-    def __call__(self, weights: dict[str, Tensor], index: int) -> Tensor:
-        """The loss, in eval mode, of the model with `weights` in place of its own, on batch number `index`."""
-
-    def mean(self, value: Tensor) -> Tensor:
-        """`value` averaged over all processes."""
+    def gradient(self, weights: Callable[[], dict[str, Tensor]], wrt: Tensor, index: int) -> Tensor:
+        """d loss / d `wrt` on held-out batch number `index`, in eval mode, over all processes; `weights()` gives the
+        weights that stand in place of the model's own, as functions of `wrt`."""
 
 
 @dataclass

@@ -61,10 +61,13 @@ class TPGM:
 class TPGMOnce(TPGM):
     """One projection after the fit, its constraints trained for `max_iters` batches (the authors' ViT recipe)."""
 
-    proj_freq: int = 1
+    proj_freq: int = 1  # every step, and there is one
 
     def __call__(self, context: Context) -> Iterator[Variant]:
-        Projection(context, self)(1)
+        projection = Projection(context, self)
+        projection(1)
+        if not projection.gamma.isfinite().all():
+            raise ValueError("the loss on a held-out batch was not finite; the run it goes on from is spoilt")
         yield Variant("projected", context.module.state_dict())
 
 
@@ -121,9 +124,7 @@ class Projection:
         # Once at the end it takes minutes; after every step it is a part of that step.
         for _ in track(rounds, "constraints") if self.options.max_iters >= 50 else rounds:
             self._clamp(norms)
-            loss = self.probe(self.projected(deltas, norms), self.batches)
-            (gradient,) = torch.autograd.grad(loss, [self.gamma])
-            self.gamma.grad = self.probe.mean(gradient)
+            self.gamma.grad = self.probe.gradient(lambda: self.projected(deltas, norms), self.gamma, self.batches)
             self.adam.step()
             self.batches += 1
 

@@ -25,13 +25,15 @@ def _head(module: nn.Module, head: Iterable[str]) -> set[str]:
 
 
 def _norms_and_head(module: nn.Module, head: Iterable[str]) -> set[str]:
-    """The normalisation layers and the head."""
+    """The normalisation layers, torch's or by their class's name, and the head."""
     norms = {
         f"{prefix}.{name}" if prefix else name
         for prefix, layer in module.named_modules()
-        if isinstance(layer, NORMS)
+        if isinstance(layer, NORMS) or "norm" in type(layer).__name__.lower()
         for name, _ in layer.named_parameters(recurse=False)
     }
+    if not norms:
+        raise ValueError("the backbone has no normalisation layer that could train")
     return norms | _head(module, head)
 
 

@@ -141,7 +141,7 @@ class AnchoredOptimizer(Optimizer):
                 raise ValueError(f"Invalid beta parameter at index {index}: {beta} (0 ≤ beta < 1)")
         one_of("base", group["base"], BASES)
         if isinstance(group["anchor"], str):
-            one_of("anchor", group["anchor"], (*ANCHORS, "given"))
+            one_of("anchor", group["anchor"], ANCHORS)
         if group["nesterov"] and not group["momentum"] > 0:
             raise ValueError("Nesterov momentum requires a momentum > 0")
 
@@ -176,6 +176,8 @@ class AnchoredOptimizer(Optimizer):
         saved = seen[-1]
         ids = (i for group in saved["param_groups"] for i in group["params"])
         params = (param for group in self.param_groups for param in group["params"])
+        for group in self.param_groups:
+            self._complete(group)
         for i, param in zip(ids, params, strict=True):
             if "step" in self.state[param]:
                 self.state[param]["step"] = self.state[param]["step"].cpu()
@@ -183,13 +185,24 @@ class AnchoredOptimizer(Optimizer):
                 if key in (given := saved["state"].get(i, {})):
                     self.state[param][key] = given[key].detach().to(param.device, scalar_dtype(param), copy=True)
 
+    def _complete(self, group: dict[str, Any]) -> None:
+        """Options and state that a checkpoint of another optimizer (torch's AdamW, say) or of an older version lacks:
+        defaults, and anchors at the present values."""
+        for key, value in self.defaults.items():
+            if key != "differentiable":  # torch adds it to the defaults of a loaded optimizer
+                group.setdefault(key, value)
+        for param in group["params"]:
+            wanted = self.new_state(param.new_empty(0), group)  # for its keys
+            if not wanted.keys() <= self.state[param].keys():
+                self.state[param] = self.new_state(param, group) | self.state[param]
+
     def _ready_state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
-        """The parameter's state on its device. A parameter met without one (wrappers that replace the groups'
-        tensors, a checkpoint of another optimizer) is anchored at its present value."""
+        """The parameter's state on its device. A parameter met without one (a wrapper replaced the groups' tensors) is
+        anchored at its present value."""
         state = self.state[param]
-        if "step" not in state or ("anchor" not in state and group["anchor"] in ("init", "given")):
-            state.update(self.new_state(param, group) | state)
-        probe = state.get("anchor", state.get("exp_avg", state.get("momentum_buffer")))
+        if "step" not in state:
+            state.update(self.new_state(param, group))
+        probe = next((value for key, value in state.items() if key != "step"), None)
         if probe is not None and probe.device != param.device:  # the model was moved after construction
             for key, value in state.items():
                 if key != "step":
@@ -223,7 +236,7 @@ class AnchoredOptimizer(Optimizer):
     def _buckets(self, group: dict[str, Any]) -> Iterable[Bucket]:
         buckets: dict[tuple, Bucket] = {}
         for param in group["params"]:
-            if (grad := param.grad) is None:
+            if (grad := param.grad) is None or not grad.numel():
                 continue
             if grad.layout != torch.strided:
                 raise RuntimeError(f"{type(self).__name__} does not support sparse gradients; use dense ones")

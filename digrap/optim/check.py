@@ -171,7 +171,7 @@ class Check:
         options = self.options(case)
         try:
             optimizer = self.make(params, **options)
-        except (TypeError, ValueError, NotImplementedError) as error:
+        except (Exception, SystemExit) as error:  # anyone's code
             raise Skip(f"the constructor raised {said(error)}") from None
         if not (hasattr(optimizer, "step") and hasattr(optimizer, "param_groups")):
             raise BadInput("what the class makes is no torch optimizer: it needs step and param_groups")
@@ -193,7 +193,7 @@ class Check:
                 group["lr"] = self.lr(row)
             try:
                 optimizer.step()
-            except Exception as error:  # anyone's code
+            except (Exception, SystemExit) as error:
                 return f"step {row + 1} raised {said(error)}"
             for name, param in params.items():
                 if found := deviation(param.detach().double(), expected[name][row], rtol):

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from digrap.optim.base import AnchoredOptimizer, Bucket, Common
+from digrap.optim.report import omega_report
 from digrap.optim.tensors import dots, number_for, scaled, wide
 from digrap.optim.validate import at_least_zero, one_of
 
@@ -123,36 +124,9 @@ class DiGraP(AnchoredOptimizer):
         removed = torch.where(energy > 0, taken / energy, 0.0)
         bucket.store(removed=removed, conflicts=bucket.numbers("conflicts") + conflict)
 
-    @torch.no_grad()
     def omega_report(self) -> dict[str, dict[str, float]]:
-        """ω by parameter name, for logs and plots. Reading it waits for the device once.
-
-        Returns for each anchored parameter: `omega`, the projection strength; `removed`, the share of the gradient's
-        energy ‖g‖² that its last step projected out; `conflict`, the share of its steps with <g, δ> < 0.
-        """
-        rows, values = [], []
-        names = self.names()
-        for group in self.param_groups:
-            for param in group["params"]:
-                state = self.state.get(param, {})
-                if "removed" not in state or not (steps := float(state["step"])):
-                    continue
-                rows.append((names[param], steps, group["omega"]))
-                omega = state.get("omega", state["removed"])
-                values.append(torch.stack([omega, state["removed"], state["conflicts"]]))
-        numbers = _to_lists(values)
-        return {
-            name: {"omega": omega if fixed is None else fixed, "removed": removed, "conflict": conflicts / steps}
-            for (name, steps, fixed), (omega, removed, conflicts) in zip(rows, numbers, strict=True)
-        }
-
-
-def _to_lists(rows: list[Tensor]) -> list[list[float]]:
-    """Rows of numbers, perhaps of several dtypes and devices, read with one wait."""
-    if not rows:
-        return []
-    dtype = torch.float64 if any(row.dtype == torch.float64 for row in rows) else torch.float32
-    return torch.stack([row.to(rows[0].device, dtype) for row in rows]).tolist()
+        """ω by parameter name, for logs and plots; reading it waits for the device once. See `digrap.optim.report`."""
+        return omega_report(self)
 
 
 def _hyper_gradient(grads: list[Tensor], delta: list[Tensor], scale: Tensor, normalize: str) -> Tensor:

@@ -16,7 +16,8 @@ from digrap.optim.validate import at_least_zero
 
 
 class L2SP(AnchoredOptimizer):
-    """L2-SP over AdamW or SGD; a group without anchor (a new head) takes its own weight_decay instead.
+    """L2-SP over AdamW or SGD. The penalty comes on top of a group's weight_decay, which pulls to zero: set that to 0
+    where only the anchor shall pull. A group without anchor (a new head) has its weight_decay alone.
 
     Args:
         params, lr, betas, eps, weight_decay: as torch.optim.AdamW's.

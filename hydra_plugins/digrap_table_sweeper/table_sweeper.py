@@ -46,7 +46,8 @@ class TableSweeper(BasicSweeper):
         A failed run does not stop the others; the error at the end names each with its command.
         """
         if self.config.table is None:
-            return super().sweep(arguments)
+            # Jobs of one sweep may go on from one run: the second waits while the first makes it.
+            return super().sweep([*arguments, "wait=true"])
         table, own = self._table(arguments)
         plan = Plan(table, Path(self.config.hydra.sweep.dir).parent)
         if self.config.dry_run:

@@ -1,7 +1,10 @@
 """Every method of configs/optim on the small miniature: it trains, resumes bit for bit and reports."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -12,10 +15,12 @@ from digrap.engine import checkpoint
 from digrap.engine import run as engine
 from digrap.engine.fit import Fit
 from digrap.errors import DigrapError
+from digrap.methods.tpgm import TPGM
 from digrap.methods.wise_ft import WiSE
+from digrap.models import resnet
 from digrap.models.backbone import Backbone
 from digrap.models.resnet import WEIGHTS, build_module
-from digrap.paths import CONFIGS
+from digrap.paths import CONFIGS, REPO
 
 METHODS = sorted(path.stem for path in (CONFIGS / "optim").glob("[!_]*.yaml"))
 TRAIN = [name for name in METHODS if compose([f"optim={name}"]).optim.trains]
@@ -59,7 +64,7 @@ def test_each_says_what_it_is_and_how_it_is_called(name):
 @pytest.mark.parametrize("base", ["adamw", "sgd"])
 @pytest.mark.parametrize("name", TRAIN)
 def test_resume_is_bit_equal(small, tmp_path, monkeypatch, name, base):
-    options = ["optim.proj_freq=2"] if name == "tpgm" else []
+    options = {"tpgm": ["optim.proj_freq=2"], "file": [f"optim.file={REPO}/examples/my_rule.py"]}.get(name, [])
     cfg = small(f"optim={name}", f"trainer.base.name={base}", "trainer.base.momentum=0.9", *options)
     engine.run(cfg, tmp_path / "whole")
     with monkeypatch.context() as patch:
@@ -139,7 +144,8 @@ def test_the_first_phase_is_the_other_row(name, earlier):
 @pytest.mark.parametrize(
     ("override", "message"),
     [("optim.start.optim=lq", "optim.start=.*lq"), ("+optim.start.trainer.base.lrr=1", "optim.start=.*lrr"),
-     ("optim.start.optim=null", "optim.start")],
+     ("optim.start.optim=null", "give the earlier method"), ("optim.start=5", "give the earlier method"),
+     ("optim.start={optim: {strength: 1}}", "optim.start=")],
 )  # fmt: skip
 def test_a_start_that_does_not_compose_is_named(small, override, message):
     with pytest.raises(DigrapError, match=message):
@@ -197,6 +203,9 @@ def test_a_carved_probe_leaves_validation_alone(small, tmp_path, monkeypatch):
         (["optim=wise_ft", "optim.alpha=2"], "optim=wise_ft: alpha=2"),
         (["optim=lp", "optim.trains=heads"], "optim.trains=heads: choose one of all, head, norms_and_head"),
         (["optim=tpgm", "optim.carve=1.0"], "optim.carve=1.0"),
+        (["optim=tpgm", "optim.carve=abc"], "optim.carve=abc"),
+        (["optim=wise_ft", "optim.trains=all"], "optim.trains=all with no optimizer"),
+        (["optim=tpgm", "optim.trains=null"], "optim.trains=None with an optimizer"),
     ],
 )
 def test_bad_options_end_before_anything_runs(small, tmp_path, overrides, message):
@@ -223,3 +232,103 @@ def test_a_head_without_anchor_stays_under_wise_ft(small, tmp_path, monkeypatch)
     assert torch.equal(averaged["fc.weight"], tuned["fc.weight"])
     assert not torch.equal(averaged["conv1.0.weight"], tuned["conv1.0.weight"])
     assert WiSE(alpha=0.5).points == [0.5]
+
+
+@pytest.mark.parametrize("same", ["optim.start=lp", "optim.start={optim: {name: lp}}", "+optim.start.device=cpu"])
+def test_one_start_has_one_hash_however_it_is_said(small, same):
+    assert run_hash(small("optim=lp_ft", same)) == run_hash(small("optim=lp_ft"))
+    assert run_hash(small("optim=lp_ft", "+optim.start.trainer.base.lr=0.1")) != run_hash(small("optim=lp_ft"))
+
+
+def test_what_is_held_out_from_a_run_is_held_out_from_its_start(small):
+    assert start_config(small("optim=tpgm_once", "optim.carve=0.25")).optim.carve == 0.25
+    assert start_config(small("optim=tpgm_once", "optim.start={optim: {name: vanilla, carve: 0.5}}")).optim.carve == 0.5
+
+
+def test_too_few_held_out_examples_are_named(small, tmp_path):
+    with pytest.raises(DigrapError, match="0 held-out examples are too few"):
+        engine.run(small("optim=tpgm", "optim.carve=0.001"), tmp_path)
+
+
+def test_variants_are_tested_once_across_an_interruption(small, tmp_path, monkeypatch):
+    cfg = small("optim=wise_ft", "optim.curve=[0.0,1.0]")
+    engine.run(cfg, tmp_path / "whole")
+    score, tested = engine.score_splits, []
+
+    def interrupted(*args):
+        if len(tested) == 2:
+            raise KeyboardInterrupt
+        tested.append(1)
+        return score(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "score_splits", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(cfg, tmp_path / "cut")
+    tested.clear()
+    monkeypatch.setattr(engine, "score_splits", lambda *args: tested.append(1) or score(*args))
+    engine.run(cfg, tmp_path / "cut")
+    assert len(tested) == 1 and results(tmp_path / "cut") == results(tmp_path / "whole")
+    assert not (tmp_path / "cut" / "variants.json").exists()
+
+
+def test_held_out_batches_do_not_depend_on_the_micro_batch(small, tmp_path):
+    """The gradient of γ is accumulated: less memory is the same method."""
+    found = []
+    for micro in (32, 16):
+        engine.run(small("optim=tpgm", f"trainer.micro_batch={micro}", "trainer.epochs=1"), tmp_path / str(micro))
+        found.append(weights(tmp_path / str(micro)))
+    for name in found[0]:
+        torch.testing.assert_close(found[0][name], found[1][name], rtol=1e-2, atol=2e-3)
+
+
+def test_resume_is_bit_equal_with_dropout(small, tmp_path, monkeypatch):
+    """What loaders draw must not move the generator that dropout uses."""
+    make = resnet.build_module
+
+    def with_dropout(classes):
+        module = make(classes)
+        module.global_pool = torch.nn.Sequential(module.global_pool, torch.nn.Dropout(0.3))
+        return module
+
+    monkeypatch.setattr(resnet, "build_module", with_dropout)
+    cfg = small("optim=tpgm", "trainer.checkpoint_minutes=0")
+    engine.run(cfg, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        crash_at(patch, 9)
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(cfg, tmp_path / "cut")
+    engine.run(cfg, tmp_path / "cut")
+    cut, whole = weights(tmp_path / "cut"), weights(tmp_path / "whole")
+    assert all(torch.equal(cut[key], whole[key]) for key in whole)
+
+
+def test_spoilt_weights_never_become_a_checkpoint(small, tmp_path, monkeypatch):
+    """A projection can spoil weights after a finite training loss, on an epoch's last step."""
+    make = TPGM.__call__
+
+    def spoiling(self, context):
+        project = make(self, context)
+        true, calls = project.probe.gradient, iter(range(1, 100))
+        project.probe.gradient = lambda *a: true(*a) * (float("nan") if next(calls) == 12 else 1.0)
+        return project
+
+    monkeypatch.setattr(TPGM, "__call__", spoiling)
+    with pytest.raises(DigrapError, match=r"weights are not finite at step 12; the last good checkpoint is .*00000006"):
+        engine.run(small("optim=tpgm", "log_every=100"), tmp_path)
+    kept = checkpoint.load(tmp_path / "checkpoints")
+    assert kept["position"]["step"] == 6 and all(value.isfinite().all() for value in kept["module"].values())
+
+
+@pytest.mark.parametrize("name", ["tpgm", "wise_ft"])
+def test_two_processes_finish(small_arguments, tmp_path, name):
+    """Phases, held-out batches and variants under DDP on the CPU."""
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone",
+        "train.py", *small_arguments, f"optim={name}", "trainer.micro_batch=16", "trainer.epochs=1",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=300, env=environment)
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert results(tmp_path / "run")["scores"]["sketch"]["n"] == 45

@@ -48,6 +48,20 @@ def test_norms_and_head():
     assert module["body"][1].training and not module["body"][0].training
 
 
+def test_norms_of_other_libraries_count_and_none_is_an_error():
+    class RmsNorm2d(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(4))
+
+    module = nn.ModuleDict({"norm": RmsNorm2d(), "body": nn.Linear(4, 4), "head": nn.Linear(4, 2)})
+    choose_trained(module, "norms_and_head", ["head"])
+    assert trained(module) == {"norm.weight", "head.weight", "head.bias"}
+    del module["norm"]
+    with pytest.raises(ValueError, match="no normalisation layer"):
+        choose_trained(module, "norms_and_head", ["head"])
+
+
 def test_all_is_what_the_backbone_left_trainable():
     module = net()
     module["body"].requires_grad_(False)  # as peft freezes what is no adapter

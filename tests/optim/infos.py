@@ -45,6 +45,7 @@ def _errors(*extra):
         ({"nesterov": True, "base": "sgd"}, ValueError, "Nesterov momentum requires a momentum"),
         ({"base": "adam"}, ValueError, "base='adam' is not one of 'adamw', 'sgd'"),
         ({"anchor": "start"}, ValueError, "anchor='start' is not one of 'init', 'zero', 'none'"),
+        ({"anchor": "given"}, ValueError, "anchor='given' is not one of"),
         ({"anchor": [torch.zeros(3)]}, ValueError, r"anchor 0 has shape \(3,\) but its parameter has \(2, 3\)"),
         ({"anchor": []}, ValueError, "0 tensors were given for 1 parameters"),
         ({"lr": torch.tensor(0.001), "foreach": True}, ValueError, "lr as a Tensor"),

@@ -1,0 +1,32 @@
+"""A rule of one's own, in plain PyTorch: AdamW whose steps are followed by a pull back to where training began.
+
+    make judge METHOD=examples/my_rule.py      holds it against vanilla, L2-SP, WiSE-FT and DiGraP (docs/judge.md)
+
+The class takes what it likes of lr, weight_decay, betas, eps …; a fresh head lies in a group with anchor="none".
+"""
+
+import torch
+
+
+class PullBack(torch.optim.AdamW):
+    """θ ← AdamW step of θ;   θ ← θ − lr · pull · (θ − θ0)"""
+
+    def __init__(self, params, pull=1.0, **options):
+        super().__init__(params, **options)
+        self.defaults["pull"] = pull
+        for group in self.param_groups:
+            group.setdefault("pull", pull)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        params = [param for group in self.param_groups for param in group["params"]]
+        starts = {param: param.clone() for param in params if param not in self.state}  # before the first step
+        loss = super().step(closure)
+        for group in self.param_groups:
+            if group.get("anchor") == "none":
+                continue
+            for param in group["params"]:
+                if param.grad is not None:
+                    start = self.state[param].setdefault("start", starts.get(param))  # kept in checkpoints
+                    param.lerp_(start, group["lr"] * group["pull"])
+        return loss
