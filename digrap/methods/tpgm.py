@@ -110,7 +110,9 @@ class Projection:
         """θ̃ by name, differentiable in γ."""
         result = {}
         for (name, delta), s, gamma in zip(deltas.items(), norms, self.gamma.unbind(), strict=True):
-            ratio = (gamma / (s + TINY)).clamp(0.0, 1.0).to(delta.dtype)
+            ratio = gamma / (s + TINY)
+            # No clamp: a row just at its bound has the slope of those within it, and in float32 s + 1e-8 is often s.
+            ratio = torch.where(ratio > 1.0, 1.0, ratio).to(delta.dtype)
             result[name] = self.anchors[name] + ratio * delta
         return result
 

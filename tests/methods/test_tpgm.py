@@ -104,10 +104,10 @@ def test_equals_the_reference(norm, anchor, proj_freq, max_iters):
 
 @pytest.mark.parametrize("norm", ["mars", "l2"])
 def test_float32_stays_close_to_the_reference(norm):
-    """From the same θ every step; Adam divides by the gradient's size, so γ is let move little."""
+    """From the same θ every step; γ goes its own way in both."""
     module, exact = Net(dtype=torch.float32), Net()
     exact.load_state_dict(module.state_dict())
-    options = dict(norm=norm, proj_freq=1, proj_lr=0.002, max_iters=1)
+    options = dict(norm=norm, proj_freq=1, proj_lr=0.05, max_iters=1)
     fast, slow = TPGM(**options)(surround(module)), TPGM(**options)(surround(exact))
     for step in range(1, 61):
         move(module, step)
