@@ -2,9 +2,11 @@
 
     python scripts/bench_optim.py [model=vit_small_patch16_224 device=auto steps=30 threads=0 dtype=float32 base=adamw]
 
-Prints a Markdown table: the median over `steps` rounds of (step time / fused step time of the same round), the fused
-optimizer's own time, and the optimizer's state in bytes a byte of parameters. Rounds go over all optimizers in turn, so
-that a busy machine slows them alike. The model (any of timm's) gives the shapes; gradients are random.
+Prints a Markdown table: torch's fused, foreach and default implementations (the default is a loop on a CPU, foreach on
+a GPU), then ours with their defaults. Columns: the median over `steps` rounds of (step time / fused step time of the
+same round), and the optimizer's state in bytes a byte of parameters; the line above has the fused one's own time.
+Rounds go over all optimizers in turn, so that a busy machine slows them alike. The model (any of timm's) gives the
+shapes; gradients are random.
 """
 
 import statistics
@@ -61,7 +63,11 @@ def contenders(options) -> dict[str, torch.optim.Optimizer]:
     if options.base not in plain:
         raise DigrapError(f"base={options.base}: choose one of {', '.join(plain)}")
     cls, common = plain[options.base]
-    made = {f"{cls.__name__}, fused": (cls, {**common, "fused": True}), f"{cls.__name__}, foreach": (cls, common)}
+    made = {
+        f"{cls.__name__}, fused": (cls, {**common, "fused": True}),
+        f"{cls.__name__}, foreach": (cls, {**common, "foreach": True}),
+        f"{cls.__name__}, default": (cls, common),
+    }
     made |= {name: (rule, {**common, "base": options.base, **symbols}) for name, (rule, symbols) in RULES.items()}
     result = {}
     for name, (rule, arguments) in made.items():
