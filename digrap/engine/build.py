@@ -29,7 +29,7 @@ def build_data(cfg: DictConfig) -> DataModule:
 
 def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
     """The pre-trained model for these classes."""
-    return _call(cfg.backbone, num_classes=len(classes))
+    return _call(cfg.backbone, num_classes=len(classes), classes=classes)
 
 
 def build_method(cfg: DictConfig) -> Method:
