@@ -372,30 +372,3 @@ def test_vanished_parameters_leave_no_state(info):
     advance(optimizer, fresh, range(2))
     assert set(optimizer.state) == set(fresh)
     assert all(torch.equal(optimizer.state[p]["anchor"], value) for p, value in zip(fresh, before, strict=True))
-
-
-@pytest.mark.parametrize("info", EVERY)
-@pytest.mark.parametrize("anchor", ["init", "zero"])
-def test_a_checkpoint_of_torchs_own_optimizer_loads(info, anchor):
-    """Moments and step go on; options it lacks are the defaults, anchors the values at loading."""
-    params = shapes()
-    plain = torch.optim.AdamW(params)
-    advance(plain, params, range(3))
-    optimizer = info.optim_cls(params, anchor=anchor)
-    optimizer.load_state_dict(plain.state_dict())
-    here = [param.detach().clone() for param in params]
-    assert float(optimizer.state[params[0]]["step"]) == 3
-    if anchor == "init":
-        assert all(torch.equal(optimizer.state[p]["anchor"], value) for p, value in zip(params, here, strict=True))
-    advance(optimizer, params, range(3, 6))
-    assert all(torch.isfinite(param).all() for param in params)
-
-
-@pytest.mark.parametrize("info", EVERY)
-def test_empty_parameters_are_left_alone(info):
-    params = [Parameter(torch.zeros(0, 3)), Parameter(torch.zeros(2))]
-    optimizer = info.optim_cls(params)
-    for param in params:
-        param.grad = torch.ones_like(param)
-    optimizer.step()
-    optimizer.step()
