@@ -21,11 +21,14 @@ PREDICTIONS = "predictions.npz"
 TRUTH = "truth"  # the array in predictions.npz that holds the digest of its labels
 
 
-def write_bundle(path: Path, predictions: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> str:
-    """Write <path> with the predictions, and labels/<digest>.npz beside its folder. Returns the digest."""
+def write_bundle(
+    path: Path, predictions: dict[str, np.ndarray], labels: dict[str, np.ndarray], labels_folder: Path | None = None
+) -> str:
+    """Write <path> with the predictions, and labels_folder/labels/<digest>.npz, by default beside the folder that the
+    bundle lies in. Returns the digest."""
     truth = {name: _small(labels[name]) for name in sorted(labels)}
     digest = labels_digest(truth)
-    kept = labels_file(path.parent.parent, digest)
+    kept = labels_file(labels_folder or path.parent.parent, digest)
     if not kept.exists():
         _write(kept, truth)
     _write(path, {name: _small(array) for name, array in predictions.items()} | {TRUTH: np.array(digest)})

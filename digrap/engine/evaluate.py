@@ -61,16 +61,20 @@ def score_splits(
     splits: list[Split],
     cfg: DictConfig,
     bundle: Path | None = None,
+    labels_folder: Path | None = None,
+    full: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """{split: {kind, n, metric …}}; the predictions and labels of all splits go to `bundle`, where one is given."""
+    """{split: {kind, n, metric …}}, with the task's whole report where `full`; the predictions and labels of all splits
+    go to `bundle`, where one is given, labels into `labels_folder`/labels (default: beside the bundle's folder)."""
     scores, predicted, truth = {}, {}, {}
     for split in splits:
         predictions, labels = predict_split(
             accelerator, module, backbone, task, split.load(), f"test {split.name}", cfg
         )
-        scores[split.name] = {"kind": split.kind, "n": len(labels), **task.score(predictions, labels)}
-        predicted |= {f"{split.name}.{key}": value.numpy() for key, value in predictions.items()}
+        said = task.report(predictions, labels) if full else task.score(predictions, labels)
+        scores[split.name] = {"kind": split.kind, "n": len(labels), **said}
+        predicted |= {f"{split.name}.{key}": predictions[key].numpy() for key in task.bundled}
         truth[f"{split.name}.label"] = labels.numpy()
     if bundle is not None and accelerator.is_main_process:
-        write_bundle(bundle, predicted, truth)
+        write_bundle(bundle, predicted, truth, labels_folder)
     return scores

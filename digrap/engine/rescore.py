@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file
 
+from digrap.bundle import PREDICTIONS
 from digrap.cli import nearest
 from digrap.config import typed
 from digrap.data.splits import DataModule, Split
@@ -21,13 +22,18 @@ from digrap.tasks.classification import Classification
 
 
 def rescore(cfg: DictConfig) -> dict[str, Any]:
-    """Score `cfg.run` (or the backbone that `cfg` composes) on `cfg.split`; print JSON, write it to `cfg.out`."""
+    """Score `cfg.run` (or the backbone that `cfg` composes) on `cfg.split`.
+
+    Prints JSON without the long parts (classes, confusions), writes all of it to `cfg.out`, and the predictions as a
+    bundle into the folder `cfg.bundle`.
+    """
     wanted, out, folder = cfg.split, cfg.out, cfg.run and Path(cfg.run)
+    bundle = cfg.bundle and Path(cfg.bundle)
     weights = weights_of(folder) if folder else None
     if folder:
         saved = OmegaConf.load(folder / "config.yaml")
         cfg = OmegaConf.merge(saved, {"device": cfg.device})
-    cfg = typed(OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("run", "split", "out")]))
+    cfg = typed(OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("run", "split", "out", "bundle")]))
     with open_accelerator(cfg) as accelerator:
         data = build_data(cfg)
         backbone = build_backbone(cfg, data.classes)
@@ -36,13 +42,20 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
         elif not backbone.has_head:
             raise DigrapError(f"backbone={cfg.backbone.name} has no head of its own; give run=… of a trained one")
         module, task = accelerator.prepare(backbone.module), Classification(data.classes)
-        scores = score_splits(accelerator, module, backbone, task, _chosen(data, wanted), cfg)
+        scores = score_splits(
+            accelerator, module, backbone, task, _chosen(data, wanted), cfg,
+            bundle and bundle / PREDICTIONS, bundle, full=True,
+        )  # fmt: skip
         result = {"run": folder and str(folder), "backbone": cfg.backbone.name, "seed": cfg.seed, "scores": scores}
         if accelerator.is_main_process:
-            print(json.dumps(result, indent=2))
+            print(json.dumps({**result, "scores": {name: _short(score) for name, score in scores.items()}}, indent=2))
             if out:
                 write_json(Path(out), result)
     return result
+
+
+def _short(score: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in score.items() if key not in ("per_class", "confusions")}
 
 
 def _chosen(data: DataModule, wanted: Any) -> list[Split]:

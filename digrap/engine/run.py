@@ -140,6 +140,8 @@ def _run(cfg: DictConfig, folder: Path, accelerator: Accelerator, start: dict[st
     log.info("%s on %s, seed %d → %s", cfg.optim.name, cfg.dataset.name, cfg.seed, folder)
 
     job = Job.build(cfg, folder, accelerator, sinks(cfg, folder) if main else (), start and start["file"])
+    if main:
+        record.note(folder, weights=job.backbone.provenance)
     module, epoch, weights = _fit(job, start)
     variants = {}
     if job.method.after_fit:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 
@@ -16,7 +16,8 @@ class Backbone:
     `train_transform` and `eval_transform`, where there are any, make one uint8 (3, H, W) image of what the dataset
     gives, in the loading processes. `unanchored` names the parameters that were not pre-trained (a fresh head); `head`
     the modules or parameters of the head, pre-trained or not. `has_head` says whether the untouched model can
-    classify, that is, whether it can be tested without training.
+    classify, that is, whether it can be tested without training. `provenance` says which weights these are (file,
+    sha256, revision), for the record.
     """
 
     module: nn.Module
@@ -26,3 +27,4 @@ class Backbone:
     unanchored: tuple[str, ...] = ()
     head: tuple[str, ...] = ()
     has_head: bool = True
+    provenance: dict[str, str] = field(default_factory=dict)

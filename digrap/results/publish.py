@@ -138,6 +138,7 @@ def _table(plain: dict[str, Any]) -> Table:
     seeds = plain["search"]["seeds"]
     search = Search(None if seeds is None else tuple(seeds), plain["search"]["rule"])
     given = {"overrides": tuple(plain["overrides"]), "seeds": tuple(plain["seeds"])}
+    given["means"] = {label: tuple(names) for label, names in plain["means"].items()}
     return Table(**{**plain, **given, "rows": rows, "search": search})
 
 

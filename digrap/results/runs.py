@@ -13,7 +13,7 @@ import numpy as np
 from digrap.bundle import PREDICTIONS, read_bundle
 from digrap.config import split_kinds
 from digrap.errors import DigrapError
-from digrap.paths import CONFIGS
+from digrap.results import spec
 from digrap.results.plan import Plan
 from digrap.results.spec import Cell, Table, load_table
 
@@ -161,7 +161,7 @@ def _sample(table: Table, seed: int) -> Cell:
 
 
 def _table_command(table: Table) -> str:
-    if not (CONFIGS / "tables" / f"{table.name}.yaml").is_file():  # a file of one's own
+    if not (spec.CONFIGS / "tables" / f"{table.name}.yaml").is_file():  # a file of one's own
         return f"python train.py -m table=….yaml, the file of table {table.name}"
     seeds = "" if load_table(table.name).seeds == table.seeds else f" seed={','.join(map(str, table.seeds))}"
     return f"python train.py -m table={table.name}{seeds}"

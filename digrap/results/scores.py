@@ -116,7 +116,7 @@ def tally(source: Source, dirty: bool = False) -> Scores:
     check_alike(source.runs)
     if not dirty:
         check_clean(source.runs)
-    parts = _parts(source.splits)
+    parts = _parts(source.splits) | _own_means(source.table, source.splits)
     columns = {name: source.splits.get(name, "mean") for name in parts}
     _check_targets(source.table, columns)
     lines = []
@@ -147,6 +147,15 @@ def _parts(splits: dict[str, str]) -> dict[str, list[str]]:
     if together := [name for names in by_kind.values() for name in names]:
         result[OOD_MEAN] = together
     return result
+
+
+def _own_means(table: Table, splits: dict[str, str]) -> dict[str, list[str]]:
+    """The means that the table itself asks for. Raises DigrapError for a split that it has not."""
+    for label, names in table.means.items():
+        for name in names:
+            if name not in splits:
+                raise DigrapError(f"table={table.name}: means.{label}: no split {name!r}; {nearest(name, splits)}")
+    return {label: list(names) for label, names in table.means.items()}
 
 
 def check_alike(runs: list[Run]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from digrap.config import compose, run_hash, start_config
 from digrap.errors import DigrapError
 from digrap.paths import CONFIGS, OUTPUTS
 
-KEYS = ("title", "overrides", "seeds", "baseline", "rows", "search", "targets")
+KEYS = ("title", "overrides", "seeds", "baseline", "rows", "search", "means", "targets")
 ROW_KEYS = ("overrides", "grid", "start")
 SEARCH_KEYS = ("seeds", "rule")
 TARGET_KEYS = ("source", "values")
@@ -79,7 +79,9 @@ class Row:
     @property
     def slug(self) -> str:
         """The label as a file's name."""
-        return re.sub(r"[^a-z0-9]+", "_", self.label.lower().replace("ω", "omega").replace("µ", "mu")).strip("_")
+        return re.sub(
+            r"[^a-z0-9]+", "_", self.label.lower().replace("ω", "omega").replace("µ", "mu").replace("λ", "lam")
+        ).strip("_")
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ class Search:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows × seeds. `overrides` come before those of every row; `targets` are published numbers with their source."""
+    """Rows × seeds. `overrides` come before those of every row; `targets` are published numbers with their source;
+    `means` further columns, each the mean of the splits it names."""
 
     name: str
     title: str
@@ -103,6 +106,7 @@ class Table:
     search: Search
     targets: dict[str, dict[str, float]]
     source: str | None
+    means: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def cell(self, row: str, seed: int, chosen: tuple[str, ...] = ()) -> Cell:
         """The run of a row with a seed and what was chosen for it."""
@@ -146,6 +150,7 @@ def load_table(name: str, seeds: list[int] | None = None, extra: tuple[str, ...]
         search=Search(_search_seeds(path, search.get("seeds", "each")), search.get("rule", "best")),
         targets=targets.get("values", {}),
         source=targets.get("source"),
+        means={str(label): tuple(splits) for label, splits in (plain.get("means") or {}).items()},
     )
     if table.search.rule not in RULES:
         raise DigrapError(f"{path}: search.rule={table.search.rule}; {nearest(table.search.rule, RULES)}")

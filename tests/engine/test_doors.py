@@ -4,6 +4,9 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+from digrap.bundle import PREDICTIONS, read_bundle
 from digrap.paths import REPO
 
 
@@ -18,10 +21,19 @@ def test_train_then_evaluate(small_arguments, tmp_path):
     assert again.returncode == 0 and "is done" in again.stdout + again.stderr and "sketch" in again.stdout
     result = json.loads((tmp_path / "run" / "results.json").read_text())
     out = tmp_path / "scores.json"
-    evaluated = call("evaluate.py", f"run={tmp_path / 'run'}", "split=[sketch,real_val]", "device=cpu", f"out={out}")
+    options = ["split=[sketch,real_val]", "device=cpu", f"out={out}", f"bundle={tmp_path / 'answers'}"]
+    evaluated = call("evaluate.py", f"run={tmp_path / 'run'}", *options)
     assert evaluated.returncode == 0, evaluated.stderr
     scores = json.loads(out.read_text())["scores"]
-    assert scores == {name: result["scores"][name] for name in ("sketch", "real_val")}
+    assert list(scores) == ["sketch", "real_val"]
+    for name, score in scores.items():
+        assert {key: score[key] for key in result["scores"][name]} == result["scores"][name]
+        assert score["accuracy_95"][0] <= score["accuracy"] <= score["accuracy_95"][1] <= 100
+        assert score["top5"] >= score["accuracy"] and 0 <= score["ece"] <= 100 and len(score["per_class"]) == 45
+    assert "per_class" not in evaluated.stdout and "ece" in evaluated.stdout
+    predictions, labels = read_bundle(tmp_path / "answers" / PREDICTIONS, tmp_path / "answers")
+    right = predictions["sketch.prediction"] == labels["sketch.label"]
+    assert 100 * right.mean() == pytest.approx(scores["sketch"]["accuracy"])
 
 
 def test_evaluate_a_bare_backbone(small_arguments):

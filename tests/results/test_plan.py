@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 from digrap.config import compose, run_hash
 from digrap.errors import DigrapError
 from digrap.files import write_json, write_text
-from digrap.results import cost, spec
+from digrap.results import cost, scores, spec
 from digrap.results.plan import Plan, Stages, Validation, as_start, choose, read_validation
 from digrap.results.winners import as_config, write_winners
 
@@ -247,3 +247,12 @@ def test_a_bad_table_is_named(tables, old, new, message):
     assert old in ROWS % "[0]"
     with pytest.raises(DigrapError, match=message):
         tables((ROWS % "[0]").replace(old, new))
+
+
+def test_a_tables_own_means(tables):
+    table = tables(ROWS % "[0]" + "means: {two: [clipart, sketch]}\n")
+    assert table.means == {"two": ("clipart", "sketch")}
+    own = scores._own_means(table, {"real": "id_test", "clipart": "near_ood", "sketch": "near_ood"})
+    assert own == {"two": ["clipart", "sketch"]}
+    with pytest.raises(DigrapError, match="means.two: no split 'clipart'; nearest: clip"):
+        scores._own_means(table, {"clip": "near_ood", "sketch": "near_ood"})

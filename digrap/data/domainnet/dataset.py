@@ -1,0 +1,146 @@
+"""DomainNet's splits as datasets of (PIL image, label)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageFile
+from torch.utils.data import Dataset
+
+from digrap.data.domainnet.facts import ARCHIVES, GIGABYTES
+from digrap.data.domainnet.lists import Entry, Lists, check_labels, class_names, spoken
+from digrap.data.folder import read_picture
+from digrap.data.splits import KINDS, DataModule, Split
+from digrap.errors import DigrapError
+
+log = logging.getLogger(__name__)
+PART_OF_KIND = {"id_train": "train", "id_val": "val"}  # all others are test lists
+
+
+def build(
+    root: str | Path,
+    splits: Mapping[str, Mapping[str, Any]],
+    version: str = "original",
+    lists: str | Path | None = None,
+    **_: Any,
+) -> DataModule:
+    """The splits of configs/dataset/domainnet.yaml from the images under `root`, which may be read-only.
+
+    `splits` maps a name to {domain, kind}. Here only the training list is read, for the classes; a split's list is
+    read and its images are looked for by `load()`. Raises DigrapError for missing folders, lists or images.
+    """
+    root = Path(root).expanduser()
+    table = {name: _checked(name, options) for name, options in splits.items()}
+    source = Lists(version, root, Path(lists).expanduser() if lists else None)
+    domains = sorted({domain for domain, _ in table.values()})
+    if absent := [domain for domain in domains if not (root / domain).is_dir()]:
+        raise DigrapError(missing_message(root, absent))
+    trains = [domain for domain, kind in table.values() if kind == "id_train"]
+    if len(trains) != 1:
+        raise DigrapError(f"dataset.splits: {len(trains)} of kind id_train; give one")
+    names = class_names(source.read(trains[0], "train"), source.place)
+    result = {}
+    for name, (domain, kind) in table.items():
+        load = partial(_load, source, domain, PART_OF_KIND.get(kind, "test"), names)
+        result[name] = Split(name, kind, "domainnet", load)
+    return DataModule(result, tuple(map(spoken, names)))
+
+
+def missing_message(root: Path, domains: Iterable[str] = tuple(sorted(ARCHIVES))) -> str:
+    """What to do when folders of DomainNet are not under `root`."""
+    return (
+        f"dataset=domainnet: no images under {root} (missing folders: {', '.join(domains)}). "
+        f"`{fetch_command(root)}` fetches them ({GIGABYTES:.1f} GB); "
+        "data_root=… points elsewhere. Nothing to download: "
+        "`python train.py dataset=minidomainnet`, the embedded stand-in."
+    )
+
+
+class ListedPictures(Dataset):
+    """(PIL image in RGB, label) in the list's order, read when asked for.
+
+    Raises DigrapError, when made, that counts the listed images which are not there and names the first.
+    """
+
+    def __init__(self, root: Path, entries: list[Entry]):
+        if absent := absent_images(root, entries):
+            raise DigrapError(absent_message(root, absent, len(entries)))
+        self.root = str(root)
+        self.samples = entries
+        self.targets = [label for _, label in entries]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        image, label = self.samples[index]
+        return read_listed(f"{self.root}/{image}"), label
+
+
+def read_listed(path: str | Path) -> Image.Image:
+    """`read_picture`, but of a file that is cut short what there is, the rest grey or black.
+
+    Raises DigrapError for a file in which no picture can be seen.
+    """
+    try:
+        return read_picture(path)
+    except DigrapError:
+        before = ImageFile.LOAD_TRUNCATED_IMAGES
+        ImageFile.LOAD_TRUNCATED_IMAGES = True
+        try:
+            image = read_picture(path)
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = before
+        log.debug("%s is cut short: what there is of it is used", path)
+        return image
+
+
+def absent_images(root: Path, entries: Iterable[Entry]) -> list[str]:
+    """The listed images that are not there: a look into each class folder, not one at each image."""
+    known: dict[str, set[str]] = {}
+    absent = []
+    for image, _ in entries:
+        folder, _, file = image.rpartition("/")
+        if folder not in known:
+            path = root / folder
+            known[folder] = {found.name for found in path.iterdir()} if path.is_dir() else set()
+        if file not in known[folder]:
+            absent.append(image)
+    return absent
+
+
+def absent_message(root: Path, absent: list[str], total: int) -> str:
+    """How many are missing, the first of them, and what to do."""
+    domains = sorted({image.split("/")[0] for image in absent})
+    first = ", ".join(absent[:3]) + (" …" if len(absent) > 3 else "")
+    folders = " and ".join(str(root / domain) for domain in domains)
+    return (
+        f"{root}: {len(absent)} of {total} listed images are missing: {first}; delete {folders} and run "
+        f"`{fetch_command(root)}`, which fetches what is not there"
+    )
+
+
+def fetch_command(root: Path) -> str:
+    """The command that fills `root`: data_root/domainnet, or data_root/domainnet-256 with smaller images."""
+    name, _, side = root.name.partition("-")
+    place = f" data_root={root.parent}" if name == "domainnet" else ""
+    return f"python scripts/download.py dataset=domainnet{place}{f' shrink={side}' if place and side.isdigit() else ''}"
+
+
+def _checked(name: str, options: Mapping[str, Any]) -> tuple[str, str]:
+    if set(options) != {"domain", "kind"}:
+        raise DigrapError(f"dataset.splits.{name}={dict(options)}: give domain and kind")
+    for key, known in (("domain", tuple(ARCHIVES)), ("kind", KINDS)):
+        if options[key] not in known:
+            raise DigrapError(f"dataset.splits.{name}.{key}={options[key]}: choose one of {', '.join(known)}")
+    return options["domain"], options["kind"]
+
+
+def _load(source: Lists, domain: str, part: str, names: tuple[str, ...]) -> ListedPictures:
+    entries = source.read(domain, part)
+    check_labels(entries, names, source.place / f"{domain}_{part}")
+    return ListedPictures(source.root, entries)

@@ -1,0 +1,166 @@
+"""DomainNet's split lists, read and checked: which images, and which label each class has.
+
+Labels come from the lists, never from sorted folders: the official order has cello < cell_phone,
+paintbrush < paint_can and trumpet < t-shirt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from digrap.data.domainnet.facts import ARCHIVES, CLEANED, VERSIONS
+from digrap.errors import DigrapError
+from digrap.paths import REPO
+
+SHIPPED = REPO / "data" / "splits" / "domainnet"
+PARTS = ("train", "val", "test")
+LINE = re.compile(r"([^/\\]+)/([^/\\]+)/([^/\\]+) (\d+)")
+SPOKEN = {"teddy-bear": "teddy bear"}  # but t-shirt stays t-shirt
+
+Entry = tuple[str, int]
+"""<domain>/<class>/<file> and label."""
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Where the lists of a version lie.
+
+    `folder` null: those shipped (original), or those fetched into `root`/cleaned (cleaned). Else one's own lists there:
+    <domain>_<part>.txt or .txt.xz; version cleaned means official lists without val, which is carved out of train.
+    Raises DigrapError for an unknown version.
+    """
+
+    version: str
+    root: Path
+    folder: Path | None = None
+
+    def __post_init__(self):
+        if self.version not in VERSIONS:
+            raise DigrapError(f"dataset.version={self.version}: choose one of {', '.join(VERSIONS)}")
+
+    @property
+    def place(self) -> Path:
+        """The folder that is read."""
+        return self.folder or (SHIPPED if self.version == "original" else self.root / "cleaned")
+
+    def read(self, domain: str, part: str) -> list[Entry]:
+        """The entries of a domain's train, val or test list, in the list's order.
+
+        Raises DigrapError for a list that is missing, damaged, empty or wrong in a line.
+        """
+        carved = self.version == "cleaned" and part != "test"
+        name = f"{domain}_{'train' if carved else part}"
+        path, data = self._bytes(name)
+        self._check(name, path, data)
+        entries = parse(data, path, domain)
+        if carved:
+            entries = [entry for entry in entries if in_validation(entry[0]) == (part == "val")]
+        if not entries:
+            raise DigrapError(f"{path}: no image for {domain} {part}; give a list that has some")
+        return entries
+
+    def _bytes(self, name: str) -> tuple[Path, bytes]:
+        for path in (self.place / f"{name}.txt", self.place / f"{name}.txt.xz"):
+            if path.is_file():
+                try:
+                    data = path.read_bytes()
+                    return path, lzma.decompress(data) if path.suffix == ".xz" else data
+                except (OSError, lzma.LZMAError) as error:
+                    raise DigrapError(f"{path}: the list cannot be read ({error}); {self._mend(path)}") from error
+        have = sorted(path.name.split(".")[0] for path in self.place.glob("*_*.txt*"))
+        raise DigrapError(
+            f"{self.place / name}.txt: there is no such list (there: {', '.join(have) or 'none'}); "
+            f"{self._mend(self.place)}"
+        )
+
+    def _check(self, name: str, path: Path, data: bytes) -> None:
+        """Raise DigrapError where a published list is not the one that this version of the code knows."""
+        if self.folder:
+            return
+        if self.version == "original":
+            known = json.loads((SHIPPED / "index.json").read_text())["files"][name]
+            right = hashlib.sha256(data).hexdigest() == known["sha256"] and data.count(b"\n") == known["lines"]
+        else:
+            right = (len(data), md5(data)) == CLEANED[name]
+        if not right:
+            raise DigrapError(f"{path}: the list is damaged (checksum differs); {self._mend(path)}")
+
+    def _mend(self, path: Path) -> str:
+        if self.folder:
+            return "dataset.lists=null takes the published ones"
+        if self.version == "original":
+            return (
+                f"`git checkout -- {SHIPPED.relative_to(REPO)}` restores what is shipped; other domains' train lists: "
+                "dataset.version=cleaned"
+            )
+        return f"`python scripts/download.py dataset=domainnet version=cleaned data_root={self.root.parent}` fetches it"
+
+
+def parse(data: bytes, path: Path, domain: str) -> list[Entry]:
+    """The entries of a list's text. Raises DigrapError naming the line that is wrong or twice."""
+    entries, seen = [], set()
+    try:
+        lines = data.decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise DigrapError(f"{path}: not text in UTF-8 ({error}); mend the list") from error
+    for number, line in enumerate(lines, 1):
+        found = LINE.fullmatch(line)
+        if not found or found[1] != domain or found[2].startswith(".") or found[3].startswith("."):
+            raise DigrapError(f"{path}:{number}: {line!r} is not `{domain}/<class>/<file> <label>`; mend the list")
+        image = line.rpartition(" ")[0]
+        if image in seen:
+            raise DigrapError(f"{path}:{number}: {image} is in the list twice; mend the list")
+        seen.add(image)
+        entries.append((image, int(found[4])))
+    return entries
+
+
+def class_names(entries: Iterable[Entry], path: Path) -> tuple[str, ...]:
+    """The folders of the classes in label order. Raises DigrapError where a label has two names, or none."""
+    names: dict[int, str] = {}
+    for image, label in entries:
+        name = image.split("/")[1]
+        if names.setdefault(label, name) != name:
+            raise DigrapError(f"{path}: label {label} is {names[label]} and {name}; mend the list")
+    if gap := max(names) + 1 - len(names):
+        first = next(label for label in range(len(names)) if label not in names)
+        raise DigrapError(f"{path}: no image of label {first} ({gap} such); labels are 0, 1, 2 …")
+    if len(set(names.values())) < len(names):
+        raise DigrapError(f"{path}: a class has two labels; mend the list")
+    return tuple(names[label] for label in range(len(names)))
+
+
+def check_labels(entries: Iterable[Entry], names: tuple[str, ...], path: str | Path) -> None:
+    """Raise DigrapError for an entry whose label is not the training list's label of its class."""
+    labels = {name: label for label, name in enumerate(names)}
+    for image, label in entries:
+        name = image.split("/")[1]
+        if labels.get(name) != label:
+            has = f"has label {labels[name]}" if name in labels else "is not"
+            raise DigrapError(f"{path}: {image} {label}: {name} {has} in the training list; mend the list")
+
+
+def in_validation(image: str) -> bool:
+    """Whether version=cleaned validates with this image of the train list: a tenth, by sha256 of the listed path."""
+    return int.from_bytes(hashlib.sha256(image.encode()).digest()[:8], "big") % 10 == 0
+
+
+def spoken(name: str) -> str:
+    """A class folder's name as text: The_Eiffel_Tower → The Eiffel Tower."""
+    return SPOKEN.get(name, name.replace("_", " "))
+
+
+def md5(data: bytes) -> str:
+    """Hexadecimal md5, a checksum here, also where the machine allows no md5 for security."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def used_lists() -> list[tuple[str, str]]:
+    """(domain, part) of the lists that the dataset's config reads: real's three, the others' tests."""
+    return [("real", part) for part in PARTS] + [(domain, "test") for domain in sorted(ARCHIVES) if domain != "real"]

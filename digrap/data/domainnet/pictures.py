@@ -1,0 +1,194 @@
+"""The fetched images: does each listed one decode, and of what kind is it; and smaller copies of them all."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from digrap.data.domainnet.dataset import absent_images, absent_message, read_listed
+from digrap.data.domainnet.facts import ARCHIVES
+from digrap.data.domainnet.lists import Entry, Lists, check_labels, class_names, used_lists
+from digrap.data.download import need_space
+from digrap.data.folder import read_picture
+from digrap.errors import DigrapError
+from digrap.files import write_json
+from digrap.progress import track
+
+log = logging.getLogger(__name__)
+QUALITY = 95
+
+
+def verify(root: Path, source: Lists, workers: int) -> dict[str, Any]:
+    """A report on every image of the lists: {images, missing, broken, truncated, modes, …}. Reads only.
+
+    missing: not there. broken: nothing of it decodes. truncated: cut short, its start is used. modes: how many are L
+    (greyscale), P (palette), CMYK … in PIL's names. Raises DigrapError for lists that contradict each other.
+    """
+    entries = listed(source)
+    images = sorted({image for image, _ in entries})
+    missing = absent_images(root, entries)
+    gone, modes, states = set(missing), Counter(), {"broken": [], "truncated": []}
+    there = [image for image in images if image not in gone]
+    for image, (mode, state) in zip(there, _parallel(partial(examine, root), there, workers, "decoding"), strict=True):
+        modes[mode] += 1
+        if state != "whole":
+            states[state].append(image)
+    return {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": source.version,
+        "lists": str(source.folder or "published"),
+        "listed": fingerprint(images),
+        "images": len(images),
+        "missing": sorted(gone),
+        **states,
+        "modes": dict(modes.most_common()),
+    }
+
+
+def listed(source: Lists) -> list[Entry]:
+    """The entries of all lists that the dataset's config uses. Raises DigrapError where their labels differ."""
+    train = source.read("real", "train")
+    names, entries = class_names(train, source.place), list(train)
+    for domain, part in used_lists():
+        if (domain, part) != ("real", "train"):
+            more = source.read(domain, part)
+            check_labels(more, names, source.place / f"{domain}_{part}")
+            entries += more
+    return entries
+
+
+def fingerprint(images: list[str]) -> str:
+    """sha256 of the sorted paths: whether a report is about these images."""
+    return sha256("\n".join(sorted(images)).encode()).hexdigest()
+
+
+def complain(root: Path, report: dict[str, Any]) -> None:
+    """Raise DigrapError where images are missing or broken."""
+    if report["missing"]:
+        raise DigrapError(absent_message(root, report["missing"], report["images"]))
+    if broken := report["broken"]:
+        first = ", ".join(broken[:3]) + (" …" if len(broken) > 3 else "")
+        raise DigrapError(
+            f"{root}: {len(broken)} of {report['images']} listed images cannot be decoded: {first}; delete the folders "
+            "they are in (root/<domain>) and start again, which fetches these domains anew"
+        )
+
+
+def examine(root: Path, image: str) -> tuple[str, str]:
+    """PIL's mode of the file, '?' where there is none, and whole, truncated or broken."""
+    path, mode = root / image, "?"
+    try:
+        with Image.open(path) as file:
+            mode = file.mode
+        read_picture(path)
+        return mode, "whole"
+    except (OSError, DigrapError, SyntaxError, ValueError, Image.DecompressionBombError):
+        try:
+            read_listed(path)
+            return mode, "truncated"
+        except DigrapError:
+            return mode, "broken"
+
+
+def shrink(root: Path, target: Path, side: int, workers: int) -> int:
+    """Copies of all images at `root` with a shorter side of `side` pixels into `target`; the number of those made.
+
+    Same names and formats, RGB, JPEG of quality 95; a file not larger is copied as it is. A domain is made in a folder
+    .<domain>.partial, with which the next start goes on, and renamed when whole. Unreadable files are left out and
+    named in the log. Raises DigrapError for a number out of range and for too small a disk.
+    """
+    check_side(side)
+    made = 0
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for domain in sorted(ARCHIVES):
+            if (target / domain).is_dir() or not (root / domain).is_dir():
+                continue
+            images = [f"{path.parent.name}/{path.name}" for path in sorted((root / domain).glob("*/*"))]
+            need_space(target, 20_000 * len(images))  # 256 px at quality 95 is about that
+            partial_folder = target / f".{domain}.partial"
+            partial_folder.mkdir(exist_ok=True)
+            for unfinished in partial_folder.glob(".*"):
+                unfinished.unlink()
+            work = partial(shrink_one, root / domain, partial_folder, side)
+            outcomes = _parallel(work, images, workers, f"shrinking {domain}")
+            lost = [image for image, fine in zip(images, outcomes, strict=True) if not fine]
+            if lost:
+                log.warning("%s: %d files cannot be read and are left out: %s", domain, len(lost), ", ".join(lost[:3]))
+            os.sync()
+            partial_folder.rename(target / domain)
+            made += len(images) - len(lost)
+        if (root / "cleaned").is_dir():
+            shutil.copytree(root / "cleaned", target / "cleaned", dirs_exist_ok=True)
+    except OSError as error:
+        raise DigrapError(f"{target}: cannot be written ({error}); make room or give shrink_to=DIR") from error
+    return made
+
+
+def check_side(side: object) -> None:
+    """Raise DigrapError for what is no sensible number of pixels."""
+    if isinstance(side, bool) or not isinstance(side, int) or not 32 <= side <= 2048:
+        raise DigrapError(f"shrink={side}: give the shorter side in pixels, a whole number from 32 to 2048")
+
+
+def shrink_one(source: Path, target: Path, side: int, image: str) -> bool:
+    """Write target/image unless it is there. Whether the source could be read."""
+    path = target / image
+    if path.exists():
+        return True
+    try:
+        picture = read_listed(source / image)
+    except DigrapError:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scale = side / min(picture.size)
+    handle, temporary = tempfile.mkstemp(dir=target, prefix=".", suffix=path.suffix)
+    try:
+        with os.fdopen(handle, "wb") as file:  # no fsync an image: the folder is synced before it gets its name
+            if scale >= 1:
+                file.write((source / image).read_bytes())
+            else:
+                size = tuple(max(side, round(length * scale)) for length in picture.size)
+                small = picture.resize(size, Image.Resampling.BICUBIC)
+                form = "PNG" if path.suffix.lower() == ".png" else "JPEG"
+                small.save(file, form, **({"quality": QUALITY, "subsampling": 0} if form == "JPEG" else {}))
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return True
+
+
+def _parallel(work: Callable, items: list[str], workers: int, name: str) -> Iterator[Any]:
+    """work(item) in order over processes, with progress; in this process for workers=1."""
+    if workers <= 1:
+        yield from track(map(work, items), name, total=len(items))
+        return
+    pool = ProcessPoolExecutor(workers)
+    try:
+        yield from track(pool.map(work, items, chunksize=64), name, total=len(items))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)  # after Ctrl-C nothing that waits is begun
+
+
+def save_report(path: Path, report: dict[str, Any]) -> bool:
+    """Write the report; a place that cannot be written is said, not fatal."""
+    try:
+        write_json(path, report)
+    except OSError as error:
+        log.warning("%s: the report cannot be written (%s)", path, error)
+        return False
+    return True
