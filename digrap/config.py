@@ -33,6 +33,8 @@ NOT_IDENTITY = (
     "fresh",
     "wait",
 )
+# Options that came later: at their defaults they leave the hashes of older runs alone.
+ADDED_TRAINER = {"channels_last": False, "compile": None}
 NOT_IDENTITY_TRAINER = ("workers", "eval_batch_size", "checkpoint_minutes")
 
 
@@ -63,6 +65,8 @@ class Trainer:
     threads: int = 1
     checkpoint_minutes: float = 5
     validate_every: int = 1
+    channels_last: bool = False
+    compile: str | None = None
 
 
 @dataclass
@@ -187,6 +191,9 @@ def run_hash(cfg: DictConfig) -> str:
         plain.pop(key, None)
     for key in NOT_IDENTITY_TRAINER:
         plain["trainer"].pop(key, None)
+    for key, default in ADDED_TRAINER.items():
+        if plain["trainer"][key] == default:
+            del plain["trainer"][key]
     if plain["optim"].get("sha256"):  # optim=file: the file's content says what it is, wherever it lies
         del plain["optim"]["file"], plain["optim"]["optimizer"]["file"]
     if plain["optim"]["start"]:  # what it goes on from is part of it, however it was said

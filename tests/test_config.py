@@ -76,3 +76,8 @@ def test_split_kinds_of_a_folder_dataset():
     ood = {name: kind for name, kind in split_kinds(cfg).items() if "ood" in kind}
     assert ood == {"sketch": "near_ood", "2024": "far_ood", "xray": "far_ood"}
     assert split_kinds(compose([]))["real_val"] == "id_val"
+
+
+def test_later_options_leave_hashes_alone_at_their_defaults():
+    assert hash_of("trainer.channels_last=false") == hash_of() != hash_of("trainer.channels_last=true")
+    assert hash_of("trainer.compile=inductor") != hash_of()

@@ -29,7 +29,18 @@ def build_data(cfg: DictConfig) -> DataModule:
 
 def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
     """The pre-trained model for these classes."""
-    return _call(cfg.backbone, num_classes=len(classes), classes=classes)
+    backbone = _call(cfg.backbone, num_classes=len(classes), classes=classes)
+    if cfg.trainer.channels_last:
+        backbone.module.to(memory_format=torch.channels_last)
+        transform = backbone.batch_transform
+        backbone.batch_transform = lambda batch: transform(batch).contiguous(memory_format=torch.channels_last)
+    if cfg.trainer.compile:
+        if cfg.trainer.compile not in (known := torch.compiler.list_backends(exclude_tags=())):
+            raise DigrapError(
+                f"trainer.compile={cfg.trainer.compile}: choose a torch.compile backend: {', '.join(known)}"
+            )
+        backbone.module.compile(backend=cfg.trainer.compile)  # in place: parameters keep their names
+    return backbone
 
 
 def build_method(cfg: DictConfig) -> Method:

@@ -284,3 +284,16 @@ def test_only_what_makes_results_makes_a_commit_dirty(tmp_path, monkeypatch):
     assert record.commit()["dirty"] is True
     monkeypatch.setattr(record, "REPO", tmp_path / "digrap" / "nowhere")
     assert record.commit() == {"commit": "unknown", "dirty": None}
+
+
+def test_channels_last_and_compile(small, tmp_path):
+    """The same training up to rounding, in another memory layout and through torch.compile."""
+    plain = engine.run(small("trainer.epochs=1"), tmp_path / "plain")
+    other = engine.run(small("trainer.epochs=1", "trainer.channels_last=true", "trainer.compile=eager"), tmp_path / "o")
+    assert abs(plain - other) < 5
+    first, second = (load_file(tmp_path / name / results(tmp_path / name)["weights"]) for name in ("plain", "o"))
+    assert first.keys() == second.keys()
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-2, atol=2e-3)
+    with pytest.raises(DigrapError, match="trainer.compile=inductr: choose a torch.compile backend"):
+        engine.run(small("trainer.compile=inductr"), tmp_path / "bad")
