@@ -17,7 +17,8 @@ from digrap.errors import DigrapError
 
 
 def door(main: Callable[[], object]) -> int:
-    """Run `main`; print bad input as one message on stderr. Returns the exit code: 0, or 2 after bad input."""
+    """Run `main`; print bad input as one message on stderr. Returns the exit code: 0, 2 after bad input, 130 after an
+    interruption."""
     try:
         main()
     except DigrapError as error:
@@ -26,6 +27,9 @@ def door(main: Callable[[], object]) -> int:
         return _complain(_unknown_choice(error))
     except (HydraException, OmegaConfBaseException) as error:
         return _complain(_bad_override(error))
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -75,8 +79,10 @@ def _bad_override(error: Exception) -> str:
     text = str(error)
     found = re.search(r"[Cc]ould not override '([^']+)'", text)
     if not found:
+        if text.startswith("Ambiguous value for argument"):
+            return f"{text.splitlines()[0]}: several values are a sweep, python train.py -m …"
         cause = f" ({error.__cause__})".splitlines()[0] if error.__cause__ else ""
-        return text.splitlines()[0] + cause
+        return text.splitlines()[0].removeprefix("DigrapError raised while resolving interpolation: ") + cause
     key = found[1]
     if found_group := re.search(r"No match in the defaults list", text):
         return f"{key}: there is no such config group ({found_group[0].lower()})"

@@ -56,6 +56,8 @@ def train(*arguments):
         (["optim.muu=1"], ["optim.muu", "optim.mu"]),
         (["trainer.base.lr=-1"], ["trainer.base.lr", "≥ 0"]),
         (["optim.mu=-1"], ["mu=-1"]),
+        (["optim.mu=abc"], ["mu='abc' is not a number"]),
+        (["seed=0,1"], ["train.py -m"]),
         (["dataset=domainnet", "optim=digrap", "data_root=/nonexistent"],
          ["/nonexistent/domainnet", "scripts/download.py dataset=domainnet", "18.4 GB", "dataset=minidomainnet"]),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import time
 from dataclasses import asdict, dataclass
@@ -24,6 +25,8 @@ from digrap.errors import DigrapError
 from digrap.methods.trained import choose_trained, training_mode
 from digrap.optim import param_groups
 from digrap.progress import track
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -249,4 +252,5 @@ class Fit:
         restore_rng(self.accelerator, state["rng"])
         self.position = Position(**state["position"])
         self.losses = [loss.to(self.accelerator.device) for loss in state["losses"]]
+        log.info("resumed at step %d of epoch %d", self.position.step, self.position.epoch + 1)
         self.metrics.rewind(state["metrics_size"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -36,6 +37,7 @@ def make_loader(dataset: Dataset, batches: list[list[int]], workers: int, pin: b
     # A loader without a generator of its own draws from the global one, which dropout uses: a resumed run, which makes
     # loaders anew, would go on with other numbers.
     own = torch.Generator().manual_seed(0)
+    workers = min(workers, os.cpu_count() or 1)  # more would only wait for each other
     return DataLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=pin, generator=own)
 
 

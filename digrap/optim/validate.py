@@ -10,6 +10,8 @@ from torch import Tensor
 
 def at_least_zero(**values: float) -> None:
     for name, value in values.items():
+        if isinstance(value, (str, bool)):
+            raise ValueError(f"Invalid {name}: {name}={value!r} is not a number")
         if not (value >= 0.0 and math.isfinite(value)):
             label = "learning rate" if name == "lr" else name
             raise ValueError(f"Invalid {label}: {name}={value} (a finite number ≥ 0 is needed)")

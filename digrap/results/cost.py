@@ -7,15 +7,20 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
 from digrap.results.plan import Plan
 from digrap.results.spec import Cell
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished run: what it was, how long it took in seconds, how many bytes it left."""
+    """A finished run: what it was, its epochs, how long it took in seconds, how many bytes it left."""
 
     kind: tuple[str, str, str]  # dataset, backbone, method
+    epochs: int
     seconds: float
     size: int
 
@@ -28,20 +33,26 @@ def measured(outputs: Path) -> list[Measured]:
             result = json.loads(path.read_text(encoding="utf-8"))
             seconds = float(json.loads((path.parent / "run.json").read_text(encoding="utf-8"))["wall_s"])
             kind = (result["dataset"], result["backbone"], result["method"])
-        except (OSError, ValueError, KeyError, TypeError):
+            epochs = int(OmegaConf.load(path.parent / "config.yaml").trainer.epochs)
+        except (OSError, ValueError, KeyError, TypeError, YAMLError, OmegaConfBaseException):
             continue
-        found.append(Measured(kind, seconds, sum(file.stat().st_size for file in path.parent.rglob("*.*"))))
+        size = sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
+        found.append(Measured(kind, epochs, seconds, size))
     return found
 
 
-def typical(cell: Cell, runs: list[Measured]) -> Measured | None:
-    """What a run like `cell` took: the median over its method, else over its dataset and backbone."""
+def typical(cell: Cell, runs: list[Measured]) -> tuple[float, int] | None:
+    """Seconds and bytes of a run like `cell`: the median over its method, else over what trains on the same dataset and
+    backbone; a run that trains is taken to cost in proportion to its epochs."""
     cfg = cell.config
-    kind = (cfg.dataset.name, cfg.backbone.name, cfg.optim.name)
-    like = [run for run in runs if run.kind == kind] or [run for run in runs if run.kind[:2] == kind[:2]]
+    kind, trains = (cfg.dataset.name, cfg.backbone.name, cfg.optim.name), bool(cfg.optim.trains)
+    like = [run for run in runs if run.kind == kind]
+    if not like and trains:
+        like = [run for run in runs if run.kind[:2] == kind[:2] and run.kind[2] != "zero_shot"]
     if not like:
         return None
-    return Measured(kind, statistics.median(r.seconds for r in like), int(statistics.median(r.size for r in like)))
+    times = [run.seconds * (cfg.trainer.epochs / run.epochs if trains else 1) for run in like]
+    return statistics.median(times), int(statistics.median(run.size for run in like))
 
 
 def dry_run(plan: Plan) -> str:
@@ -51,16 +62,16 @@ def dry_run(plan: Plan) -> str:
         done = plan.done(cell)
         like = None if done else typical(cell, runs)
         if not done:
-            missing, sizes = missing + (like.seconds if like else 0.0), sizes + (like.size if like else 0)
+            missing, sizes = (total + part for total, part in zip((missing, sizes), like or (0, 0), strict=True))
             unknown += like is None
-        took = "done" if done else f"~{like.seconds:.0f} s" if like else "missing"
+        took = "done" if done else f"~{like[0]:.0f} s" if like else "missing"
         own = cell.overrides[len(plan.table.overrides) :]
         lines.append(f"{took:>8}  {cell.place}  {cell.row}: {' '.join(own)}")
     waiting = [f"{row.label} seed {seed}" for row, seed, cell in plan.finals() if cell is None]
     done = sum(plan.done(cell) for cell in plan.known())
     lines.append(f"{done} of {len(plan.known())} runs known by now are done.")
     if waiting:
-        lines.append(f"{len(waiting)} more cells wait for a winner: {'; '.join(waiting)}")
+        lines.append(f"{len(waiting)} more cells wait for a winner, and are not in these numbers: {'; '.join(waiting)}")
     if done < len(plan.known()) or waiting:
         unmeasured = f"; {unknown} of no kind measured yet" if unknown else ""
         lines.append(

@@ -38,6 +38,7 @@ def _errors(*extra):
     common = [
         ({"lr": -1e-2}, ValueError, "Invalid learning rate: lr=-0.01"),
         ({"lr": float("nan")}, ValueError, "Invalid learning rate"),
+        ({"weight_decay": "abc"}, ValueError, "weight_decay='abc' is not a number"),
         ({"eps": -1.0}, ValueError, "Invalid eps"),
         ({"weight_decay": -1.0}, ValueError, "Invalid weight_decay"),
         ({"betas": (1.0, 0.0)}, ValueError, "Invalid beta parameter at index 0: 1.0"),

@@ -103,6 +103,7 @@ def test_dry_run_runs_nothing(small, tmp_path, tiny):
         (["dry_run=true"], "dry_run=true goes with a table"),
         (["-m", "table=dmo"], "nearest: demo"),
         (["-m", "table=demo", "optim.mu=0.1,1"], "only seed may list several values"),
+        (["-m", "table=demo", "optim=spd"], "optim: the rows of table=demo set it themselves"),
         (["-m", "table=demo", "seed=a"], "give whole numbers"),
     ],
 )
