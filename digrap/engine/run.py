@@ -153,6 +153,7 @@ def _run(cfg: DictConfig, folder: Path, accelerator: Accelerator, start: dict[st
     result = {
         "schema": SCHEMA, "hash": identity, "dataset": cfg.dataset.name, "backbone": cfg.backbone.name,
         "method": job.method.name, "metric": job.task.metric,
+        "protocol": cfg.dataset.get("protocol", cfg.dataset.get("version")),
         "start": start and {key: start[key] for key in ("method", "hash")},
         "selection": {"split": validation, "epoch": epoch, "score": chosen},
         "weights": weights and str(weights.relative_to(folder)),
