@@ -76,7 +76,7 @@ def test_the_cards_code_loads_what_was_tested(made, exported, monkeypatch, capsy
 
 
 def test_evaluate_takes_the_folder(made, exported):
-    changes = {"run": str(exported), "split": "sketch", "out": None, "device": "cpu"}
+    changes = {"run": str(exported), "split": "sketch", "out": None, "bundle": None, "device": "cpu"}
     scores = rescore(OmegaConf.create(changes))["scores"]
     assert (
         scores["sketch"]["accuracy"]
