@@ -49,14 +49,14 @@ def photographs(folder: Path, count: int, side: int) -> Pictures:
     return Pictures(folder, ("thing",))
 
 
-def bare(paths: list[str]) -> float:
-    """Images a second of PIL alone: decode to RGB, resize the shorter side."""
+def bare(paths: list[str], kind: Image.Resampling) -> float:
+    """Images a second of PIL alone: decode to RGB, resize the shorter side with the transform's interpolation."""
     start = time.perf_counter()
     for path in paths:
         with Image.open(path) as file:
             image = file.convert("RGB")
         scale = RESIZED / min(image.size)
-        image.resize([round(length * scale) for length in image.size], Image.Resampling.BILINEAR)
+        image.resize([round(length * scale) for length in image.size], kind)
     return len(paths) / (time.perf_counter() - start)
 
 
@@ -79,6 +79,8 @@ def main() -> None:
     overrides = [f"dataset={options.dataset}", f"data_root={options.data_root}", f"backbone={options.backbone}"]
     cfg = compose([*overrides, "backbone.pretrained=false"])
     transform = build_backbone(cfg, ("thing",)).train_transform
+    interpolation = transform.transforms[0].interpolation  # torchvision's enumeration, or its value
+    kind = Image.Resampling[str(getattr(interpolation, "value", interpolation)).upper()]
     with tempfile.TemporaryDirectory() as folder:
         if options.synthetic:
             data = photographs(Path(folder), options.synthetic, options.side)
@@ -94,7 +96,7 @@ def main() -> None:
             raise DigrapError(f"{len(paths)} images are fewer than a batch of {options.batch}; give a smaller batch=")
         data = torch.utils.data.Subset(data, range(count))
         rounds = [
-            (bare(paths[:count]), loaded(data, transform, count, options.batch, epoch))
+            (bare(paths[:count], kind), loaded(data, transform, count, options.batch, epoch))
             for epoch in track(range(options.rounds), "rounds")
         ]
     alone, whole = (statistics.median(values) for values in zip(*rounds, strict=True))
