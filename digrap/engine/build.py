@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,6 +16,17 @@ from digrap.errors import DigrapError
 from digrap.methods.method import Method
 from digrap.methods.trained import CHOICES
 from digrap.models.backbone import Backbone
+
+
+@contextlib.contextmanager
+def worded(method: str) -> Iterator[None]:
+    """What a method refuses (ValueError, TypeError), perhaps wrapped by Hydra, as a DigrapError that names it."""
+    try:
+        yield
+    except InstantiationException as error:
+        raise DigrapError(f"optim={method}: {error.__cause__ or error}") from error
+    except (TypeError, ValueError) as error:
+        raise DigrapError(f"optim={method}: {error}") from error
 
 
 def _call(node: DictConfig, **extra: Any) -> Any:
@@ -47,17 +60,13 @@ def build_method(cfg: DictConfig) -> Method:
     """The method with its hooks. Raises DigrapError for a hyper-parameter that one of them refuses: before any data is
     read or any earlier phase is run."""
     optim = cfg.optim
-    try:
+    with worded(optim.name):
         parts = {
             key: instantiate(optim[key], _convert_="all") if optim[key] else None
             for key in ("optimizer", "after_step", "after_fit")
         }
         if parts["optimizer"]:
             parts["optimizer"]([{"params": [torch.zeros(1, requires_grad=True)]}])  # a trial
-    except InstantiationException as error:
-        raise DigrapError(f"optim={optim.name}: {error.__cause__ or error}") from error
-    except (TypeError, ValueError) as error:
-        raise DigrapError(f"optim={optim.name}: {error}") from error
     if optim.trains not in (*CHOICES, None):
         raise DigrapError(f"optim.trains={optim.trains}: choose one of {', '.join(CHOICES)}, null")
     if bool(optim.trains) != bool(parts["optimizer"]) or (parts["after_step"] and not optim.trains):

@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from torch.optim.lr_scheduler import LambdaLR
 
 from digrap.engine import checkpoint
+from digrap.engine.build import worded
 from digrap.engine.evaluate import predict_split
-from digrap.engine.job import Job, worded
+from digrap.engine.job import Job
 from digrap.engine.loaders import train_batches
 from digrap.engine.rng import restore_rng, rng_state
 from digrap.errors import DigrapError

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -15,23 +13,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from digrap.data.splits import DataModule, Split
-from digrap.engine.build import build_backbone, build_data, build_method
+from digrap.engine.build import build_backbone, build_data
 from digrap.engine.probe import Probe, carve
 from digrap.engine.record import Metrics
-from digrap.errors import DigrapError
 from digrap.methods.method import Context, Method
 from digrap.models.backbone import Backbone
 from digrap.optim.groups import covered
 from digrap.tasks.classification import Classification
-
-
-@contextlib.contextmanager
-def worded(method: str) -> Iterator[None]:
-    """What a method refuses (ValueError, TypeError) as a DigrapError that names it."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise DigrapError(f"optim={method}: {error}") from error
 
 
 @dataclass
@@ -91,10 +79,16 @@ class Job:
 
     @classmethod
     def build(
-        cls, cfg: DictConfig, folder: Path, accelerator: Accelerator, sinks: tuple = (), start: Path | None = None
+        cls,
+        cfg: DictConfig,
+        method: Method,
+        folder: Path,
+        accelerator: Accelerator,
+        sinks: tuple = (),
+        start: Path | None = None,
     ) -> Job:
-        """Everything `cfg` names; the backbone gets the weights at `start`, where there are any."""
-        method, splits = build_method(cfg), build_data(cfg)
+        """Everything else that `cfg` names; the backbone gets the weights at `start`, where there are any."""
+        splits = build_data(cfg)
         backbone = build_backbone(cfg, splits.classes)
         before = {}
         if method.after_step or method.after_fit:

@@ -23,17 +23,17 @@ from omegaconf import DictConfig, OmegaConf
 from digrap.bundle import PREDICTIONS
 from digrap.config import run_hash, start_config, typed
 from digrap.engine import checkpoint, record
-from digrap.engine.build import build_method
+from digrap.engine.build import build_method, worded
 from digrap.engine.checkpoint import write_weights
 from digrap.engine.evaluate import score_splits
 from digrap.engine.fit import Fit
-from digrap.engine.job import Job, worded
+from digrap.engine.job import Job
 from digrap.engine.loaders import derive_seed
 from digrap.engine.memory import keep_freed_memory
 from digrap.engine.sinks import sinks
 from digrap.errors import Busy, DigrapError
 from digrap.files import write_json, write_text
-from digrap.methods.method import Variant
+from digrap.methods.method import Method, Variant
 
 SCHEMA = 1
 AFTER_FIT = "after-fit.safetensors"
@@ -58,13 +58,13 @@ def run(cfg: DictConfig, folder: Path) -> float:
         announce(result)
         return result["selection"]["score"]
     keep_freed_memory()
-    build_method(cfg)  # a bad option ends here, before an earlier run is made for nothing
+    method = build_method(cfg)  # a bad option ends here, before an earlier run is made for nothing
     start = _start(cfg, folder)
     with open_accelerator(cfg) as accelerator, _lock(folder, accelerator, cfg.wait):
         if (result := finished(folder)) is not None:  # by the process that was waited for
             return result["selection"]["score"]
         with _noting_errors(folder, accelerator):
-            return _run(cfg, folder, accelerator, start)
+            return _run(cfg, method, folder, accelerator, start)
 
 
 def _beside(folder: Path) -> Path:
@@ -125,7 +125,9 @@ def finished(folder: Path) -> dict[str, Any] | None:
         raise DigrapError(f"{path} is damaged ({error}); delete it to test this run again") from error
 
 
-def _run(cfg: DictConfig, folder: Path, accelerator: Accelerator, start: dict[str, Any] | None) -> float:
+def _run(
+    cfg: DictConfig, method: Method, folder: Path, accelerator: Accelerator, start: dict[str, Any] | None
+) -> float:
     started, clock = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), time.monotonic()
     if cfg.trainer.threads:
         torch.set_num_threads(cfg.trainer.threads)
@@ -139,7 +141,7 @@ def _run(cfg: DictConfig, folder: Path, accelerator: Accelerator, start: dict[st
         write_json(folder / "run.json", about)
     log.info("%s on %s, seed %d → %s", cfg.optim.name, cfg.dataset.name, cfg.seed, folder)
 
-    job = Job.build(cfg, folder, accelerator, sinks(cfg, folder) if main else (), start and start["file"])
+    job = Job.build(cfg, method, folder, accelerator, sinks(cfg, folder) if main else (), start and start["file"])
     if main:
         record.note(folder, weights=job.backbone.provenance)
     module, epoch, weights = _fit(job, start)

@@ -28,3 +28,8 @@ class Backbone:
     head: tuple[str, ...] = ()
     has_head: bool = True
     provenance: dict[str, str] = field(default_factory=dict)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in a line; its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -17,7 +17,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from digrap.errors import DigrapError
 from digrap.files import sha256
-from digrap.models.backbone import Backbone
+from digrap.models.backbone import Backbone, first_line
 
 MEND = "give backbone.weights=<file> or backbone.pretrained=false"
 SPELT = {"teddy-bear": "teddy bear"}  # DomainNet's t-shirt keeps its hyphen
@@ -128,7 +128,7 @@ def _file(model: str, known: dict[str, Any], weights: str | Path | None) -> Path
     except Exception as error:  # huggingface_hub, its http library and open_clip each have their own
         raise DigrapError(
             f"backbone.model={model}: its weights are not in the cache and could not be fetched "
-            f"({_first_line(error)}); mend the network, or {MEND}"
+            f"({first_line(error)}); mend the network, or {MEND}"
         ) from error
 
 
@@ -154,7 +154,7 @@ def _create(model: str, path: Path | None, image_size: int | None) -> nn.Module:
         )
     except Exception as error:  # safetensors, pickle, zip and torch each have their own
         if path is None:
-            raise DigrapError(f"backbone.model={model}: open_clip cannot build it ({_first_line(error)})") from error
+            raise DigrapError(f"backbone.model={model}: open_clip cannot build it ({first_line(error)})") from error
         reason = str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__
         raise DigrapError(
             f"backbone.weights={path}: not readable, or not weights of {model} ({reason}); "
@@ -191,7 +191,3 @@ def _backbone(network: Classifier, known: dict[str, Any], has_head: bool) -> Bac
     evaluate = v2.Compose([v2.Resize(size[0], interpolation=kind), v2.CenterCrop(size), v2.PILToTensor()])
     batch = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(facts.mean, facts.std)])
     return Backbone(network, batch, train, evaluate, head=("head",), has_head=has_head)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 
 from digrap.errors import DigrapError
 from digrap.files import sha256
-from digrap.models.backbone import Backbone
+from digrap.models.backbone import Backbone, first_line
 
 # The predecessors' (GT-RIPL/FTP), not ImageNet's.
 MEAN, STD = (0.5964, 0.5712, 0.5336), (0.3228, 0.3165, 0.3374)
@@ -97,8 +97,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch each have their own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DigrapError(f"backbone.weights={path}: not a readable torch file ({reason}); {ORIGIN}") from error
+        raise DigrapError(
+            f"backbone.weights={path}: not a readable torch file ({first_line(error)}); {ORIGIN}"
+        ) from error
     state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
     if not isinstance(state, dict):
         raise DigrapError(f"backbone.weights={path}: it holds no state_dict; {ORIGIN}")

@@ -17,7 +17,7 @@ from torch import nn
 from torchvision.transforms import v2
 
 from digrap.errors import DigrapError
-from digrap.models.backbone import Backbone
+from digrap.models.backbone import Backbone, first_line
 
 MEND = "give backbone.weights=<file> or backbone.pretrained=false"
 
@@ -95,11 +95,11 @@ def _from_timm(model: str, pretrained: bool, image_size: int | None, options: di
         return timm.create_model(model, pretrained=pretrained, **options)
     except (AssertionError, TypeError, ValueError) as error:  # the model's own constructor objects
         size = "" if image_size is None else f" backbone.image_size={image_size}"
-        raise DigrapError(f"backbone.model={model}{size}: timm cannot build it ({_first_line(error)})") from error
+        raise DigrapError(f"backbone.model={model}{size}: timm cannot build it ({first_line(error)})") from error
     except Exception as error:  # torch.hub, huggingface_hub and its http library each have their own
         raise DigrapError(
             f"backbone.model={model}: its weights are not in the cache and could not be fetched "
-            f"({_first_line(error)}); mend the network, or {MEND}"
+            f"({first_line(error)}); mend the network, or {MEND}"
         ) from error
 
 
@@ -110,7 +110,7 @@ def _from_file(model: str, path: Path, options: dict[str, Any]) -> nn.Module:
     try:
         timm.models.load_state_dict(path)
     except Exception as error:  # safetensors, pickle, zip and torch each have their own
-        reason = _first_line(error)
+        reason = first_line(error)
         raise DigrapError(f"backbone.weights={path}: not a readable safetensors or torch file ({reason})") from error
     options["pretrained_cfg_overlay"] |= {"file": str(path), "source": None}
     mend = f"give the backbone.model that the file was made with (now {model})"
@@ -165,7 +165,7 @@ def _probe(module: nn.Module, model: str, image_size: int) -> None:
             module(torch.zeros(1, 3, image_size, image_size))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise DigrapError(
-            f"backbone.image_size={image_size}: {model} does not take it ({_first_line(error)}); "
+            f"backbone.image_size={image_size}: {model} does not take it ({first_line(error)}); "
             "give another, or null for the model's own"
         ) from error
     module.train()
@@ -188,7 +188,3 @@ def _transforms(module: nn.Module, image_size: int | None) -> tuple[Any, Any, An
     )
     batch = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(config["mean"], config["std"])])
     return train, timm.data.create_transform(**config, is_training=False, normalize=False), batch
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

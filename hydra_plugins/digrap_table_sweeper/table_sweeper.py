@@ -78,13 +78,17 @@ class TableSweeper(BasicSweeper):
                 raise DigrapError(f"{key}: with table= only seed may list several values; rows belong in the table")
             elif key not in ("table", "dry_run") and not key.startswith("hydra"):
                 extra.append(f"{key}={override.get_value_element_as_str()}")
-        rows = load_table(self.config.table).rows.values()
-        own = {override.lstrip("+").split("=")[0] for row in rows for override in (*row.overrides, *row.grid)}
+        table = load_table(self.config.table, seeds, tuple(extra))
+        own = {
+            override.lstrip("+").split("=")[0]
+            for row in table.rows.values()
+            for override in (*row.overrides, *row.grid)
+        }
         for argument in extra:
             if (key := argument.split("=")[0]) in own:
                 raise DigrapError(f"{key}: the rows of table={self.config.table} set it themselves; change it there")
         places = [argument for argument in extra if argument.split("=")[0] not in ("device", "data_root", "logger")]
-        return load_table(self.config.table, seeds, tuple(extra)), seeds is None and not places
+        return table, seeds is None and not places
 
     def _stages(self, plan: Plan) -> tuple[list[Sequence[JobReturn]], list[tuple[Cell, Exception]]]:
         returns, failed, stages = [], [], Stages(plan)

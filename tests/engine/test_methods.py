@@ -1,6 +1,5 @@
 """Every method of configs/optim on the small miniature: it trains, resumes bit for bit and reports."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from digrap.models import resnet
 from digrap.models.backbone import Backbone
 from digrap.models.resnet import WEIGHTS, build_module
 from digrap.paths import CONFIGS, REPO
+from tests.engine.runs import crash_at, results, weights
 
 METHODS = sorted(path.stem for path in (CONFIGS / "optim").glob("[!_]*.yaml"))
 TRAIN = [name for name in METHODS if compose([f"optim={name}"]).optim.trains]
@@ -28,25 +28,6 @@ PAPER = {
     "zero_shot", "vanilla", "lp", "lp_ft", "partial_fusion", "l2sp", "mars_sp", "spd", "ftp", "tpgm", "wise_ft",
     "digrap",
 }  # fmt: skip
-
-
-def results(folder):
-    return json.loads((folder / "results.json").read_text())
-
-
-def weights(folder):
-    return load_file(folder / results(folder)["weights"])
-
-
-def crash_at(monkeypatch, step):
-    take = Fit._step
-
-    def crashing(self, batches):
-        if self.position.step == step:
-            raise KeyboardInterrupt
-        take(self, batches)
-
-    monkeypatch.setattr(Fit, "_step", crashing)
 
 
 def test_the_twelve_rows_of_the_paper_are_there():

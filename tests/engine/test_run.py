@@ -22,10 +22,7 @@ from digrap.engine.fit import Fit
 from digrap.errors import DigrapError
 from digrap.paths import REPO
 from digrap.tasks.classification import Classification
-
-
-def results(folder):
-    return json.loads((folder / "results.json").read_text())
+from tests.engine.runs import crash_at, results
 
 
 def metrics(folder):
@@ -81,17 +78,6 @@ def test_the_best_epoch_is_tested(small, tmp_path, monkeypatch):
     assert results(tmp_path)["selection"]["epoch"] == 2
     tested = load_file(tmp_path / results(tmp_path)["weights"])
     assert all(torch.equal(tested[name], kept[name]) for name in kept)
-
-
-def crash_at(monkeypatch, step):
-    take = Fit._step
-
-    def crashing(self, batches):
-        if self.position.step == step:
-            raise KeyboardInterrupt
-        take(self, batches)
-
-    monkeypatch.setattr(Fit, "_step", crashing)
 
 
 @pytest.mark.parametrize("step", [1, 6, 9])
