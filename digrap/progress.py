@@ -42,6 +42,13 @@ def _bar(iterable: Iterable[Item], description: str, total: float | None) -> Ite
         yield from progress.track(iterable, total=total, description=description)
 
 
+def console():
+    """A rich console whose tables are whole in a file or pipe too."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+
+
 def _lines(iterable: Iterable[Item], description: str, total: float | None) -> Iterator[Item]:
     start = spoken = time.monotonic()
     done = 0

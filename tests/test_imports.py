@@ -8,13 +8,14 @@ import pytest
 
 from digrap.paths import REPO
 
-COMMON = {"bundle", "errors", "files", "paths", "progress"}
+COMMON = {"bundle", "errors", "files", "paths", "problems", "progress", "reading"}
 ALLOWED = {
     "optim": set(),
     "methods": COMMON | {"optim"},
-    "data": COMMON,
+    "scorers": COMMON - {"progress"},
+    "data": COMMON | {"scorers"},
     "models": COMMON | {"data"},
-    "tasks": COMMON | {"data", "models"},
+    "tasks": COMMON | {"data", "models", "scorers"},
     "engine": COMMON | {"cli", "config", "data", "methods", "models", "optim", "tasks"},
     "results": COMMON - {"progress"} | {"cli", "config"},
 }
@@ -53,8 +54,13 @@ def test_optimizers_need_torch_only():
 RESULTS = sorted(f"digrap.results.{path.stem}" for path in (REPO / "digrap" / "results").glob("[!_]*.py"))
 
 
-@pytest.mark.parametrize("statement", ["import digrap", "import train", f"import {', '.join(RESULTS)}"])
-def test_doors_and_results_import_no_torch(statement):
+SCORERS = sorted(f"digrap.scorers.{path.stem}" for path in (REPO / "digrap" / "scorers").glob("[!_]*.py"))
+
+
+@pytest.mark.parametrize(
+    "statement", ["import digrap", "import train", *(f"import {', '.join(room)}" for room in (RESULTS, SCORERS))]
+)
+def test_doors_results_and_scorers_import_no_torch(statement):
     assert "torch" not in modules_after(statement)
 
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import http.client
 import json
 import logging
+import math
 import os
 import re
 import shutil
 import stat
+import tarfile
 import time
 import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
+
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from digrap.errors import DigrapError
 from digrap.files import write_json
@@ -36,50 +42,73 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errn
 
 @dataclass(frozen=True)
 class Remote:
-    """A published file: its address, size in bytes and md5."""
+    """A published file: its address, and its size in bytes, md5 and sha256 where they are known."""
 
     url: str
-    size: int
-    md5: str
+    size: int | None = None
+    md5: str | None = None
+    sha256: str | None = None
+
+    @property
+    def checksum(self) -> tuple[str, str]:
+        """("md5", …) or ("sha256", …); the second is "" where none is known."""
+        return ("sha256", self.sha256) if self.sha256 else ("md5", self.md5 or "")
 
 
 class Setback(Exception):
     """A try that failed in a way in which the next may not."""
 
 
-def fetch(remote: Remote, path: Path) -> None:
-    """Bring `path` from the network unless it is there with the right size and md5.
+class NotObtained(DigrapError):
+    """This file cannot be had from where it was looked for; others may be."""
 
-    Bytes go to <path>.part, which a later call (or start) goes on with; only a file with the right checksum gets the
-    name `path`. A damaged or short one is named in the log and fetched anew. Raises DigrapError where that does not
-    help, where the server refuses, and where the disk is too small.
+
+class Unreachable(NotObtained):
+    """Nor can any other of the same server, by all signs."""
+
+
+def fetch(remote: Remote, path: Path, accept: Callable[[Path], None] | None = None) -> None:
+    """Bring `path` from the network unless it is there and what is known of it holds.
+
+    Bytes go to <path>.part, which a later call (or start) goes on with; only a file with the right checksum that
+    `accept`, if given, does not refuse (by NotObtained) gets the name `path`. A damaged or short one is named in the
+    log and fetched anew. Raises NotObtained where that does not help and where the server refuses, Unreachable where it
+    does not answer, DigrapError where the disk is too small or cannot be written.
     """
+    kind, wanted = remote.checksum
     if path.exists():
         if is_whole(path, remote):
             return
-        log.warning("%s: damaged (size or md5 differs); it is fetched anew", path)
+        log.warning("%s: damaged (size or %s differs); it is fetched anew", path, kind)
         path.unlink()
     part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    need_space(path.parent, remote.size - _size(part))
+    make_folder(path.parent)
+    need_space(path.parent, (remote.size or 0) - _size(part))
     damaged = failed = 0
     while True:
         before = _size(part)
         try:
-            if before != remote.size:
+            if not before or before != (remote.size or _noted(part, remote.url).get("size")):
                 _receive(remote, part)
             if is_whole(part, remote):
                 break
+            found = _digest(part, kind)
             forget(part)
             damaged += 1
             if damaged == WHOLE:
-                raise DigrapError(
-                    f"{remote.url}: {damaged} downloads have another md5 than {remote.md5}; the server's file is not "
-                    "the published one, or the line damages it: give another mirror=URL"
+                raise NotObtained(
+                    f"{remote.url}: {damaged} downloads have another {kind} than {wanted} (the last {found}); the "
+                    "server's file is not the published one, or the line damages it: give another mirror=URL"
                 )
-            log.warning("%s: the download is damaged (md5 differs); it is fetched anew", path.name)
+            log.warning("%s: the download is damaged (%s differs); it is fetched anew", path.name, kind)
         except (Setback, OSError, http.client.HTTPException) as error:
             _stop_or_wait(error, remote, part, failed := 1 if _size(part) > before else failed + 1)
+    if accept:
+        try:
+            accept(part)
+        except NotObtained:
+            forget(part)
+            raise
     os.replace(part, path)
     forget(part)
 
@@ -87,13 +116,13 @@ def fetch(remote: Remote, path: Path) -> None:
 def _stop_or_wait(error: Exception, remote: Remote, part: Path, failed: int) -> None:
     """Sleep before another try. Raises DigrapError where none would help."""
     if isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code not in (408, 429):
-        raise DigrapError(f"{remote.url}: the server says {error.code} {error.reason}; give a mirror=URL") from error
+        raise NotObtained(f"{remote.url}: the server says {error.code} {error.reason}; give a mirror=URL") from error
     if isinstance(error, OSError) and error.errno in DISK:
         raise DigrapError(f"{part}: cannot be written ({error}); give another data_root=…") from error
     if failed == TRIES:
-        raise DigrapError(
+        raise Unreachable(
             f"{remote.url}: {failed} tries failed, the last with: {error}; start the same command again later, it goes "
-            f"on from {_size(part)} of {remote.size} bytes, or give a mirror=URL"
+            f"on from byte {_size(part)}, or give a mirror=URL"
         ) from error
     log.warning("%s: %s; try %d of %d", remote.url, error, failed + 1, TRIES)
     time.sleep(PAUSE * 2 ** (failed - 1))
@@ -101,14 +130,17 @@ def _stop_or_wait(error: Exception, remote: Remote, part: Path, failed: int) -> 
 
 def _receive(remote: Remote, part: Path) -> None:
     """One request; what arrives is added to `part`. Raises Setback where the connection ends before the file does."""
-    notes = part.with_name(part.name + ".json")
     have, headers = _size(part), {"User-Agent": "digrap", "Accept-Encoding": "identity"}
-    if have > remote.size:
+    if remote.size is not None and have > remote.size:
         forget(part)
         raise Setback(f"{part.name} is longer than the published file; it is fetched anew")
+    tag = _noted(part, remote.url).get("etag")
+    if have and not tag and not remote.checksum[1]:
+        forget(part)  # nothing could tell whether its start and another's end are one file
+        have = 0
     if have:
         headers["Range"] = f"bytes={have}-"
-        if tag := _noted(notes, remote.url):
+        if tag:
             headers["If-Range"] = tag  # else a file that changed on the server would be joined to the old one's start
     try:
         response = urllib.request.urlopen(urllib.request.Request(remote.url, headers=headers), timeout=TIMEOUT)
@@ -119,19 +151,23 @@ def _receive(remote: Remote, part: Path) -> None:
         raise
     with response:
         start = _start_of(response, have)
-        _expect(response, start, remote)
+        size = _expect(response, start, remote)
         if have and not start:
             log.info("%s: the server does not go on from byte %d; from the start again", remote.url, have)
+        if remote.size is None and size:
+            need_space(part.parent, size - start)
         tag = response.headers.get("ETag", "")
-        write_json(notes, {"url": remote.url, "etag": "" if tag.startswith("W/") else tag})
+        notes = {"url": remote.url, "etag": "" if tag.startswith("W/") else tag, "size": size}
+        write_json(_notes(part), notes)
         with open(part, "r+b" if start else "wb") as file:
             file.seek(start)
-            pieces, mebibytes = _copy(response, file, remote.size - start), (remote.size - start) // MEBIBYTE
+            left = math.inf if size is None else size - start
+            pieces, mebibytes = _copy(response, file, left), None if size is None else left // MEBIBYTE
             name = f"{part.name.removesuffix('.part')} (MiB)"
-            for _ in track(pieces, name, total=mebibytes) if mebibytes else pieces:
+            for _ in pieces if mebibytes == 0 else track(pieces, name, total=mebibytes):
                 pass
-    if (have := _size(part)) < remote.size:
-        raise Setback(f"the connection ended at byte {have} of {remote.size}")
+    if size is not None and (have := _size(part)) < size:
+        raise Setback(f"the connection ended at byte {have} of {size}")
 
 
 def _start_of(response: http.client.HTTPResponse, have: int) -> int:
@@ -144,14 +180,19 @@ def _start_of(response: http.client.HTTPResponse, have: int) -> int:
     return have
 
 
-def _expect(response: http.client.HTTPResponse, start: int, remote: Remote) -> None:
-    """Raise Setback where the server says that its file has another size."""
+def _expect(response: http.client.HTTPResponse, start: int, remote: Remote) -> int | None:
+    """The whole file's size: the published one, else what the server says of it, if anything.
+
+    Raises Setback where the server says that its file has another size than the published one.
+    """
     length = response.headers.get("Content-Length")
-    if length and start + int(length) != remote.size:
-        raise Setback(f"the server's file has {start + int(length)} bytes, the published one {remote.size}")
+    size = start + int(length) if length else None
+    if remote.size is not None and size is not None and size != remote.size:
+        raise Setback(f"the server's file has {size} bytes, the published one {remote.size}")
+    return size if remote.size is None else remote.size
 
 
-def _copy(response: http.client.HTTPResponse, file, left: int) -> Iterator[None]:
+def _copy(response: http.client.HTTPResponse, file, left: float) -> Iterator[None]:
     """Write what arrives, `left` bytes at most; one item a mebibyte. read1, as a cut line should lose no byte."""
     done = 0
     while left and (data := response.read1(min(left, MEBIBYTE))):
@@ -164,58 +205,154 @@ def _copy(response: http.client.HTTPResponse, file, left: int) -> Iterator[None]
 
 
 def is_whole(path: Path, remote: Remote) -> bool:
-    """Whether the file has the published size and md5."""
-    if _size(path) != remote.size:
+    """Whether the file has the size and the checksum that are known."""
+    if remote.size is not None and _size(path) != remote.size:
         return False
+    kind, wanted = remote.checksum
+    return not wanted or _digest(path, kind) == wanted
+
+
+def _digest(path: Path, kind: str) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == remote.md5
+        return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
 
 
 def forget(part: Path) -> None:
     """Remove a partial download and what is noted of it."""
-    for path in (part, part.with_name(part.name + ".json")):
+    for path in (part, _notes(part)):
         path.unlink(missing_ok=True)
 
 
-def unpack(archive: Path, root: Path, folder: str) -> None:
-    """Unpack `folder`/… of a zip to root/`folder`, which must not be there; other entries are left out.
+def unpack(archive: Path, root: Path, name: str, inner: str = "") -> None:
+    """Unpack a folder or a file of a zip or .tar.gz to root/`name`, which must not be there.
 
-    The files go to root/.`folder`.partial, renamed at the end: root/`folder` is whole or absent. Raises DigrapError for
-    an entry that points outside or is a link, before anything is written, for a damaged zip and for too small a disk.
+    `inner` is how its path ends in the archive (`name` where not given); of several the one nearest to the top is
+    meant, other entries are left out. All goes to root/.`name`.partial first: root/`name` is whole or absent. Raises
+    NotObtained for an entry that points outside or is a link, for a damaged archive and one without `inner`, and
+    DigrapError for too small a disk.
     """
-    partial = root / f".{folder}.partial"
+    partial = root / f".{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)  # of a start that was killed
+    take = _unpack_tar if archive.name.endswith((".tar.gz", ".tgz")) else _unpack_zip
+    make_folder(root)
     try:
-        with zipfile.ZipFile(archive) as file:
-            members = [info for info in file.infolist() if _is_safe(info, archive) and _parts(info)[0] == folder]
-            if not any(not info.is_dir() for info in members):
-                raise DigrapError(f"{archive}: holds no file in {folder}/; give another mirror=URL")
-            need_space(root, sum(info.file_size for info in members) + 4096 * len(members))
-            for info in track(members, f"unpacking {archive.name}"):
-                file.extract(info, partial)
+        place = take(archive, partial, inner or name)
         os.sync()  # a name that survives a power cut stands for files that do
-        (partial / folder).rename(root / folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DigrapError(f"{archive}: cannot be unpacked ({error}); delete it and start again") from error
+        (partial / place).rename(root / name)
+    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile) as error:
+        raise _damaged(archive, error) from error
+    except (zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError) as error:
+        raise _damaged(archive, error) from error
     except OSError as error:
         raise DigrapError(f"{archive}: cannot be unpacked to {root} ({error}); make room, then start again") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
-    return PurePosixPath(info.filename).parts or ("",)
+def _damaged(archive: Path, error: Exception) -> NotObtained:
+    return NotObtained(f"{archive}: cannot be unpacked ({error}); delete it and start again")
 
 
-def _is_safe(info: zipfile.ZipInfo, archive: Path) -> bool:
-    """True. Raises DigrapError for an entry that could reach outside the folder it is unpacked into."""
-    name, mode = info.filename, info.external_attr >> 16
-    outside = ".." in _parts(info) or name.startswith("/") or "\\" in name or ":" in _parts(info)[0]
-    link = stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR)
-    if outside or link:
+def _unpack_zip(archive: Path, partial: Path, inner: str) -> Path:
+    """What lies at `inner` to partial/<the returned path>; nothing is written where an entry is refused."""
+    with zipfile.ZipFile(archive) as file:
+        every = file.infolist()
+        for info in every:
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            _refuse(archive, info.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
+        place = _nearest(archive, inner, (info.filename for info in every if not info.is_dir()))
+        members = [info for info in every if _is_under(info.filename, place)]
+        need_space(partial.parent, sum(info.file_size for info in members) + 4096 * len(members))
+        for info in track(members, f"unpacking {archive.name}"):
+            file.extract(info, partial)
+    return place
+
+
+def _unpack_tar(archive: Path, partial: Path, inner: str) -> Path:
+    """As `_unpack_zip`, but read once: large ones take long. Entries before one that is refused are in `partial`."""
+    need_space(partial.parent, archive.stat().st_size)
+    taken = []
+    with gzip.open(archive) as stream:
+        with tarfile.open(fileobj=stream, mode="r|") as file:
+            for entry in track(file, f"unpacking {archive.name}"):
+                _refuse(archive, entry.name, entry.isreg() or entry.isdir())
+                if entry.isreg() and _places(entry.name, inner):
+                    target = partial.joinpath(*_parts(entry.name))
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with open(target, "wb") as copy:
+                        shutil.copyfileobj(file.extractfile(entry), copy, MEBIBYTE)
+                    taken.append(entry.name)
+        while stream.read(MEBIBYTE):  # gzip's checksum stands at the end, behind what tar reads
+            pass
+    return _nearest(archive, inner, taken)
+
+
+def _refuse(archive: Path, name: str, plain: bool) -> None:
+    """Raise NotObtained for an entry that could reach outside the folder it is unpacked into."""
+    parts = _parts(name)
+    outside = ".." in parts or name.startswith("/") or "\\" in name or ":" in parts[0]
+    if outside or not plain:
         what = "points outside the folder" if outside else "is a link or a device"
-        raise DigrapError(f"{archive}: the entry {name!r} {what}; nothing was unpacked, give another mirror=URL")
-    return True
+        raise NotObtained(f"{archive}: the entry {name!r} {what}; nothing was unpacked, give another mirror=URL")
+
+
+def _nearest(archive: Path, inner: str, names: Iterable[str]) -> Path:
+    """Where `inner` lies in the archive with these files. Raises NotObtained where it does not, or twice as deep."""
+    places = sorted(
+        {place for name in names for place in _places(name, inner)}, key=lambda place: (len(place.parts), place)
+    )
+    if not places:
+        raise NotObtained(f"{archive}: holds no file in {inner}/ and none of that name; give another mirror=URL")
+    if len(places) > 1 and len(places[0].parts) == len(places[1].parts):
+        raise NotObtained(f"{archive}: which of {places[0]} and {places[1]}? Unpack it by hand")
+    return places[0]
+
+
+def _places(name: str, inner: str) -> list[Path]:
+    """Where on an entry's path `inner` lies: [] or the first place."""
+    parts, wanted = _parts(name), PurePosixPath(inner).parts
+    if parts[0] == "__MACOSX":  # of another file system
+        return []
+    ends = range(len(wanted), len(parts) + 1)
+    return [Path(*parts[:end]) for end in ends if parts[end - len(wanted) : end] == wanted][:1]
+
+
+def _is_under(name: str, place: Path) -> bool:
+    return _parts(name)[: len(place.parts)] == place.parts
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return PurePosixPath(name).parts or ("",)
+
+
+def server(mirror: str) -> str:
+    """A mirror's address, ending in /. Raises DigrapError for one that is not http."""
+    if not mirror.startswith(("http://", "https://")):
+        raise DigrapError(f"mirror={mirror}: give an address that starts with http:// or https://")
+    return mirror.rstrip("/") + "/"
+
+
+def alone(root: Path) -> AcquireReturnProxy:
+    """A lock against a second download into the same folder. Raises DigrapError where one is at work."""
+    make_folder(root)
+    try:
+        return FileLock(root / ".download.lock", timeout=0).acquire()
+    except Timeout:
+        raise DigrapError(f"{root}: another download is at work there; wait for it") from None
+    except OSError as error:
+        raise _read_only(root, error) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it. Raises DigrapError where that is not allowed."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _read_only(path, error) from error
+
+
+def _read_only(path: Path, error: OSError) -> DigrapError:
+    return DigrapError(f"{path}: cannot be written ({error}); verify_only=true only reads")
 
 
 def need_space(folder: Path, size: int) -> None:
@@ -232,10 +369,14 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _noted(notes: Path, url: str) -> str:
-    """The ETag under which the start of the file came from this address, or ''."""
+def _notes(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
+
+
+def _noted(part: Path, url: str) -> dict[str, Any]:
+    """The ETag and the whole size with which the start of the file came from this address, or nothing."""
     try:
-        noted = json.loads(notes.read_text())
-        return noted["etag"] if noted["url"] == url else ""
+        noted = json.loads(_notes(part).read_text())
+        return noted if noted["url"] == url else {}
     except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        return {}

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from torchvision.datasets import DatasetFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS, is_image_file
 
-from digrap.data.splits import KINDS, DataModule, Split
+from digrap.data.splits import KINDS, DataModule, Split, named_ood
 from digrap.errors import DigrapError
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def build(
     root = Path(root).expanduser()
     if not root.is_dir():
         raise DigrapError(f"dataset.root={root}: there is no such folder; {LAYOUT.format(root=root)}")
-    table = _table(splits, {"near_ood": near_ood, "far_ood": far_ood})
+    table = _table(splits, near_ood, far_ood)
     paths = {name: _existing(root, folder, name, kind) for name, (folder, kind) in table.items()}
     (train,) = (name for name, (_, kind) in table.items() if kind == "id_train")
     classes = tuple(_subfolders(paths[train]))
@@ -95,7 +95,21 @@ def read_picture(path: str | Path) -> Image.Image:
         raise DigrapError(f"{path}: the picture cannot be read ({error}); {mend}") from error
 
 
-def _table(splits: Mapping[str, Mapping[str, str]], ood: Mapping[str, Iterable[str] | None]) -> dict[str, tuple]:
+def absent_files(root: str | Path, files: Iterable[str]) -> list[str]:
+    """The files, paths under `root`, that are not there: a look into each folder, not one at each file."""
+    known: dict[str, set[str]] = {}
+    absent = []
+    for file in files:
+        folder, _, name = file.rpartition("/")
+        if folder not in known:
+            path = Path(root) / folder
+            known[folder] = {found.name for found in os.scandir(path)} if path.is_dir() else set()
+        if name not in known[folder]:
+            absent.append(file)
+    return absent
+
+
+def _table(splits: Mapping[str, Mapping[str, str]], *ood: Iterable[str] | None) -> dict[str, tuple]:
     """{split: (folder, kind)} of the config's splits and the OOD names."""
     table = {}
     for name, options in splits.items():
@@ -105,12 +119,8 @@ def _table(splits: Mapping[str, Mapping[str, str]], ood: Mapping[str, Iterable[s
     for kind in ("id_train", "id_val"):
         if (count := sum(found == kind for _, found in table.values())) != 1:
             raise DigrapError(f"dataset.splits: {count} of kind {kind}; give one")
-    for kind, names in ood.items():
-        for name in map(str, [names] if isinstance(names, str) else names or ()):
-            if name in table or Path(name).name != name:
-                problem = "a split of that name is there already" if name in table else "that is no name of a folder"
-                raise DigrapError(f"dataset.{kind}: {name!r}: {problem}; give the <name> of a folder test_<name>, once")
-            table[name] = (f"test_{name}", kind)
+    for name, kind in named_ood(table, *ood):
+        table[name] = (f"test_{name}", kind)
     return table
 
 

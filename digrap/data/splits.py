@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset
+
+from digrap.errors import DigrapError
 
 KINDS = ("id_train", "id_val", "id_test", "near_ood", "far_ood")
 
@@ -30,14 +34,37 @@ class Split:
 
 @dataclass(frozen=True)
 class DataModule:
-    """A dataset's splits by name, in the order of its config, and its class names in label order."""
+    """A dataset's splits by name, in the order of its config, and its class names in label order.
+
+    `protocol` says by what rules the splits were made, where a dataset has several; results of two never share a
+    table. `marks` are sentences that stand beside every result. `about` gives what a run keeps as data.json: counts,
+    what was wrong with the files, and under `leaks` what training has of the tests (see data/leaks.py).
+    """
 
     splits: dict[str, Split]
     classes: tuple[str, ...]
+    protocol: str | None = None
+    marks: tuple[str, ...] = ()
+    about: Callable[[], dict[str, Any]] | None = None
 
     def of_kind(self, kind: str) -> list[Split]:
         """The splits of one kind, in config order."""
         return [split for split in self.splits.values() if split.kind == kind]
+
+
+def named_ood(
+    taken: Iterable[str], near_ood: Iterable[str] | str | None, far_ood: Iterable[str] | str | None
+) -> Iterator[tuple[str, str]]:
+    """(name, kind) of the out-of-distribution sets that a user names. Raises DigrapError for a name given twice, or
+    that is none of a file or folder."""
+    taken = set(taken)
+    for kind, names in (("near_ood", near_ood), ("far_ood", far_ood)):
+        for name in map(str, [names] if isinstance(names, str) else names or ()):
+            if name in taken or Path(name).name != name:
+                problem = "a split of that name is there already" if name in taken else "that is no name of a folder"
+                raise DigrapError(f"dataset.{kind}: {name!r}: {problem}; give the <name> of test_<name>, once")
+            taken.add(name)
+            yield name, kind
 
 
 class ImageTensors(Dataset):

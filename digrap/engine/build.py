@@ -41,7 +41,12 @@ def build_data(cfg: DictConfig) -> DataModule:
 
 
 def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
-    """The pre-trained model for these classes."""
+    """The pre-trained model for these classes. Raises DigrapError for a dataset whose task no backbone has."""
+    if (task := cfg.dataset.get("task", "classification")) != "classification":
+        raise DigrapError(
+            f"dataset={cfg.dataset.name}: no backbone answers questions yet (dataset.task={task}); "
+            "scripts/show_dataset.py, leak_check.py, score_vqa.py and score_ovqa.py work on it"
+        )
     backbone = _call(cfg.backbone, num_classes=len(classes), classes=classes)
     if cfg.trainer.channels_last:
         backbone.module.to(memory_format=torch.channels_last)

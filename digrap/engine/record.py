@@ -9,9 +9,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from digrap.data.leaks import leak_table
+from digrap.data.splits import DataModule
 from digrap.errors import DigrapError
 from digrap.files import write_json
 from digrap.paths import REPO
+from digrap.progress import console
 
 PACKAGES = ("digrap", "torch", "torchvision", "timm", "accelerate", "hydra-core", "numpy")
 
@@ -45,6 +48,17 @@ def note(folder: Path, **values: Any) -> None:
     """Add to run.json."""
     path = folder / "run.json"
     write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **values})
+
+
+def data(folder: Path, source: DataModule) -> None:
+    """Keep what the dataset says of itself as data.json, and print what training has of the tests."""
+    if source.about is None:
+        return
+    said = {"protocol": source.protocol, "marks": list(source.marks), **source.about()}
+    write_json(folder / "data.json", said)
+    if said.get("leaks"):
+        marks = [f"! {mark}" for mark in source.marks]
+        console().print("Of the tests, training has:", *marks, leak_table(said["leaks"]), sep="\n")
 
 
 class Metrics:

@@ -46,7 +46,8 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
             accelerator, module, backbone, task, _chosen(data, wanted), cfg,
             bundle and bundle / PREDICTIONS, bundle, full=True,
         )  # fmt: skip
-        result = {"run": folder and str(folder), "backbone": cfg.backbone.name, "seed": cfg.seed, "scores": scores}
+        result = {"run": folder and str(folder), "backbone": cfg.backbone.name, "seed": cfg.seed,
+                  **({"marks": list(data.marks)} if data.marks else {}), "scores": scores}  # fmt: skip
         if accelerator.is_main_process:
             print(json.dumps({**result, "scores": {name: _short(score) for name, score in scores.items()}}, indent=2))
             if out:

@@ -144,6 +144,7 @@ def _run(
     job = Job.build(cfg, method, folder, accelerator, sinks(cfg, folder) if main else (), start and start["file"])
     if main:
         record.note(folder, weights=job.backbone.provenance)
+        record.data(folder, job.data.source)
     module, epoch, weights = _fit(job, start)
     variants = {}
     if job.method.after_fit:
@@ -155,7 +156,8 @@ def _run(
     result = {
         "schema": SCHEMA, "hash": identity, "dataset": cfg.dataset.name, "backbone": cfg.backbone.name,
         "method": job.method.name, "metric": job.task.metric,
-        "protocol": cfg.dataset.get("protocol", cfg.dataset.get("version")),
+        "protocol": job.data.source.protocol or cfg.dataset.get("version"),
+        **({"marks": list(job.data.source.marks)} if job.data.source.marks else {}),
         "start": start and {key: start[key] for key in ("method", "hash")},
         "selection": {"split": validation, "epoch": epoch, "score": chosen},
         "weights": weights and str(weights.relative_to(folder)),
@@ -254,7 +256,8 @@ def announce(result: dict[str, Any]) -> None:
     for name, scores in variants.items():
         tables[1].add_row(name, *(f"{score[metric]:.1f}" for score in scores.values()))
     title = f"{result['method']} · {result['dataset']} · {result['backbone']} · seed {result['seed']}"
-    Console().print(title, *tables[: 1 + (len(variants) > 1)], sep="\n", highlight=False)
+    marks = [f"! {mark}" for mark in result.get("marks", ())]
+    Console().print(title, *marks, *tables[: 1 + (len(variants) > 1)], sep="\n", highlight=False)
 
 
 @contextlib.contextmanager

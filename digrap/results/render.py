@@ -77,6 +77,7 @@ def notes(scores: Scores) -> list[str]:
         f"Accuracy in %, mean ± sample standard deviation over n runs; seeds {_listed(table.seeds)}; a seed {varies}.",
         f"Checkpoint: best ID validation.{_selection(scores)}",
     ]
+    lines += sorted({f"Beware: {mark}." for run in scores.runs for mark in run.result.get("marks", ())})
     if table.baseline:
         lines.append(f"Δ: mean difference to “{table.baseline}”, seed by seed.")
     lines.append(

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from digrap.data.domainnet.facts import ARCHIVES, GIGABYTES
 from digrap.data.domainnet.lists import Entry, Lists, check_labels, class_names, spoken
-from digrap.data.folder import read_picture
+from digrap.data.folder import absent_files, read_picture
 from digrap.data.splits import KINDS, DataModule, Split
 from digrap.errors import DigrapError
 
@@ -100,17 +100,8 @@ def read_listed(path: str | Path) -> Image.Image:
 
 
 def absent_images(root: Path, entries: Iterable[Entry]) -> list[str]:
-    """The listed images that are not there: a look into each class folder, not one at each image."""
-    known: dict[str, set[str]] = {}
-    absent = []
-    for image, _ in entries:
-        folder, _, file = image.rpartition("/")
-        if folder not in known:
-            path = root / folder
-            known[folder] = {found.name for found in path.iterdir()} if path.is_dir() else set()
-        if file not in known[folder]:
-            absent.append(image)
-    return absent
+    """The listed images that are not there."""
+    return absent_files(root, (image for image, _ in entries))
 
 
 def absent_message(root: Path, absent: list[str], total: int) -> str:

@@ -7,10 +7,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import AcquireReturnProxy, FileLock, Timeout
-
 from digrap.data.domainnet.facts import ARCHIVES, CLEANED, CLEANED_FOLDER, SITE
-from digrap.data.download import Remote, fetch, forget, need_space, unpack
+from digrap.data.download import Remote, alone, fetch, forget, need_space, server, unpack
 from digrap.errors import DigrapError
 
 log = logging.getLogger(__name__)
@@ -25,7 +23,7 @@ def fetch_all(
     unpacked. Raises DigrapError; the same call goes on from where it stopped.
     """
     remote = remotes(mirror, checksums)
-    with _alone(root):
+    with alone(root):
         todo = {domain: remote(path) for domain, (path, *_) in ARCHIVES.items() if not (root / domain).is_dir()}
         _need_space(root, todo, keep_zips)
         if cleaned:
@@ -56,9 +54,7 @@ def remotes(mirror: str | None, checksums: Path | None) -> Callable[[str], Remot
         if not mirror:
             raise DigrapError(f"checksums={checksums}: goes with mirror=URL; the official files' checksums are fixed")
         known = _read_checksums(checksums)
-    base = (mirror or SITE).rstrip("/") + "/"
-    if not base.startswith(("http://", "https://")):
-        raise DigrapError(f"mirror={mirror}: give an address that starts with http:// or https://")
+    base = server(mirror or SITE)
 
     def remote(path: str) -> Remote:
         if path not in known:
@@ -85,17 +81,6 @@ def _need_space(root: Path, todo: dict[str, Remote], keep_zips: bool) -> None:
     sizes = [source.size for source in todo.values()]
     there = sum(path.stat().st_size for path in (root / "zips").glob("*.zip*"))
     need_space(root, sum(sizes) + (sum(sizes) if keep_zips else max(sizes)) - there)
-
-
-def _alone(root: Path) -> AcquireReturnProxy:
-    """A lock against a second download into the same folder. Raises DigrapError where one is at work."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        return FileLock(root / ".download.lock", timeout=0).acquire()
-    except Timeout:
-        raise DigrapError(f"{root}: another download is at work there; wait for it") from None
-    except OSError as error:
-        raise DigrapError(f"{root}: cannot be written ({error}); verify_only=true only reads") from error
 
 
 def _tidy(folder: Path) -> None:

@@ -1,0 +1,66 @@
+"""What training has of the tests: questions and pictures that occur in both."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+APART = re.compile(r"[\W_]+")
+
+
+class Asked(Protocol):
+    """What of a record is compared (data/vqa/record.py: Question)."""
+
+    question: str
+    picture: str
+    origin: str
+
+
+def leaks(train: Iterable[Asked], tests: Mapping[str, Iterable[Asked]]) -> dict[str, dict[str, int]]:
+    """Per test split: {questions, pictures} in it and, of these, how many occur in training.
+
+    by_id: it is a training question, rephrases one, or asks one of an edited picture (`origin`). by_text: a training
+    question about the same picture has the same words, case and punctuation apart. questions_leaked: either.
+    pictures_leaked: distinct pictures, an edit counted as its original; questions_on_leaked_pictures: questions about
+    them.
+    """
+    train = list(train)
+    origins = {record.origin for record in train if record.origin}
+    texts = {(words(record.question), record.picture) for record in train}
+    pictures = {record.picture for record in train}
+    return {name: _count(list(records), origins, texts, pictures) for name, records in tests.items()}
+
+
+def _count(records: list[Asked], origins: set[str], texts: set[tuple[str, str]], pictures: set[str]) -> dict[str, int]:
+    by_id = [record.origin in origins for record in records]  # "" is in no set
+    by_text = [(words(record.question), record.picture) in texts for record in records]
+    seen = {record.picture for record in records}
+    return {
+        "questions": len(records),
+        "by_id": sum(by_id),
+        "by_text": sum(by_text),
+        "questions_leaked": sum(map(any, zip(by_id, by_text, strict=True))),
+        "pictures": len(seen),
+        "pictures_leaked": len(seen & pictures),
+        "questions_on_leaked_pictures": sum(record.picture in pictures for record in records),
+    }
+
+
+def words(text: str) -> str:
+    """The text in lower case, letters and digits only, one space between."""
+    return APART.sub(" ", text.lower()).strip()
+
+
+def leak_table(found: Mapping[str, Mapping[str, Any]]):
+    """The counts as a rich table, a line a split."""
+    from rich.table import Table
+
+    table = Table()
+    titles = ("split", "questions", "by id", "by text", "leaked", "pictures", "leaked", "left out")
+    for title in titles:
+        table.add_column(title, justify="left" if title == "split" else "right")
+    for name, counts in found.items():
+        keys = ("questions", "by_id", "by_text", "questions_leaked", "pictures", "pictures_leaked", "left_out")
+        table.add_row(name, *(f"{counts.get(key, 0):,}" for key in keys))
+    return table

@@ -1,0 +1,112 @@
+"""A dataset to look at: counts of its parts, and a few of its pictures with what is asked or what they show."""
+
+from __future__ import annotations
+
+import random
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from digrap.data.vqa.facts import SETS
+from digrap.data.vqa.pictures import Questions, with_pictures
+from digrap.data.vqa.sets import read_set
+from digrap.errors import DigrapError
+from digrap.problems import Problems
+
+TYPES = ("yes/no", "number", "other", "unanswerable")
+COLUMNS = 3
+
+
+def load_sets(
+    root: Path, names: Sequence[str], source: str, problems: dict[str, Problems], upright: bool = False
+) -> dict[str, Questions]:
+    """Parts of VQA sets by title: of one set all that are there, of several the scored one each.
+
+    Raises DigrapError where the scored part of one is not there.
+    """
+    result = {}
+    for name in names:
+        parts = SETS[name].parts if len(names) == 1 else SETS[name].parts[-1:]
+        for part in parts:
+            key = f"{name} {part}"
+            problems[key] = Problems()
+            try:
+                records = read_set(root, name, part, problems[key], source, upright)
+            except DigrapError:
+                if part == parts[-1]:
+                    raise
+                continue
+            mend = f"`python scripts/download.py dataset={name} data_root={root.parent}` fetches them"
+            result[key] = Questions(root, with_pictures(root, records, problems[key], mend))
+    return result
+
+
+def count_table(parts: Mapping[str, Dataset], kinds: Mapping[str, str]):
+    """A rich table: per part its kind and size; of questions also pictures, answer types and question types."""
+    from rich.table import Table
+
+    asked = any(isinstance(data, Questions) for data in parts.values())
+    titles = (
+        ["part", "kind", "questions", "pictures", *TYPES, "no type", "question types"]
+        if asked
+        else ["split", "kind", "pictures"]
+    )
+    table = Table()
+    for title in titles:
+        table.add_column(title, justify="left" if title in ("part", "split", "kind") else "right")
+    for name, data in parts.items():
+        cells = _counts(data) if asked else [len(data)]
+        table.add_row(name, kinds.get(name, ""), *(f"{cell:,}" for cell in cells))
+    return table
+
+
+def _counts(data: Questions) -> list[int]:
+    types = Counter(record.answer_type for record in data.records)
+    rest = sum(count for kind, count in types.items() if kind not in TYPES)
+    asked = {record.question_type for record in data.records} - {""}
+    pictures = {record.image for record in data.records}
+    return [len(data), len(pictures), *(types[kind] for kind in TYPES), rest, len(asked)]
+
+
+def examples(parts: Mapping[str, Dataset], classes: Sequence[str], count: int, seed: int) -> list[tuple[Any, str, str]]:
+    """`count` (picture, title, text), taken from the parts in turn, those with least to come last named first."""
+    generator, result, names = random.Random(seed), [], list(reversed(parts))
+    for place in range(count):
+        name = names[place % len(names)]
+        picture, said = parts[name][generator.randrange(len(parts[name]))]
+        result.append((_as_array(picture), name, _text(said, classes)))
+    return result
+
+
+def _as_array(picture: Any) -> Any:
+    import numpy as np
+
+    return picture.permute(1, 2, 0).numpy() if isinstance(picture, Tensor) else np.asarray(picture)
+
+
+def _text(said: Any, classes: Sequence[str]) -> str:
+    if not hasattr(said, "question"):
+        return classes[int(said)]
+    answers = Counter(said.answers).most_common(3)
+    return f"{said.question}\n{', '.join(f'{answer} ({count})' for answer, count in answers)}"
+
+
+def sheet(found: Sequence[tuple[Any, str, str]]):
+    """A matplotlib figure of pictures with their part above, and what is asked and answered below."""
+    from matplotlib.figure import Figure
+
+    rows = -(-len(found) // COLUMNS)
+    figure = Figure(figsize=(3.6 * min(COLUMNS, len(found)), 3.6 * rows), layout="constrained", dpi=100)
+    axes = figure.subplots(rows, min(COLUMNS, len(found)), squeeze=False).flat
+    for cell in axes:
+        cell.set_axis_off()
+    for cell, (picture, name, text) in zip(figure.axes, found, strict=False):
+        cell.imshow(picture)
+        wrapped = "\n".join(textwrap.fill(line, 44) for line in text.replace("$", r"\$").splitlines())
+        cell.set_title(f"{name}\n{wrapped}", fontsize=8)
+    return figure

@@ -1,0 +1,92 @@
+"""What every set of question splits shares: pictures looked for, leaks counted or left out, faults told."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from digrap.data.leaks import leaks
+from digrap.data.splits import Split
+from digrap.data.vqa.pictures import Questions, with_pictures
+from digrap.data.vqa.record import Question
+from digrap.errors import DigrapError
+from digrap.problems import Problems
+
+log = logging.getLogger(__name__)
+
+
+class Module:
+    """Splits of questions by name: `kinds` maps each to its kind. A subclass reads the records.
+
+    `check_pictures`: false where questions are only counted or scored, and no picture need be there.
+    """
+
+    def __init__(self, root: Path, kinds: dict[str, str], strict: bool, check_pictures: bool):
+        for name, value in (("strict", strict), ("check_pictures", check_pictures)):
+            if not isinstance(value, bool):
+                raise DigrapError(f"dataset.{name}={value}: give true or false")
+        for kind in ("id_train", "id_val"):
+            if (count := sum(found == kind for found in kinds.values())) != 1:
+                raise DigrapError(f"dataset.splits: {count} of kind {kind}; give one")
+        self.root, self.kinds, self.strict, self.check_pictures = root, kinds, strict, check_pictures
+        self.problems: dict[str, Problems] = {}
+        self.left_out: dict[str, int] = {}
+        self.chosen = cache(self._chosen)
+
+    def records(self, name: str, problems: Problems) -> list[Question]:
+        """A split's questions, as its files have them."""
+        raise NotImplementedError
+
+    def mend(self, name: str) -> str:
+        """What brings the split's pictures."""
+        raise NotImplementedError
+
+    def clean(self) -> bool:
+        """Whether test questions about training pictures are left out."""
+        return False
+
+    def splits(self) -> dict[str, Split]:
+        """Each loads (picture, Question) pairs."""
+        return {
+            name: Split(name, kind, type(self).__name__.lower(), partial(self._load, name))
+            for name, kind in self.kinds.items()
+        }
+
+    @property
+    def train(self) -> str:
+        """The name of the training split."""
+        return next(name for name, kind in self.kinds.items() if kind == "id_train")
+
+    def about(self) -> dict[str, Any]:
+        """{leaks: {split: counts}, problems: {split: {kind: {count, first}}}} of all splits, which it reads."""
+        chosen = {name: self.chosen(name) for name in self.kinds}
+        train = chosen.pop(self.train)
+        found = {name: {**counts, "left_out": self.left_out[name]} for name, counts in leaks(train, chosen).items()}
+        faults = {name: problems.summary() for name, problems in self.problems.items() if problems}
+        return {"training_questions": len(train), "leaks": found, "problems": faults}
+
+    def _load(self, name: str) -> Questions:
+        return Questions(self.root, self.chosen(name))
+
+    def _chosen(self, name: str) -> list[Question]:
+        """The questions that a run sees; faults are logged once."""
+        problems = self.problems[name] = Problems(self.strict)
+        found = self.records(name, problems)
+        if self.check_pictures:
+            found = with_pictures(self.root, found, problems, self.mend(name))
+        kept = found
+        if self.clean() and name != self.train:
+            seen = {record.picture for record in self.chosen(self.train)}
+            kept = [record for record in found if record.picture not in seen]
+        self.left_out[name] = len(found) - len(kept)
+        if self.left_out[name]:
+            log.info(
+                "%s: %d of %d questions left out: training has their picture", name, self.left_out[name], len(found)
+            )
+        if not kept:
+            raise DigrapError(f"split {name}: training has the picture of each of its {len(found)} questions")
+        for kind, count in problems.counts.items():
+            log.warning("%s: %d × %s: %s", name, count, kind, "; ".join(problems.examples[kind]))
+        return kept

@@ -1,0 +1,43 @@
+"""Records as a dataset: each with its picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image
+from torch.utils.data import Dataset
+
+from digrap.data.folder import absent_files, read_picture
+from digrap.data.vqa.record import Question
+from digrap.errors import DigrapError
+from digrap.problems import Problems
+
+
+class Questions(Dataset):
+    """(PIL image in RGB, record) in the records' order; pictures are read when asked for."""
+
+    def __init__(self, root: Path, records: list[Question]):
+        self.root, self.records = str(root), records
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, Question]:
+        record = self.records[index]
+        image = read_picture(f"{self.root}/{record.image}")
+        return (image.rotate(record.rotation, expand=True) if record.rotation else image), record
+
+
+def with_pictures(root: Path, records: Iterable[Question], problems: Problems, mend: str) -> list[Question]:
+    """The records whose picture is there; the others are counted. Raises DigrapError where none is."""
+    records = list(records)
+    absent = set(absent_files(root, sorted({record.image for record in records})))
+    there = [record for record in records if record.image not in absent]
+    for image in sorted(absent):
+        problems.add("missing picture", f"{Path(root) / image}")
+    if records and not there:
+        raise DigrapError(f"{Path(root) / records[0].image}: none of the {len(absent)} pictures is there; {mend}")
+    if lost := len(records) - len(there):
+        problems.add("question left out for want of its picture", f"{records[0].dataset}", lost)
+    return there

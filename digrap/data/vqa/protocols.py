@@ -1,0 +1,57 @@
+"""Which questions train, choose and test: the authors' 10 % sample of VQAv2, and what is done with it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from digrap.data.vqa.record import Question
+from digrap.errors import DigrapError
+
+PROTOCOLS = ("clean", "paper")
+SEED = 0
+LEAKY = "the ID validation and test questions are in the training set (protocol=paper, as the paper's text says)"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """VQAv2 as a protocol divides it."""
+
+    train: list[Question]
+    val: list[Question]
+    test: list[Question]
+
+
+def draw(
+    train: list[Question], val: list[Question], protocol: str, train_share: float = 0.1, val_share: float = 0.1
+) -> Drawn:
+    """Divide VQAv2's train and val, given whole and in their files' order.
+
+    Both protocols draw int(share · n) of train and then of val, without replacement, from one generator, Python's
+    random with seed 0, as the authors do (chengyuehuang511/vlm_robustness, subsample.py): with LAVIS's lists and shares
+    of 0.1 the questions are theirs. The second is the ID test. paper trains on both and validates on the second;
+    clean trains on the first and validates on as many more of val, drawn from the same generator.
+    """
+    check(protocol, train_share, val_share)
+    generator = random.Random(SEED)
+    first = generator.sample(train, int(train_share * len(train)))
+    second = generator.sample(val, int(val_share * len(val)))
+    if not first or not second:
+        raise DigrapError(f"dataset.train_share, val_share: nothing of {len(train)} + {len(val)} questions is drawn")
+    if protocol == "paper":
+        return Drawn(first + second, second, second)
+    taken = {record.id for record in second}
+    rest = [record for record in val if record.id not in taken]
+    return Drawn(first, generator.sample(rest, min(len(second), len(rest))), second)
+
+
+def check(protocol: str, train_share: float, val_share: float) -> None:
+    """Raise DigrapError for an unknown protocol, and for shares out of range."""
+    if protocol not in PROTOCOLS:
+        raise DigrapError(f"dataset.protocol={protocol}: choose one of {', '.join(PROTOCOLS)}")
+    highest = {"train_share": 1.0, "val_share": 0.5 if protocol == "clean" else 1.0}
+    for name, share in (("train_share", train_share), ("val_share", val_share)):
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= highest[name]:
+            raise DigrapError(
+                f"dataset.{name}={share}: give a share, 0 < {name} ≤ {highest[name]} (protocol={protocol})"
+            )

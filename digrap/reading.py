@@ -1,0 +1,73 @@
+"""Reading JSON that others wrote: one clear error for what cannot be read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from digrap.errors import DigrapError
+from digrap.files import sha256
+
+
+def read_json(path: Path | str, what: str) -> Any:
+    """The file's value. `what` says in errors what it should have been ("predictions", say).
+
+    Raises DigrapError for a file that is missing, empty, not UTF-8 or not (whole) JSON.
+    """
+    text = read_text(path, what)
+    if not text.strip():
+        raise DigrapError(f"{path} is empty: give a file with {what}")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        cut = error.pos >= len(text.rstrip()) - 1 or "Unterminated" in error.msg
+        hint = "the file is cut off: write or download it again" if cut else "mend it there"
+        raise DigrapError(f"{path} is not JSON ({error.msg}, {place}); {hint}") from error
+    except RecursionError as error:
+        raise DigrapError(f"{path} is nested too deeply to be {what}") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise DigrapError(f"{path} is not JSON that can be read ({error}): give a file with {what}") from error
+
+
+def read_text(path: Path | str, what: str) -> str:
+    """The file's text; a byte order mark at its start goes. Raises DigrapError if it is missing or not UTF-8."""
+    try:
+        return read_bytes(path, what).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DigrapError(f"{path} is not UTF-8 (byte {error.start}): save {what} as UTF-8") from error
+
+
+def read_bytes(path: Path | str, what: str) -> bytes:
+    """The file's bytes. Raises DigrapError if it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise DigrapError(f"{path} does not exist: give a file with {what}") from error
+    except OSError as error:
+        raise DigrapError(f"{path} cannot be read ({error.strerror}): give a file with {what}") from error
+
+
+def records(value: Any, key: str, path: Path | str) -> list[dict]:
+    """The list of objects in a file's value: the list itself, or what stands under `key`, as official files have it.
+
+    Raises DigrapError for anything else, an empty list included.
+    """
+    if isinstance(value, dict):
+        if key not in value:
+            raise DigrapError(f"{path} has no {key!r} but {', '.join(map(repr, list(value)[:6])) or 'nothing'}")
+        value = value[key]
+    if not isinstance(value, list):
+        raise DigrapError(f'{path} holds no list of {key}: give [...] or {{"{key}": [...]}}')
+    if not value:
+        raise DigrapError(f"{path} has no {key}: its list is empty")
+    for place, record in enumerate(value):
+        if not isinstance(record, dict):
+            raise DigrapError(f"{path}: {key} number {place} (from 0) is {record!r:.80}, not an object")
+    return value
+
+
+def fingerprint(path: Path | str) -> dict[str, str]:
+    """A file's name and sha256."""
+    return {"name": Path(path).name, "sha256": sha256(Path(path))}

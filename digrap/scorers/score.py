@@ -1,0 +1,113 @@
+"""Predictions and entries brought together: which answer belongs to which question, and what it scores."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from digrap.errors import DigrapError
+from digrap.problems import Problems
+from digrap.scorers.entries import Entry, repeated
+from digrap.scorers.predictions import Prediction, by_id
+from digrap.scorers.report import report
+from digrap.scorers.vqa import accuracies, check_scorer
+
+SHARED = (
+    "entries that share a question id, scored as the official code does: the last annotation of the id and one "
+    "prediction for all; give image_id to tell them apart"
+)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """`accuracy` (n,) in 0..1 of `entries` with their `predictions` (None: there was none, which scores 0)."""
+
+    entries: list[Entry]
+    predictions: list[str | None]
+    accuracy: np.ndarray
+
+    def report(self) -> dict:
+        """n, overall, per_answer_type and per_question_type (digrap.scorers.report)."""
+        return report(self.accuracy, [e.answer_type for e in self.entries], [e.question_type for e in self.entries])
+
+    def rows(self) -> list[dict]:
+        """A dict a question: its ids, the prediction and the accuracy in percent."""
+        return [
+            {"question_id": e.question_id, "image_id": e.image_id, "prediction": said, "accuracy": 100.0 * value}
+            for e, said, value in zip(self.entries, self.predictions, self.accuracy.tolist(), strict=True)
+        ]
+
+
+def score(entries: Sequence[Entry], predictions: Sequence[Prediction], scorer: str, problems: Problems) -> Scored:
+    """Score each entry's prediction; an entry without one scores 0 and is counted in `problems`.
+
+    Raises DigrapError for an unknown scorer, no entries, and what `accuracies` does not take.
+    """
+    check_scorer(scorer)
+    if not entries:
+        raise DigrapError("there are no questions to score: give annotations")
+    entries, said = match(entries, predictions, problems)
+    keys = None if all(entry.keys is None for entry in entries) else [entry.keys for entry in entries]
+    names = [entry.question_id for entry in entries]
+    accuracy = accuracies([text or "" for text in said], [e.answers for e in entries], scorer, keys, names)
+    accuracy[[text is None for text in said]] = 0.0
+    return Scored(entries, said, accuracy)
+
+
+def match(
+    entries: Sequence[Entry], predictions: Sequence[Prediction], problems: Problems
+) -> tuple[list[Entry], list[str | None]]:
+    """Each entry as it is to be scored, and its prediction or None.
+
+    Ids are compared as strings. Where several entries share a question id (edits of one question), predictions with an
+    image_id, or with `<question_id>/<image_id>` as their id, are told apart by it. Without, what the official code does
+    is done and counted: each such entry counts as the last one of its id, with the one prediction of that id. (Not
+    copied: the official code normalises answers that are not all equal anew for each entry that shares them.) Missing,
+    unknown and duplicate predictions are counted.
+    """
+    several = repeated(entries)
+    of_edit, of_question = _by_name(entries, predictions, several, problems)
+    last = {entry.question_id: entry for entry in entries}
+    apart = {entry.question_id for entry in entries if entry.unique_id in of_edit}
+    unnamed = Counter(entry.question_id for entry in entries if entry.name is None)  # beside named ones: the id is its
+    result, said, seen = [], [], set()
+    for entry in entries:
+        if entry.unique_id in seen:
+            problems.add("annotation twice (both are scored)", f"question {entry.unique_id}")
+        seen.add(entry.unique_id)
+        answer = of_edit.get(entry.unique_id)
+        alone = entry.name is None and unnamed[entry.question_id] == 1
+        if answer is None and (alone or entry.question_id not in apart):
+            answer = of_question.get(entry.question_id)
+            if entry.question_id in several and entry.question_id not in apart:
+                problems.add(SHARED, f"question {entry.unique_id}")
+                entry = last[entry.question_id]
+        if answer is None:
+            shown = entry.unique_id if entry.question_id in several else entry.question_id
+            problems.add("question without prediction (scores 0)", f"question {shown}")
+        result.append(entry)
+        said.append(answer)
+    return result, said
+
+
+def _by_name(
+    entries: Sequence[Entry], predictions: Sequence[Prediction], several: set[str], problems: Problems
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Answers by `<question_id>/<image_id>` for questions with several entries, and by question id."""
+    known, unique = {entry.question_id for entry in entries}, {entry.unique_id for entry in entries}
+    of_edit: list[Prediction] = []
+    of_question: list[Prediction] = []
+    for prediction in predictions:
+        name = prediction.question_id
+        full = name if name in unique and name not in known else f"{name}/{prediction.image_id}"
+        if name in known and (prediction.image_id is None or name not in several):
+            of_question.append(prediction)
+        elif full in unique:
+            of_edit.append(replace(prediction, question_id=full))
+        else:
+            shown = full if name in known else name
+            problems.add("prediction for an unknown question (left out)", f"question {shown}")
+    return by_id(of_edit, problems), by_id(of_question, problems)

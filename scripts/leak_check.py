@@ -1,0 +1,68 @@
+"""What training has of the tests: `python scripts/leak_check.py protocol=paper`.
+
+    dataset=vqav2        any dataset whose splits are questions: vqav2, vqa_json, domainnet_ovqa
+    protocol=            of vqav2: clean or paper; default: the config's
+    data_root=data       where the files are
+    out=                 where the counts go as JSON; default outputs/leaks/<dataset>[-<protocol>].json
+    dataset.<key>=…      any other option of the dataset's config
+
+Every test question and picture that occurs in training is counted, by id and by text and picture (docs/datasets.md).
+A training run makes and keeps the same table.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from digrap.cli import bare_keys, door  # noqa: E402
+from digrap.config import compose  # noqa: E402
+from digrap.errors import DigrapError  # noqa: E402
+from digrap.files import write_json  # noqa: E402
+from digrap.paths import OUTPUTS  # noqa: E402
+from digrap.progress import console  # noqa: E402
+
+DEFAULTS = {"dataset": "vqav2", "protocol": None, "data_root": "data", "out": None}
+
+
+def main() -> None:
+    """Read every split, count, print, save."""
+    if "--help" in sys.argv[1:]:
+        print(__doc__)
+        return
+    further = [argument for argument in sys.argv[1:] if argument.startswith("dataset.")]
+    options = bare_keys([argument for argument in sys.argv[1:] if argument not in further], DEFAULTS)
+    protocol = [f"dataset.protocol={options.protocol}"] if options.protocol else []
+    cfg = compose([f"dataset={options.dataset}", f"data_root={options.data_root}", *protocol, *further])
+
+    from digrap.data.leaks import leak_table  # torch: only once the options are known to be good
+    from digrap.engine.build import build_data
+
+    data = build_data(cfg)
+    if data.about is None or not (found := data.about()).get("leaks"):
+        raise DigrapError(f"dataset={options.dataset}: its splits are no questions, nothing is compared")
+    name = options.dataset + (f"-{cfg.dataset.protocol}" if "protocol" in cfg.dataset else "")
+    out = Path(options.out or OUTPUTS / "leaks" / f"{name}.json")
+    write_json(out, {"dataset": options.dataset, "protocol": data.protocol, "marks": list(data.marks), **found})
+    show(data, found, leak_table(found["leaks"]))
+    print(out)
+
+
+def show(data, found: dict, table) -> None:
+    """Print marks, counts and what was wrong with the files."""
+    screen = console()
+    if data.protocol:
+        screen.print(f"protocol: {data.protocol}; {found['training_questions']:,} training questions")
+    for mark in data.marks:
+        screen.print(f"! {mark}")
+    screen.print(table)
+    leaked = sum(counts["questions_leaked"] for counts in found["leaks"].values())
+    seen = sum(counts["questions_on_leaked_pictures"] for counts in found["leaks"].values())
+    screen.print(f"{leaked:,} test questions are in training; {seen:,} are about a picture that is")
+    for split, kinds in found["problems"].items():
+        for kind, problem in kinds.items():
+            screen.print(f"{split}: {problem['count']} × {kind}: {'; '.join(problem['first'])}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(door(main))

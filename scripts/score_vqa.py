@@ -1,0 +1,159 @@
+"""Score VQA predictions as the public scorers do; one JSON object on stdout, remarks on stderr.
+
+    python scripts/score_vqa.py predictions=FILE annotations=FILE [questions=FILE scorer=official2021 key=value …]
+    python scripts/score_vqa.py predictions=FILE dataset=vqa_cp [data_root=data key=value …]
+
+predictions   a list of {question_id, answer}, or lmms-eval's samples; format=vqa|lmms_eval (default: by .jsonl)
+annotations   VQA annotations, {"annotations": [...]} or a bare list; questions, if given, are held against them
+dataset       instead: a set under data_root/vqa, its scored part or part=NAME; or split=NAME of a dataset of train.py
+              (vqav2, vqa_json, with dataset.<key>=… options); source=lists: the authors' lists; pictures are not needed
+scorer        official2021 (GT-Vision-Lab/VQA), official2017 (the same before 2021; LAVIS), m4c (MMF's TextVQA)
+answer_ids    file: the answers as they are, as the official code takes them (default with annotations=); add: all
+              answers told apart (default with dataset=; VizWiz has no answer_id, equal answers drop together with file)
+raw_answers   true: OK-VQA's answers as they were typed, not the stemmed ones
+rephrasings   true: consistency and consensus scores of VQA-Rephrasings; questions= needs its rephrasing_of
+originals     predictions on the unedited questions, with edit=iv or edit=cv: flip rates of IV-VQA or CV-VQA
+strict        true: stop at the first problem; default: count problems, a question without prediction scores 0
+out           also write the JSON there; per_question: write each question's accuracy in percent there
+
+Several edits share one question_id: give image_id with the predictions, or "<question_id>/<image_id>" as question_id.
+Accuracies are percent: `accuracy` as it is, `rounded` as the official code prints it, `interval_95` a bootstrap.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from digrap.cli import bare_keys, door, nearest  # noqa: E402
+from digrap.errors import DigrapError  # noqa: E402
+from digrap.files import write_json, write_text  # noqa: E402
+from digrap.problems import Problems  # noqa: E402
+from digrap.reading import fingerprint  # noqa: E402
+from digrap.scorers.entries import Entry, check_answer_ids, read_entries  # noqa: E402
+from digrap.scorers.groups import EDITS, consistency, flips  # noqa: E402
+from digrap.scorers.predictions import by_id, read_predictions  # noqa: E402
+from digrap.scorers.score import Scored, score  # noqa: E402
+from digrap.scorers.vqa import check_scorer  # noqa: E402
+
+INPUTS = ("predictions", "annotations", "questions", "originals")
+OUTPUTS = ("out", "per_question")
+DEFAULTS = {
+    **dict.fromkeys((*INPUTS, *OUTPUTS, "answer_ids", "format", "edit")),
+    **dict.fromkeys(("dataset", "part", "split")),
+    "data_root": "data",
+    "source": "official",
+    "scorer": "official2021",
+    "raw_answers": False,
+    "rephrasings": False,
+    "strict": False,
+}
+
+
+def check(options) -> None:
+    """Raises DigrapError for options that do not go together."""
+    check_scorer(options.scorer)
+    if options.predictions is None or (options.annotations is None) == (options.dataset is None):
+        missing = (
+            "predictions=FILE" if options.predictions is None else "annotations=FILE or dataset=NAME, one of them,"
+        )
+        raise DigrapError(f"{missing} is missing (--help says more)")
+    if options.dataset is not None and options.questions is not None:
+        raise DigrapError("questions= goes with annotations=; dataset= has its own")
+    if options.dataset is None and (options.part or options.split or options.raw_answers):
+        raise DigrapError("part=, split= and raw_answers= go with dataset=")
+    for name in ("rephrasings", "strict", "raw_answers"):
+        if not isinstance(options[name], bool):
+            raise DigrapError(f"{name}={options[name]}: give true or false")
+    if (options.originals is None) != (options.edit is None):
+        raise DigrapError("originals= and edit= go together: give both or neither")
+    if options.edit is not None and options.edit not in EDITS:
+        raise DigrapError(f"edit={options.edit}: choose one of {', '.join(EDITS)}")
+    given = [Path(str(options[name])).resolve() for name in INPUTS if options[name] is not None]
+    written = [Path(str(options[name])).resolve() for name in OUTPUTS if options[name] is not None]
+    for place, path in enumerate(written):
+        if path in given or path in written[:place] or path.is_dir():
+            raise DigrapError(f"{path} would be overwritten or is a folder: give out= and per_question= other names")
+
+
+def dataset_entries(options, overrides: list[str], answer_ids: str, problems: Problems) -> list[Entry]:
+    """What is scored of `dataset=`: a set's part, or a split of one of train.py's datasets."""
+    from digrap.config import compose  # torch, by way of the datasets: not where files are given
+    from digrap.data.vqa.facts import SETS
+    from digrap.data.vqa.sets import read_set
+    from digrap.engine.build import build_data
+
+    name, root = str(options.dataset), Path(str(options.data_root)).expanduser()
+    if options.split is None:
+        if name not in SETS:
+            raise DigrapError(f"dataset={name}: give split=NAME, or one of {', '.join(SETS)}")
+        records = read_set(root / "vqa", name, options.part or SETS[name].parts[-1], problems, options.source)
+    else:
+        source = [f"dataset.source={options.source}"] if options.source != "official" else []
+        cfg = compose([f"dataset={name}", f"data_root={root}", "dataset.check_pictures=false", *source, *overrides])
+        splits = build_data(cfg).splits
+        if options.split not in splits:
+            raise DigrapError(f"split={options.split}: there is no such split; {nearest(str(options.split), splits)}")
+        records = splits[options.split].load().records
+    return [record.entry(answer_ids, options.raw_answers) for record in records]
+
+
+def group_results(options, entries: list[Entry], scored: Scored, problems: Problems) -> dict:
+    """The numbers about questions that belong together, for what was asked for."""
+    result = {}
+    if options.rephrasings:
+        result["rephrasings"] = consistency(scored.entries, scored.accuracy, problems)
+    if options.originals is not None:
+        before = by_id(read_predictions(str(options.originals), problems), problems, "original's prediction")
+        result["flips"] = flips(entries, scored.predictions, before, options.edit, problems)
+    return result
+
+
+def write(options, result: dict, scored: Scored) -> None:
+    """The files that were asked for. Raises DigrapError where they cannot be written."""
+    try:
+        if options.out is not None:
+            write_json(Path(str(options.out)), result)
+        if options.per_question is not None:
+            lines = ",\n".join(json.dumps(row) for row in scored.rows())
+            write_text(Path(str(options.per_question)), f"[\n{lines}\n]\n")
+    except OSError as error:
+        raise DigrapError(f"{error.filename} cannot be written ({error.strerror}): give another place") from error
+
+
+def main() -> None:
+    """Read, score, print."""
+    overrides = [argument for argument in sys.argv[1:] if argument.startswith("dataset.")]
+    options = bare_keys([argument for argument in sys.argv[1:] if argument not in overrides], DEFAULTS)
+    check(options)
+    problems = Problems(options.strict)
+    questions = None if options.questions is None else str(options.questions)
+    answer_ids = options.answer_ids or ("add" if options.scorer == "m4c" or options.dataset else "file")
+    check_answer_ids(answer_ids)
+    if options.dataset:
+        entries = dataset_entries(options, overrides, answer_ids, problems)
+    else:
+        entries = read_entries(str(options.annotations), problems, questions, answer_ids)
+    predictions = read_predictions(str(options.predictions), problems, options.format)
+    scored = score(entries, predictions, options.scorer, problems)
+    result = {
+        "scorer": options.scorer,
+        **({"dataset": options.dataset, "part": options.split or options.part} if options.dataset else {}),
+        "answer_ids": answer_ids,
+        **scored.report(),
+        **group_results(options, entries, scored, problems),
+        "problems": problems.summary(),
+        "files": {name: fingerprint(str(options[name])) for name in INPUTS if options[name] is not None},
+    }
+    write(options, result, scored)
+    for kind, found in problems.summary().items():
+        print(f"remark: {kind}: {found['count']} (first: {'; '.join(found['first'])})", file=sys.stderr)
+    print(json.dumps(result, indent=2, allow_nan=False))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] in ([], ["--help"], ["-h"]):
+        print(__doc__.strip(), file=sys.stdout if sys.argv[1:] else sys.stderr)
+        raise SystemExit(0 if sys.argv[1:] else 2)
+    raise SystemExit(door(main))

@@ -1,0 +1,79 @@
+"""Count a dataset's parts and draw a few of its pictures: `python scripts/show_dataset.py dataset=vqa_cp`.
+
+dataset=             a VQA set (vqav2, iv_vqa, cv_vqa, vqa_rephrasings, vqa_cp, vqa_ce, advqa, textvqa, vizwiz,
+                     ok_vqa), vqa_all for all ten, or any dataset of train.py (minidomainnet, vqa_json, …)
+data_root=data       where its files are
+source=official      of a VQA set: lists reads the authors' list files
+undo_rotation=false  of TextVQA: turn the pictures that are stored turned
+examples=6           pictures on the sheet
+seed=0               which ones
+out=                 the sheet; default outputs/show/<dataset>.png
+dataset.<key>=…      options of train.py's datasets
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from digrap.cli import bare_keys, door, nearest  # noqa: E402
+from digrap.config import compose  # noqa: E402
+from digrap.data.vqa.facts import SETS  # noqa: E402
+from digrap.errors import DigrapError  # noqa: E402
+from digrap.files import write_atomically  # noqa: E402
+from digrap.paths import CONFIGS, OUTPUTS  # noqa: E402
+from digrap.progress import console  # noqa: E402
+
+DEFAULTS = {
+    "dataset": None, "data_root": "data", "source": "official", "undo_rotation": False, "examples": 6, "seed": 0,
+    "out": None,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Read, count, draw, and say where the drawing is."""
+    if "--help" in sys.argv[1:]:
+        print(__doc__)
+        return
+    further = [argument for argument in sys.argv[1:] if argument.startswith("dataset.")]
+    options = bare_keys([argument for argument in sys.argv[1:] if argument not in further], DEFAULTS)
+    known = [*SETS, "vqa_all", *sorted({path.stem for path in (CONFIGS / "dataset").glob("*.yaml")} - set(SETS))]
+    if options.dataset not in known:
+        raise DigrapError(f"dataset={options.dataset}: {nearest(str(options.dataset), known)}")
+    if isinstance(options.examples, bool) or not isinstance(options.examples, int) or not 1 <= options.examples <= 60:
+        raise DigrapError(f"examples={options.examples}: give a whole number from 1 to 60")
+    parts, kinds, classes, problems = load(options, further)
+
+    from digrap.data.show import count_table, examples, sheet
+
+    screen = console()
+    screen.print(count_table(parts, kinds))
+    for name, found in problems.items():
+        for kind, count in found.counts.items():
+            screen.print(f"{name}: {count} × {kind}: {'; '.join(found.examples[kind])}")
+    drawn = examples(parts, classes, options.examples, options.seed)
+    screen.print(f"{drawn[0][1]}: {drawn[0][2]}")
+    out = Path(options.out or OUTPUTS / "show" / f"{options.dataset}.png")
+    figure = sheet(drawn)
+    write_atomically(out, lambda file: figure.savefig(file, format="png"))
+    print(out)
+
+
+def load(options, further: list[str]) -> tuple:
+    """(parts, their kinds, class names, problems) of the dataset."""
+    from digrap.data.show import load_sets
+    from digrap.engine.build import build_data
+
+    problems = {}
+    if options.dataset in SETS or options.dataset == "vqa_all":
+        names = list(SETS) if options.dataset == "vqa_all" else [options.dataset]
+        root = Path(str(options.data_root)).expanduser() / "vqa"
+        parts = load_sets(root, names, options.source, problems, options.undo_rotation)
+        return parts, {key: SETS[key.split()[0]].kind for key in parts}, (), problems
+    data = build_data(compose([f"dataset={options.dataset}", f"data_root={options.data_root}", *further]))
+    parts = {name: split.load() for name, split in data.splits.items()}
+    return parts, {name: split.kind for name, split in data.splits.items()}, data.classes, problems
+
+
+if __name__ == "__main__":
+    raise SystemExit(door(main))

@@ -1,0 +1,188 @@
+"""Samples, protocols and the leak check."""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from digrap.config import compose, run_hash
+from digrap.data.leaks import leaks, words
+from digrap.data.vqa.protocols import draw
+from digrap.data.vqa.record import Question
+from digrap.engine.build import build_backbone, build_data
+from digrap.errors import DigrapError
+from digrap.paths import REPO
+from tests.data.make_vqa import make
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("vqa"))
+
+
+def ask(number, picture="coco:1", question="What?", origin=None):
+    return Question(
+        id=str(number), official_id=str(number), image="", question=question, answers=("a",) * 10, answer_type="",
+        question_type="", dataset="vqav2", kind="id", shift="", picture=picture, image_id="",
+        origin=str(number) if origin is None else origin,
+    )  # fmt: skip
+
+
+def ids(records):
+    return [record.id for record in records]
+
+
+TRAIN, VAL = [ask(n) for n in range(443_757)], [ask(n) for n in range(1_000_000, 1_214_354)]
+
+
+@pytest.mark.parametrize("protocol", ["paper", "clean"])
+def test_the_authors_sample(protocol):
+    """random.seed(0), then a tenth of train and of val from one generator (subsample.py of vlm_robustness@816b3be)."""
+    drawn = draw(TRAIN, VAL, protocol)
+    random.seed(0)
+    train, val = random.sample(TRAIN, int(0.1 * len(TRAIN))), random.sample(VAL, int(0.1 * len(VAL)))
+    assert (len(train), len(val)) == (44_375, 21_435)
+    assert ids(drawn.test) == ids(val)
+    assert ids(drawn.train) == ids(train + val if protocol == "paper" else train)
+
+
+def test_paper_trains_on_its_validation_and_clean_does_not():
+    paper, clean = draw(TRAIN, VAL, "paper"), draw(TRAIN, VAL, "clean")
+    assert set(ids(paper.val)) == set(ids(paper.test)) <= set(ids(paper.train))
+    trained, chosen, tested = (set(ids(part)) for part in (clean.train, clean.val, clean.test))
+    assert not trained & (chosen | tested) and not chosen & tested
+    assert len(chosen) == len(tested) == 21_435
+
+
+def test_a_list_of_443_752_gives_the_same_number():
+    assert len(draw(TRAIN[:443_752], VAL, "clean").train) == 44_375
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"protocol": "papr"}, "clean, paper"), ({"train_share": 0}, "train_share=0"), ({"val_share": 0.6}, "≤ 0.5"),
+     ({"train_share": True}, "train_share=True"), ({"train_share": 1e-9}, "nothing of")],
+)  # fmt: skip
+def test_bad_options_are_named(options, words):
+    with pytest.raises(DigrapError, match=words):
+        draw(TRAIN[:100], VAL[:100], **{"protocol": "clean", **options})
+
+
+def test_a_leak_is_counted_by_id_by_text_and_by_picture():
+    train = [ask(1, "coco:1", "Is it red?"), ask(2, "coco:2", "How many?"), ask(3, "coco:3", "Who?", origin="")]
+    test = [
+        ask(1, "coco:1", "Is it red?"),  # the very question
+        ask(9, "coco:2", "how  MANY", origin=""),  # the same words about the same picture
+        ask(8, "coco:2", "Where?", origin="1"),  # a rephrasing
+        ask(7, "coco:7", "How many?"),  # another picture
+        ask(6, "coco:3", "Why?"),  # a seen picture
+        ask(5, "coco:8", "Who?", origin=""),  # no origin is no match
+    ]
+    assert leaks(train, {"test": test})["test"] == {
+        "questions": 6, "by_id": 2, "by_text": 2, "questions_leaked": 3, "pictures": 5, "pictures_leaked": 3,
+        "questions_on_leaked_pictures": 4,
+    }  # fmt: skip
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5), st.sampled_from(["a b", "A, b!", "c"]))), st.integers(0, 8)
+)
+def test_leaks_against_comparing_all_pairs(rows, cut):
+    records = [ask(number, f"coco:{picture}", text) for number, picture, text in rows]
+    train, test = records[:cut], records[cut:]
+    found = leaks(train, {"t": test})["t"]
+    by_id = [any(a.origin == b.origin for b in train) for a in test]
+    by_text = [any(words(a.question) == words(b.question) and a.picture == b.picture for b in train) for a in test]
+    assert (found["by_id"], found["by_text"]) == (sum(by_id), sum(by_text))
+    assert found["questions_leaked"] == sum(a or b for a, b in zip(by_id, by_text, strict=True))
+    assert found["pictures_leaked"] == len({a.picture for a in test} & {b.picture for b in train})
+
+
+def config(made, *overrides):
+    return compose(["dataset=vqav2", f"data_root={made.data_root}", "dataset.train_share=0.5", "dataset.val_share=0.3",
+                    *overrides])  # fmt: skip
+
+
+def test_paper_is_marked_and_its_leak_is_counted(made):
+    data = build_data(config(made, "dataset.protocol=paper"))
+    found = data.about()["leaks"]
+    assert data.protocol == "paper, sample=official-order" and len(data.marks) == 2
+    for name in ("vqav2", "vqav2_val"):
+        assert found[name]["by_id"] == found[name]["questions"] == found[name]["questions_leaked"]
+    assert found["vqa_rephrasings"]["by_id"] and found["vqa_cp"]["by_id"] and found["vqa_ce"]["by_id"]
+    assert found["vizwiz"]["pictures_leaked"] == found["textvqa"]["questions_leaked"] == 0
+    assert {row["left_out"] for row in found.values()} == {0}
+    assert build_data(config(made, "dataset.protocol=paper", "dataset.source=lists")).protocol == "paper, sample=lists"
+
+
+@pytest.mark.parametrize("source", ["official", "lists"])
+def test_clean_has_no_leak_and_says_what_it_left_out(made, source):
+    data = build_data(config(made, f"dataset.source={source}"))
+    found = data.about()["leaks"]
+    assert data.marks == () and list(found) == [name for name in data.splits if name != "vqav2_train"]
+    for row in found.values():
+        assert row["questions_leaked"] == row["pictures_leaked"] == row["questions_on_leaked_pictures"] == 0
+    assert {name for name, row in found.items() if row["left_out"]} == {"vqa_cp"}
+    assert found["vqa_cp"]["questions"] == len(data.splits["vqa_cp"].load())
+    picture, record = data.splits["vqav2"].load()[0]
+    assert picture.mode == "RGB" and record.dataset == "vqav2"
+
+
+def test_protocol_and_source_are_part_of_a_run(made):
+    hashes = {run_hash(config(made, *over)) for over in ([], ["dataset.protocol=paper"], ["dataset.source=lists"])}
+    assert len(hashes) == 3
+
+
+def test_sets_that_are_not_there_are_named_with_the_command(made, tmp_path):
+    with pytest.raises(DigrapError, match="advqa, cv_vqa.*dataset=vqa_all"):
+        build_data(compose(["dataset=vqav2", f"data_root={tmp_path}"]))
+    shutil.copytree(made.data_root, tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / "vqa" / "vizwiz")
+    with pytest.raises(DigrapError, match="of vizwiz. .*dataset=vizwiz"):
+        build_data(compose(["dataset=vqav2", f"data_root={tmp_path / 'data'}"]))
+    without = compose(["dataset=vqav2", f"data_root={tmp_path / 'data'}", "~dataset.splits.vizwiz"])
+    assert "vizwiz" not in build_data(without).splits
+
+
+def test_strict_stops_at_the_first_fault(made):
+    with pytest.raises(DigrapError, match="empty question|ends in /"):
+        build_data(config(made, "dataset.strict=true")).about()
+
+
+def test_no_backbone_answers_yet(made):
+    with pytest.raises(DigrapError, match="no backbone answers questions yet"):
+        build_backbone(config(made), ())
+
+
+def script(*arguments):
+    return subprocess.run([sys.executable, *arguments], cwd=REPO, capture_output=True, text=True)
+
+
+def test_leak_check_prints_and_saves(made, tmp_path):
+    shares = ["dataset.train_share=0.5", "dataset.val_share=0.3"]
+    for protocol in ("paper", "clean"):
+        out = tmp_path / f"{protocol}.json"
+        run = script(
+            "scripts/leak_check.py", f"protocol={protocol}", f"data_root={made.data_root}", f"out={out}", *shares
+        )
+        assert run.returncode == 0, run.stderr
+        saved = json.loads(out.read_text())
+        leaked = sum(row["questions_leaked"] for row in saved["leaks"].values())
+        assert f"{leaked:,} test questions are in training" in run.stdout and bool(leaked) == (protocol == "paper")
+        assert ("! the ID validation" in run.stdout) == (protocol == "paper") == bool(saved["marks"])
+
+
+def test_show_dataset_counts_and_draws(made, tmp_path):
+    for name in ("vqa_cp", "vqa_all"):
+        out = tmp_path / f"{name}.png"
+        run = script("scripts/show_dataset.py", f"dataset={name}", f"data_root={made.data_root}", f"out={out}")
+        assert run.returncode == 0, run.stderr
+        count = len(made.expected["vqa_cp/test"])
+        assert "vqa_cp test" in run.stdout and f"{count:,}" in run.stdout and out.stat().st_size > 10_000
+    assert script("scripts/show_dataset.py", "dataset=vqa_c").returncode == 2
