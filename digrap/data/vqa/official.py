@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -163,7 +164,7 @@ def answer_texts(answers: Any, problems: Problems, where: str) -> tuple[str, ...
     if any(not isinstance(text, str) for text in texts):
         problems.add("answer that is no text", where)
         texts = ["" if text is None else str(text) for text in texts]
-    return tuple(texts)
+    return tuple(map(sys.intern, texts))  # few are distinct: half the memory
 
 
 def check_text(question: Any, problems: Problems, where: str) -> None:
