@@ -79,6 +79,10 @@ def build_method(cfg: DictConfig) -> Method:
             f"optim={optim.name}: optim.trains={optim.trains} with {'an' if parts['optimizer'] else 'no'} optimizer; "
             "what trains needs one, and nothing else has one or acts after its steps"
         )
+    if optim.start and not (optim.trains or parts["after_fit"]):
+        raise DigrapError(
+            f"optim={optim.name}: optim.start={optim.start}: nothing trains or follows: take that run itself"
+        )
     if isinstance(optim.carve, bool) or not isinstance(optim.carve, (int, float)) or not 0.0 <= optim.carve < 1.0:
         raise DigrapError(f"optim.carve={optim.carve}: give a share of the training split, 0 ≤ carve < 1")
     return Method(optim.name, trains=optim.trains, carve=optim.carve, **parts)

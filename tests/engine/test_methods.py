@@ -186,6 +186,7 @@ def test_a_carved_probe_leaves_validation_alone(small, tmp_path, monkeypatch):
         (["optim=tpgm", "optim.carve=1.0"], "optim.carve=1.0"),
         (["optim=tpgm", "optim.carve=abc"], "optim.carve=abc"),
         (["optim=wise_ft", "optim.trains=all"], "optim.trains=all with no optimizer"),
+        (["optim=zero_shot", "optim.start=lp"], "optim.start=lp: nothing trains or follows"),
         (["optim=tpgm", "optim.trains=null"], "optim.trains=None with an optimizer"),
     ],
 )
