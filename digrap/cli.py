@@ -27,6 +27,10 @@ def door(main: Callable[[], object]) -> int:
         return _complain(_unknown_choice(error))
     except (HydraException, OmegaConfBaseException) as error:
         return _complain(_bad_override(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _complain(f"{error.filename}: {error.strerror or error}; give another place, or make room")
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
@@ -58,6 +62,25 @@ def bare_keys(arguments: list[str], defaults: dict[str, object]) -> DictConfig:
         if "=" not in argument or key not in defaults:
             raise DigrapError(f"unknown argument {argument!r}: give key=value; {nearest(key, defaults)}")
     return OmegaConf.merge(defaults, OmegaConf.from_cli(arguments))
+
+
+def with_overrides(arguments: list[str], defaults: dict[str, object]) -> tuple[DictConfig, list[str]]:
+    """A script's keys as `bare_keys` gives them, and the `dataset.<key>=…` among its arguments, a config's."""
+    overrides = [argument for argument in arguments if argument.lstrip("+~").startswith("dataset.")]
+    return bare_keys([argument for argument in arguments if argument not in overrides], defaults), overrides
+
+
+def check_flags(options: DictConfig, *names: str) -> None:
+    """Raise DigrapError for what is neither true nor false."""
+    for name in names:
+        if not isinstance(options[name], bool):
+            raise DigrapError(f"{name}={options[name]}: give true or false")
+
+
+def override(key: str, value: object) -> str:
+    """An override for `digrap.config.compose`, whatever characters the value has."""
+    text = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{text}'"
 
 
 def _complain(message: str) -> int:

@@ -29,6 +29,12 @@ class Problems:
             if len(examples) < EXAMPLES:
                 examples.append(where)
 
+    def merge(self, other: Problems) -> None:
+        """Count what another one has counted."""
+        for kind, count in other.counts.items():
+            for place, where in enumerate(other.examples[kind]):
+                self.add(kind, where, count - len(other.examples[kind]) + 1 if place == 0 else 1)
+
     def summary(self) -> dict[str, dict]:
         """{kind: {"count": n, "first": [where, …]}}, fit for JSON."""
         return {kind: {"count": count, "first": list(self.examples[kind])} for kind, count in self.counts.items()}

@@ -46,7 +46,7 @@ def console():
     """A rich console whose tables are whole in a file or pipe too."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+    return Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 
 
 def _lines(iterable: Iterable[Item], description: str, total: float | None) -> Iterator[Item]:

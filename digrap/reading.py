@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from digrap.errors import DigrapError
 from digrap.files import sha256
+from digrap.problems import Problems
 
 
 def read_json(path: Path | str, what: str) -> Any:
@@ -49,10 +51,11 @@ def read_bytes(path: Path | str, what: str) -> bytes:
         raise DigrapError(f"{path} cannot be read ({error.strerror}): give a file with {what}") from error
 
 
-def records(value: Any, key: str, path: Path | str) -> list[dict]:
-    """The list of objects in a file's value: the list itself, or what stands under `key`, as official files have it.
+def entries(value: Any, key: str, path: Path | str, problems: Problems, needed: Sequence[str] = ()) -> list[dict]:
+    """The objects of a file's value: of the list itself, or of what stands under `key`, as official files have it.
 
-    Raises DigrapError for anything else, an empty list included.
+    What is no object, lacks one of the `needed` keys, or has a question_id that is neither number nor text is counted
+    in `problems` and left out. Raises DigrapError for anything else than such a list, an empty one included.
     """
     if isinstance(value, dict):
         if key not in value:
@@ -62,10 +65,23 @@ def records(value: Any, key: str, path: Path | str) -> list[dict]:
         raise DigrapError(f'{path} holds no list of {key}: give [...] or {{"{key}": [...]}}')
     if not value:
         raise DigrapError(f"{path} has no {key}: its list is empty")
-    for place, record in enumerate(value):
-        if not isinstance(record, dict):
-            raise DigrapError(f"{path}: {key} number {place} (from 0) is {record!r:.80}, not an object")
-    return value
+    whole = []
+    for place, entry in enumerate(value):
+        if not isinstance(entry, dict):
+            problems.add("entry that is no object (left out)", f"{path}: {key} number {place} (from 0): {entry!r:.80}")
+        elif lacks := [name for name in needed if name not in entry]:
+            problems.add("entry that lacks a key (left out)", f"{path}: {key} number {place}: no {', '.join(lacks)}")
+        elif "question_id" in entry and not is_id(entry["question_id"]):
+            shown = f"{path}: {key} number {place}: {entry['question_id']!r:.80}"
+            problems.add("question_id that is neither number nor text (left out)", shown)
+        else:
+            whole.append(entry)
+    return whole
+
+
+def is_id(value: Any) -> bool:
+    """Whether a value can name a question."""
+    return isinstance(value, (int, str)) and not isinstance(value, bool)
 
 
 def fingerprint(path: Path | str) -> dict[str, str]:

@@ -50,6 +50,7 @@ def main() -> None:
     for row in rows(*runs, options.split):
         table.add_row(*row)
     lines = [f"{word}: {run.name} in {run.file.parent}" for word, run in zip(("first", "second"), runs, strict=True)]
+    lines += sorted({f"! {mark}" for run in runs for mark in run.result.get("marks", ())})
     Console(width=None if sys.stdout.isatty() else 120).print(*lines, table, sep="\n", highlight=False, soft_wrap=True)
 
 

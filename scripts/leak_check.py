@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from digrap.cli import bare_keys, door  # noqa: E402
+from digrap.cli import door, override, with_overrides  # noqa: E402
 from digrap.config import compose  # noqa: E402
 from digrap.errors import DigrapError  # noqa: E402
 from digrap.files import write_json  # noqa: E402
@@ -30,10 +30,9 @@ def main() -> None:
     if "--help" in sys.argv[1:]:
         print(__doc__)
         return
-    further = [argument for argument in sys.argv[1:] if argument.startswith("dataset.")]
-    options = bare_keys([argument for argument in sys.argv[1:] if argument not in further], DEFAULTS)
-    protocol = [f"dataset.protocol={options.protocol}"] if options.protocol else []
-    cfg = compose([f"dataset={options.dataset}", f"data_root={options.data_root}", *protocol, *further])
+    options, further = with_overrides(sys.argv[1:], DEFAULTS)
+    protocol = [override("dataset.protocol", options.protocol)] if options.protocol else []
+    cfg = compose([f"dataset={options.dataset}", override("data_root", options.data_root), *protocol, *further])
 
     from digrap.data.leaks import leak_table  # torch: only once the options are known to be good
     from digrap.engine.build import build_data
@@ -42,7 +41,7 @@ def main() -> None:
     if data.about is None or not (found := data.about()).get("leaks"):
         raise DigrapError(f"dataset={options.dataset}: its splits are no questions, nothing is compared")
     name = options.dataset + (f"-{cfg.dataset.protocol}" if "protocol" in cfg.dataset else "")
-    out = Path(options.out or OUTPUTS / "leaks" / f"{name}.json")
+    out = Path(str(options.out or OUTPUTS / "leaks" / f"{name}.json"))
     write_json(out, {"dataset": options.dataset, "protocol": data.protocol, "marks": list(data.marks), **found})
     show(data, found, leak_table(found["leaks"]))
     print(out)

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
 
-from digrap.cli import bare_keys, door, nearest  # noqa: E402
+from digrap.cli import check_flags, door, nearest, override, with_overrides  # noqa: E402
 from digrap.config import compose  # noqa: E402
 from digrap.data.ovqa import open_source, part_of, questions  # noqa: E402
 from digrap.errors import DigrapError  # noqa: E402
@@ -62,14 +62,11 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("digrap").setLevel(logging.INFO)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of each retry, twice
-    overrides = [argument for argument in sys.argv[1:] if argument.startswith("dataset.")]
-    options = bare_keys([argument for argument in sys.argv[1:] if argument not in overrides], DEFAULTS)
-    for key in ("clip", "strict"):
-        if not isinstance(options[key], bool):
-            raise DigrapError(f"{key}={options[key]}: give true or false")
+    options, overrides = with_overrides(sys.argv[1:], DEFAULTS)
+    check_flags(options, "clip", "strict")
     if not options.predictions:
         raise DigrapError("predictions=FILE is missing: give the file with the answers; --help says more")
-    dataset = compose(["dataset=domainnet_ovqa", f"data_root={options.data_root}", *overrides]).dataset
+    dataset = compose(["dataset=domainnet_ovqa", override("data_root", options.data_root), *overrides]).dataset
     problems = Problems(options.strict)
     said, targets, classes = answers(options, dataset, problems)
     result = {"split": options.split, **text_scores(said, targets, classes)}

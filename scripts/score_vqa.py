@@ -11,12 +11,14 @@ scorer        official2021 (GT-Vision-Lab/VQA), official2017 (the same before 20
 answer_ids    file: the answers as they are, as the official code takes them (default with annotations=); add: all
               answers told apart (default with dataset=; VizWiz has no answer_id, equal answers drop together with file)
 raw_answers   true: OK-VQA's answers as they were typed, not the stemmed ones
+duplicates    which of several predictions with one id counts: last, as in the official code; first, as in the authors'
 rephrasings   true: consistency and consensus scores of VQA-Rephrasings; questions= needs its rephrasing_of
 originals     predictions on the unedited questions, with edit=iv or edit=cv: flip rates of IV-VQA or CV-VQA
 strict        true: stop at the first problem; default: count problems, a question without prediction scores 0
 out           also write the JSON there; per_question: write each question's accuracy in percent there
 
 Several edits share one question_id: give image_id with the predictions, or "<question_id>/<image_id>" as question_id.
+A rephrasing's number may be another question's: "<rephrasing_of>/<question_id>" is its alone.
 Accuracies are percent: `accuracy` as it is, `rounded` as the official code prints it, `interval_95` a bootstrap.
 """
 
@@ -26,7 +28,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from digrap.cli import bare_keys, door, nearest  # noqa: E402
+from digrap.cli import check_flags, door, nearest, override, with_overrides  # noqa: E402
 from digrap.errors import DigrapError  # noqa: E402
 from digrap.files import write_json, write_text  # noqa: E402
 from digrap.problems import Problems  # noqa: E402
@@ -45,13 +47,14 @@ DEFAULTS = {
     "data_root": "data",
     "source": "official",
     "scorer": "official2021",
+    "duplicates": "last",
     "raw_answers": False,
     "rephrasings": False,
     "strict": False,
 }
 
 
-def check(options) -> None:
+def check(options, overrides: list[str]) -> None:
     """Raises DigrapError for options that do not go together."""
     check_scorer(options.scorer)
     if options.predictions is None or (options.annotations is None) == (options.dataset is None):
@@ -61,11 +64,14 @@ def check(options) -> None:
         raise DigrapError(f"{missing} is missing (--help says more)")
     if options.dataset is not None and options.questions is not None:
         raise DigrapError("questions= goes with annotations=; dataset= has its own")
-    if options.dataset is None and (options.part or options.split or options.raw_answers):
-        raise DigrapError("part=, split= and raw_answers= go with dataset=")
-    for name in ("rephrasings", "strict", "raw_answers"):
-        if not isinstance(options[name], bool):
-            raise DigrapError(f"{name}={options[name]}: give true or false")
+    given = [
+        name for name in ("part", "split", "raw_answers", "source", "data_root") if options[name] != DEFAULTS[name]
+    ]
+    if options.dataset is None and (given or overrides):
+        raise DigrapError(f"{(given + overrides)[0].partition('=')[0]}= goes with dataset=")
+    if options.split is None and overrides or options.split and options.part:
+        raise DigrapError("dataset.<key>=… goes with split=, and part= without it: a set's part is all there is of it")
+    check_flags(options, "rephrasings", "strict", "raw_answers")
     if (options.originals is None) != (options.edit is None):
         raise DigrapError("originals= and edit= go together: give both or neither")
     if options.edit is not None and options.edit not in EDITS:
@@ -77,10 +83,14 @@ def check(options) -> None:
             raise DigrapError(f"{path} would be overwritten or is a folder: give out= and per_question= other names")
 
 
-def dataset_entries(options, overrides: list[str], answer_ids: str, problems: Problems) -> list[Entry]:
-    """What is scored of `dataset=`: a set's part, or a split of one of train.py's datasets."""
+def dataset_entries(
+    options, overrides: list[str], answer_ids: str, problems: Problems
+) -> tuple[list[Entry], dict[str, object]]:
+    """What is scored of `dataset=`, a set's part or a split of one of train.py's datasets, and what its result says of
+    the split."""
     from digrap.config import compose  # torch, by way of the datasets: not where files are given
     from digrap.data.vqa.facts import SETS
+    from digrap.data.vqa.pictures import Questions
     from digrap.data.vqa.sets import read_set
     from digrap.engine.build import build_data
 
@@ -89,14 +99,20 @@ def dataset_entries(options, overrides: list[str], answer_ids: str, problems: Pr
         if name not in SETS:
             raise DigrapError(f"dataset={name}: give split=NAME, or one of {', '.join(SETS)}")
         records = read_set(root / "vqa", name, options.part or SETS[name].parts[-1], problems, options.source)
-    else:
-        source = [f"dataset.source={options.source}"] if options.source != "official" else []
-        cfg = compose([f"dataset={name}", f"data_root={root}", "dataset.check_pictures=false", *source, *overrides])
-        splits = build_data(cfg).splits
-        if options.split not in splits:
-            raise DigrapError(f"split={options.split}: there is no such split; {nearest(str(options.split), splits)}")
-        records = splits[options.split].load().records
-    return [record.entry(answer_ids, options.raw_answers) for record in records]
+        return [record.entry(answer_ids, options.raw_answers) for record in records], {}
+    source = [override("dataset.source", options.source)] if options.source != DEFAULTS["source"] else []
+    checks = ["++dataset.check_pictures=false", f"++dataset.strict={str(options.strict).lower()}"]
+    cfg = compose([f"dataset={name}", override("data_root", root), *checks, *source, *overrides])
+    data = build_data(cfg)
+    if options.split not in data.splits:
+        raise DigrapError(f"split={options.split}: there is no such split; {nearest(str(options.split), data.splits)}")
+    asked = data.splits[options.split].load()
+    if not isinstance(asked, Questions):
+        raise DigrapError(f"dataset={name}: its splits are no questions; score_ovqa.py scores domainnet_ovqa")
+    for faults in asked.faults.values():
+        problems.merge(faults)
+    said = {"protocol": data.protocol, "marks": list(data.marks)} if data.protocol else {}
+    return [record.entry(answer_ids, options.raw_answers) for record in asked.records], said
 
 
 def group_results(options, entries: list[Entry], scored: Scored, problems: Problems) -> dict:
@@ -124,22 +140,22 @@ def write(options, result: dict, scored: Scored) -> None:
 
 def main() -> None:
     """Read, score, print."""
-    overrides = [argument for argument in sys.argv[1:] if argument.startswith("dataset.")]
-    options = bare_keys([argument for argument in sys.argv[1:] if argument not in overrides], DEFAULTS)
-    check(options)
+    options, overrides = with_overrides(sys.argv[1:], DEFAULTS)
+    check(options, overrides)
     problems = Problems(options.strict)
     questions = None if options.questions is None else str(options.questions)
     answer_ids = options.answer_ids or ("add" if options.scorer == "m4c" or options.dataset else "file")
     check_answer_ids(answer_ids)
     if options.dataset:
-        entries = dataset_entries(options, overrides, answer_ids, problems)
+        entries, said = dataset_entries(options, overrides, answer_ids, problems)
+        said = {"dataset": options.dataset, "part": options.split or options.part, **said}
     else:
-        entries = read_entries(str(options.annotations), problems, questions, answer_ids)
+        entries, said = read_entries(str(options.annotations), problems, questions, answer_ids), {}
     predictions = read_predictions(str(options.predictions), problems, options.format)
-    scored = score(entries, predictions, options.scorer, problems)
+    scored = score(entries, predictions, options.scorer, problems, options.duplicates)
     result = {
         "scorer": options.scorer,
-        **({"dataset": options.dataset, "part": options.split or options.part} if options.dataset else {}),
+        **said,
         "answer_ids": answer_ids,
         **scored.report(),
         **group_results(options, entries, scored, problems),

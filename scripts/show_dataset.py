@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from digrap.cli import bare_keys, door, nearest  # noqa: E402
+from digrap.cli import check_flags, door, nearest, override, with_overrides  # noqa: E402
 from digrap.config import compose  # noqa: E402
 from digrap.data.vqa.facts import SETS  # noqa: E402
 from digrap.errors import DigrapError  # noqa: E402
@@ -35,13 +35,18 @@ def main() -> None:
     if "--help" in sys.argv[1:]:
         print(__doc__)
         return
-    further = [argument for argument in sys.argv[1:] if argument.startswith("dataset.")]
-    options = bare_keys([argument for argument in sys.argv[1:] if argument not in further], DEFAULTS)
+    options, further = with_overrides(sys.argv[1:], DEFAULTS)
     known = [*SETS, "vqa_all", *sorted({path.stem for path in (CONFIGS / "dataset").glob("*.yaml")} - set(SETS))]
     if options.dataset not in known:
         raise DigrapError(f"dataset={options.dataset}: {nearest(str(options.dataset), known)}")
-    if isinstance(options.examples, bool) or not isinstance(options.examples, int) or not 1 <= options.examples <= 60:
-        raise DigrapError(f"examples={options.examples}: give a whole number from 1 to 60")
+    check_flags(options, "undo_rotation")
+    for name, low, high in (("examples", 1, 60), ("seed", 0, 2**32 - 1)):
+        if isinstance(options[name], bool) or not isinstance(options[name], int) or not low <= options[name] <= high:
+            raise DigrapError(f"{name}={options[name]}: give a whole number from {low} to {high}")
+    a_set = options.dataset in SETS or options.dataset == "vqa_all"
+    if further if a_set else (options.source != "official" or options.undo_rotation):
+        goes = "dataset.<key>=… goes with other datasets" if a_set else "source= and undo_rotation= go with VQA sets"
+        raise DigrapError(f"dataset={options.dataset}: {goes}")
     parts, kinds, classes, problems = load(options, further)
 
     from digrap.data.show import count_table, examples, sheet
@@ -53,7 +58,7 @@ def main() -> None:
             screen.print(f"{name}: {count} × {kind}: {'; '.join(found.examples[kind])}")
     drawn = examples(parts, classes, options.examples, options.seed)
     screen.print(f"{drawn[0][1]}: {drawn[0][2]}")
-    out = Path(options.out or OUTPUTS / "show" / f"{options.dataset}.png")
+    out = Path(str(options.out or OUTPUTS / "show" / f"{options.dataset}.png"))
     figure = sheet(drawn)
     write_atomically(out, lambda file: figure.savefig(file, format="png"))
     print(out)
@@ -70,7 +75,7 @@ def load(options, further: list[str]) -> tuple:
         root = Path(str(options.data_root)).expanduser() / "vqa"
         parts = load_sets(root, names, options.source, problems, options.undo_rotation)
         return parts, {key: SETS[key.split()[0]].kind for key in parts}, (), problems
-    data = build_data(compose([f"dataset={options.dataset}", f"data_root={options.data_root}", *further]))
+    data = build_data(compose([f"dataset={options.dataset}", override("data_root", options.data_root), *further]))
     parts = {name: split.load() for name, split in data.splits.items()}
     return parts, {name: split.kind for name, split in data.splits.items()}, data.classes, problems
 

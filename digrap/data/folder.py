@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from torchvision.datasets import DatasetFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS, is_image_file
 
-from digrap.data.splits import KINDS, DataModule, Split, named_ood
+from digrap.data.splits import KINDS, DataModule, Split, check_kinds, named_ood
 from digrap.errors import DigrapError
 
 log = logging.getLogger(__name__)
@@ -116,9 +116,7 @@ def _table(splits: Mapping[str, Mapping[str, str]], *ood: Iterable[str] | None) 
         if set(options) != {"folder", "kind"} or options["kind"] not in KINDS:
             raise DigrapError(f"dataset.splits.{name}={dict(options)}: give folder and kind, one of {', '.join(KINDS)}")
         table[name] = (options["folder"], options["kind"])
-    for kind in ("id_train", "id_val"):
-        if (count := sum(found == kind for _, found in table.values())) != 1:
-            raise DigrapError(f"dataset.splits: {count} of kind {kind}; give one")
+    check_kinds(kind for _, kind in table.values())
     for name, kind in named_ood(table, *ood):
         table[name] = (f"test_{name}", kind)
     return table

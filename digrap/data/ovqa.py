@@ -14,9 +14,10 @@ from torch.utils.data import Dataset
 from digrap.data.domainnet import build as build_domainnet
 from digrap.data.domainnet.dataset import PART_OF_KIND, ListedPictures
 from digrap.data.domainnet.lists import Entry, Lists, check_labels, class_names, parse, spoken
+from digrap.data.leaks import leaks
 from digrap.data.splits import DataModule, Split
 from digrap.data.vqa.official import read_json
-from digrap.data.vqa.record import Question
+from digrap.data.vqa.record import KINDS, Question
 from digrap.errors import DigrapError
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,15 @@ def build(
     for name, split in checked.splits.items():
         load = partial(_load, source, Path(root).expanduser(), splits[name]["domain"], split.kind, question)
         result[name] = Split(name, split.kind, NAME, load)
-    return DataModule(result, source.classes)
+    return DataModule(result, source.classes, about=partial(_about, result))
+
+
+def _about(splits: Mapping[str, Split]) -> dict[str, Any]:
+    """What training has of the tests; one question is asked of all, so it is pictures that count."""
+    found = {name: split.load().records for name, split in splits.items()}
+    (train,) = (name for name, split in splits.items() if split.kind == "id_train")
+    training = found.pop(train)
+    return {"training_questions": len(training), "leaks": leaks(training, found), "problems": {}}
 
 
 def open_source(
@@ -167,7 +176,7 @@ def questions(entries: list[Entry], classes: tuple[str, ...], kind: str, questio
             answer_type="",
             question_type="",
             dataset=NAME,
-            kind=kind if kind.endswith("ood") else "id",
+            kind=KINDS.get(kind, "id"),
             shift="",
             picture=f"domainnet:{image}",
             image_id=image,

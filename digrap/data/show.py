@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from digrap.data.vqa.facts import SETS
+from digrap.data.vqa.official import NotThere
 from digrap.data.vqa.pictures import Questions, with_pictures
 from digrap.data.vqa.sets import read_set
 from digrap.errors import DigrapError
@@ -27,7 +28,7 @@ def load_sets(
 ) -> dict[str, Questions]:
     """Parts of VQA sets by title: of one set all that are there, of several the scored one each.
 
-    Raises DigrapError where the scored part of one is not there.
+    A part that is there and damaged is a problem. Raises DigrapError where the scored part of a set is either.
     """
     result = {}
     for name in names:
@@ -35,14 +36,15 @@ def load_sets(
         for part in parts:
             key = f"{name} {part}"
             problems[key] = Problems()
+            mend = f"`python scripts/download.py dataset={name} data_root={root.parent}` fetches them"
             try:
                 records = read_set(root, name, part, problems[key], source, upright)
-            except DigrapError:
+                result[key] = Questions(root, with_pictures(root, records, problems[key], mend))
+            except DigrapError as error:
                 if part == parts[-1]:
                     raise
-                continue
-            mend = f"`python scripts/download.py dataset={name} data_root={root.parent}` fetches them"
-            result[key] = Questions(root, with_pictures(root, records, problems[key], mend))
+                if not isinstance(error, NotThere):
+                    problems[key].add("part that is left out", str(error))
     return result
 
 
@@ -93,7 +95,8 @@ def _text(said: Any, classes: Sequence[str]) -> str:
     if not hasattr(said, "question"):
         return classes[int(said)]
     answers = Counter(said.answers).most_common(3)
-    return f"{said.question}\n{', '.join(f'{answer} ({count})' for answer, count in answers)}"
+    text = f"{said.question}\n{', '.join(f'{answer} ({count})' for answer, count in answers)}"
+    return text.encode("utf-8", "backslashreplace").decode()  # half a character is no text to print
 
 
 def sheet(found: Sequence[tuple[Any, str, str]]):

@@ -52,6 +52,14 @@ class DataModule:
         return [split for split in self.splits.values() if split.kind == kind]
 
 
+def check_kinds(kinds: Iterable[str]) -> None:
+    """Raise DigrapError unless one split trains and one validates."""
+    kinds = list(kinds)
+    for kind in ("id_train", "id_val"):
+        if (count := kinds.count(kind)) != 1:
+            raise DigrapError(f"dataset.splits: {count} of kind {kind}; give one")
+
+
 def named_ood(
     taken: Iterable[str], near_ood: Iterable[str] | str | None, far_ood: Iterable[str] | str | None
 ) -> Iterator[tuple[str, str]]:

@@ -194,7 +194,7 @@ def card(result: dict[str, Any], cfg: DictConfig) -> str:
         facts="\n".join(f"| {key} | {value} |" for key, value in _facts(result, cfg).items()),
         selection=f"The weights{epoch}, chosen by {metric} on {chosen['split']} ({chosen['score']:.2f} %).",
         metric=metric,
-        scores="\n".join(scores),
+        scores="\n".join([*scores, *(f"\nBeware: {mark}." for mark in result.get("marks", ()))]),
         snippet=snippet(cfg),
         licence=LICENCE.format(**names),
     )

@@ -10,7 +10,8 @@ from typing import Any
 
 from digrap.errors import DigrapError
 from digrap.problems import Problems
-from digrap.reading import read_json, records
+from digrap.reading import entries as objects
+from digrap.reading import read_json
 
 ANSWER_IDS = ("file", "add")
 LACKING_IDS = "answers without unique answer_id: equal ones drop together; answer_ids=add tells them apart"
@@ -50,8 +51,11 @@ def read_entries(
     what does not fit goes into `problems`. Raises DigrapError for files that cannot be read as such.
     """
     check_answer_ids(answer_ids)
-    found = records(read_json(annotations, "annotations"), "annotations", annotations)
-    entries = [_entry(record, f"{annotations}: annotation {k}", answer_ids) for k, record in enumerate(found)]
+    found = objects(read_json(annotations, "annotations"), "annotations", annotations, problems, ("question_id",))
+    made = (_entry(record, f"question {record['question_id']}", answer_ids, problems) for record in found)
+    entries = [entry for entry in made if entry]
+    if not entries:
+        raise DigrapError(f"{annotations} has no annotation that can be scored: {problems.summary()}")
     _tell(entries, problems)
     return entries if questions is None else _with_questions(entries, questions, problems)
 
@@ -67,15 +71,15 @@ def repeated(entries: Iterable[Entry]) -> set[str]:
     return {name for name, count in Counter(entry.question_id for entry in entries).items() if count > 1}
 
 
-def _entry(record: dict, where: str, answer_ids: str) -> Entry:
+def _entry(record: dict, where: str, answer_ids: str, problems: Problems) -> Entry | None:
+    """None, and a problem counted, for an annotation without answers in text."""
     answers = record.get("answers")
-    if not isinstance(answers, list) or not answers:
-        raise DigrapError(f"{where} has no answers: only questions with human answers can be scored")
-    texts = [answer.get("answer") if isinstance(answer, dict) else answer for answer in answers]
-    if wrong := [text for text in texts if not isinstance(text, str)]:
-        raise DigrapError(f"{where} has the answer {wrong[0]!r}: give strings, or objects with a string `answer`")
+    listed = answers if isinstance(answers, list) else []
+    texts = [answer.get("answer") if isinstance(answer, dict) else answer for answer in listed]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        return problems.add("annotation without answers in text (not scored)", f"{where}: {answers!r:.80}")
     return Entry(
-        question_id=_id(record, "question_id", where),
+        question_id=str(record["question_id"]),
         image_id=_text(record.get("image_id")),
         answers=tuple(texts),
         keys=None if answer_ids == "add" else answer_keys(answers),
@@ -123,8 +127,8 @@ def _with_questions(entries: list[Entry], path: Path | str, problems: Problems) 
     Files that name the same questions in the same order are taken place by place: a rephrasing's id may be another
     question's.
     """
-    found = records(read_json(path, "questions"), "questions", path)
-    names = [_id(record, "question_id", f"{path}: question {place}") for place, record in enumerate(found)]
+    found = objects(read_json(path, "questions"), "questions", path, problems, ("question_id",))
+    names = [str(record["question_id"]) for record in found]
     if names == [entry.question_id for entry in entries]:
         return [_rephrasing(entry, record) for entry, record in zip(entries, found, strict=True)]
     # The image is part of the name where both files say it: edits of one question share its id.
@@ -155,12 +159,6 @@ def _rephrasing(entry: Entry, record: dict) -> Entry:
     if (original := _text(record.get("rephrasing_of"))) is None:
         return entry
     return replace(entry, rephrasing_of=original, name=f"{original}/{entry.question_id}")
-
-
-def _id(record: dict, name: str, where: str) -> str:
-    if (value := _text(record.get(name))) is None:
-        raise DigrapError(f"{where} has no {name}: add one")
-    return value
 
 
 def _text(value: Any) -> str | None:

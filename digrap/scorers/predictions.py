@@ -10,9 +10,10 @@ from typing import Any
 
 from digrap.errors import DigrapError
 from digrap.problems import Problems
-from digrap.reading import read_bytes, read_json, records
+from digrap.reading import entries, is_id, read_bytes, read_json
 
 FORMATS = ("vqa", "lmms_eval")
+KEEP = ("last", "first")
 
 
 @dataclass(frozen=True)
@@ -32,39 +33,43 @@ def read_predictions(path: Path | str, problems: Problems, format: str | None = 
     out, `resps` too where it says the same). The answer is `filtered_resps`, else `resps`. The question id stands in
     `doc`, on the line itself or in a metric's {question_id, …}; else `doc_id`, the question's place in the data set, is
     taken for it and counted.
-    Raises DigrapError for a file that cannot be read as such and for an answer that is not a string.
+    Entries without an id or an answer in text are counted and left out. Raises DigrapError for a file that cannot be
+    read as such.
     """
     format = format or ("lmms_eval" if str(path).endswith(".jsonl") else "vqa")
     if format not in FORMATS:
         raise DigrapError(f"format={format}: choose one of {', '.join(FORMATS)}")
     read = _read_vqa if format == "vqa" else _read_lmms_eval
-    found = list(read(path, problems))
+    found = [prediction for prediction in read(path, problems) if prediction]
     if not found:
         raise DigrapError(f"{path} has no predictions that can be read as format={format}: {problems.summary()}")
     return found
 
 
-def by_id(predictions: Iterable[Prediction], problems: Problems, what: str = "prediction") -> dict[str, str]:
-    """{question id: answer}. Of several with one id the last is kept, as in the official code, and it is counted."""
+def by_id(
+    predictions: Iterable[Prediction], problems: Problems, what: str = "prediction", keep: str = "last"
+) -> dict[str, str]:
+    """{question id: answer}. Of several with one id the last is kept, as in the official code, or the first, as the
+    authors do before they call it; both are counted."""
+    if keep not in KEEP:
+        raise DigrapError(f"duplicates={keep}: choose one of {', '.join(KEEP)}")
     result: dict[str, str] = {}
     for prediction in predictions:
         if prediction.question_id in result:
-            problems.add(f"duplicate {what} (the last is kept)", f"question {prediction.question_id}")
+            problems.add(f"duplicate {what} (the {keep} is kept)", f"question {prediction.question_id}")
+            if keep == "first":
+                continue
         result[prediction.question_id] = prediction.answer
     return result
 
 
-def _read_vqa(path: Path | str, problems: Problems) -> Iterator[Prediction]:
-    for place, record in enumerate(records(read_json(path, "predictions"), "predictions", path)):
-        where = f"prediction {place} (from 0)"
-        if "question_id" not in record or "answer" not in record:
-            problems.add("prediction without question_id or answer (left out)", f"{where}: {record!r:.80}")
-            continue
-        name = _name(record["question_id"], f"{path}: {where}")
-        yield Prediction(name, _answer(record["answer"], f"{path}: question {name}"), _image(record))
+def _read_vqa(path: Path | str, problems: Problems) -> Iterator[Prediction | None]:
+    found = read_json(path, "predictions")
+    for record in entries(found, "predictions", path, problems, ("question_id", "answer")):
+        yield _prediction(record["question_id"], record["answer"], record, problems)
 
 
-def _read_lmms_eval(path: Path | str, problems: Problems) -> Iterator[Prediction]:
+def _read_lmms_eval(path: Path | str, problems: Problems) -> Iterator[Prediction | None]:
     for number, line in enumerate(read_bytes(path, "lmms-eval samples").splitlines(), start=1):
         if not line.strip():
             continue
@@ -89,9 +94,8 @@ def _read_lmms_eval(path: Path | str, problems: Problems) -> Iterator[Prediction
                 continue
             name = record["doc_id"]
             problems.add("no question_id: doc_id taken for it", f"{where}: {name}")
-        name = _name(name, f"{path}: {where}")
         doc = record.get("doc")
-        yield Prediction(name, _answer(responses[0], f"{path}: question {name}"), _image(doc) or _image(record))
+        yield _prediction(name, responses[0], doc if _image(doc) else record, problems)
 
 
 def _responses(record: Any) -> list:
@@ -117,16 +121,11 @@ def _lmms_question(record: dict) -> Any:
     return None
 
 
-def _answer(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise DigrapError(f"{where} has the answer {value!r:.80}, not a string: write answers as strings")
-    return value
-
-
-def _name(value: Any, where: str) -> str:
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise DigrapError(f"{where} has the question_id {value!r:.80}: give a number or a string")
-    return str(value)
+def _prediction(name: Any, answer: Any, source: Any, problems: Problems) -> Prediction | None:
+    """None, and a problem counted, for what is no answer in text to a question."""
+    if not is_id(name) or not isinstance(answer, str):
+        return problems.add("prediction that is no text (left out)", f"question {name!r:.40}: {answer!r:.80}")
+    return Prediction(str(name), answer, _image(source))
 
 
 def _image(record: Any) -> str | None:

@@ -41,15 +41,18 @@ class Scored:
         ]
 
 
-def score(entries: Sequence[Entry], predictions: Sequence[Prediction], scorer: str, problems: Problems) -> Scored:
-    """Score each entry's prediction; an entry without one scores 0 and is counted in `problems`.
+def score(
+    entries: Sequence[Entry], predictions: Sequence[Prediction], scorer: str, problems: Problems, keep: str = "last"
+) -> Scored:
+    """Score each entry's prediction; an entry without one scores 0 and is counted in `problems`. `keep`: which of
+    several predictions with one id counts (digrap.scorers.predictions.KEEP).
 
     Raises DigrapError for an unknown scorer, no entries, and what `accuracies` does not take.
     """
     check_scorer(scorer)
     if not entries:
         raise DigrapError("there are no questions to score: give annotations")
-    entries, said = match(entries, predictions, problems)
+    entries, said = match(entries, predictions, problems, keep)
     keys = None if all(entry.keys is None for entry in entries) else [entry.keys for entry in entries]
     names = [entry.question_id for entry in entries]
     accuracy = accuracies([text or "" for text in said], [e.answers for e in entries], scorer, keys, names)
@@ -58,7 +61,7 @@ def score(entries: Sequence[Entry], predictions: Sequence[Prediction], scorer: s
 
 
 def match(
-    entries: Sequence[Entry], predictions: Sequence[Prediction], problems: Problems
+    entries: Sequence[Entry], predictions: Sequence[Prediction], problems: Problems, keep: str = "last"
 ) -> tuple[list[Entry], list[str | None]]:
     """Each entry as it is to be scored, and its prediction or None.
 
@@ -69,7 +72,8 @@ def match(
     unknown and duplicate predictions are counted.
     """
     several = repeated(entries)
-    of_edit, of_question = _by_name(entries, predictions, several, problems)
+    groups = _by_name(entries, predictions, several, problems)
+    of_edit, of_question = (by_id(group, problems, keep=keep) for group in groups)
     last = {entry.question_id: entry for entry in entries}
     apart = {entry.question_id for entry in entries if entry.unique_id in of_edit}
     unnamed = Counter(entry.question_id for entry in entries if entry.name is None)  # beside named ones: the id is its
@@ -79,6 +83,8 @@ def match(
             problems.add("annotation twice (both are scored)", f"question {entry.unique_id}")
         seen.add(entry.unique_id)
         answer = of_edit.get(entry.unique_id)
+        if answer is None and entry.name and entry.question_id in apart:  # an image_id does not tell rephrasings apart
+            answer = of_edit.get(f"{entry.question_id}/{entry.image_id}")
         alone = entry.name is None and unnamed[entry.question_id] == 1
         if answer is None and (alone or entry.question_id not in apart):
             answer = of_question.get(entry.question_id)
@@ -95,8 +101,8 @@ def match(
 
 def _by_name(
     entries: Sequence[Entry], predictions: Sequence[Prediction], several: set[str], problems: Problems
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Answers by `<question_id>/<image_id>` for questions with several entries, and by question id."""
+) -> tuple[list[Prediction], list[Prediction]]:
+    """Predictions for one of a question's several entries, with its unique id, and those for a question."""
     known, unique = {entry.question_id for entry in entries}, {entry.unique_id for entry in entries}
     of_edit: list[Prediction] = []
     of_question: list[Prediction] = []
@@ -110,4 +116,4 @@ def _by_name(
         else:
             shown = full if name in known else name
             problems.add("prediction for an unknown question (left out)", f"question {shown}")
-    return by_id(of_edit, problems), by_id(of_question, problems)
+    return of_edit, of_question

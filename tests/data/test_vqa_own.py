@@ -56,8 +56,10 @@ def test_vqas_pair_of_files(root):
     data = build(root, "~dataset.splits.test", f"+{splits}", "dataset.image_name='{image_id}.png'")
     picture, record = data.splits["test"].load()[0]
     assert (record.id, record.image, record.answers) == ("5", "images/3.png", ("yes",) * 10)
-    with pytest.raises(DigrapError, match="image_name=.*nothing"):
-        build(root, "~dataset.splits.test", f"+{splits}", "dataset.image_name='{nothing}.png'").about()
+    for name in ("nothing", "image_id.x", "image_id[x]", ""):
+        spoilt = build(root, "~dataset.splits.test", f"+{splits}", f"dataset.image_name='{{{name}}}.png'")
+        with pytest.raises(DigrapError, match="no question could be read.*question that names no picture"):
+            spoilt.about()
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_vqas_pair_of_files(root):
         (lambda root: (root / "val.json").unlink(), "val.json is missing"),
         (lambda root: (root / "val.json").write_text("[{"), "cut off"),
         (lambda root: (root / "val.json").write_bytes(b'["\xff"]'), "not UTF-8"),
-        (lambda root: (root / "val.json").write_text("{}"), "neither a list"),
+        (lambda root: (root / "val.json").write_text("{}"), "has no 'questions'"),
         (lambda root: [path.unlink() for path in (root / "images").iterdir()], "dataset.images=FOLDER"),
     ],
 )
@@ -87,9 +89,31 @@ def test_bad_options_end_in_one_message(root):
         build(root, "+dataset.splits.more={file: val.json, kind: id_val}")
 
 
-def test_entries_without_answers_are_counted(root):
-    (root / "test.json").write_text(json.dumps([{"image": "1.png", "question": "?"}, {"image": "1.png"},
-                                                {"image": "2.png", "question": "a", "answer": "b"}]))  # fmt: skip
+def test_faulty_entries_are_counted_and_the_others_keep_their_place(root):
+    rows = [
+        {"image": "1.png", "question": "no answers"}, {"image": "1.png"}, 3, {"question": "no picture", "answer": "b"},
+        {"image": "2.png", "question": "a", "answer": "b"}, {"image": "2.png", "question": None, "answers": "c"},
+    ]  # fmt: skip
+    (root / "test.json").write_text(json.dumps(rows))
     data = build(root)
-    assert len(data.splits["test"].load()) == 1
-    assert data.about()["problems"]["test"]["entry that lacks a key"]["count"] == 2
+    assert [record.id for record in data.splits["test"].load().records] == ["4", "5"]
+    assert data.splits["test"].load().records[1].question == ""
+    counts = {kind: found["count"] for kind, found in data.about()["problems"]["test"].items()}
+    assert counts == {
+        "entry that lacks a key (left out)": 2, "entry that is no object (left out)": 1,
+        "question that names no picture (left out)": 1, "empty question": 1,
+    }  # fmt: skip
+    with pytest.raises(DigrapError, match="lacks a key"):
+        build(root, "dataset.strict=true").splits["test"].load()
+
+
+def test_a_picture_is_one_whatever_its_path(root):
+    rows = json.loads((root / "train.json").read_text())
+    (root / "test.json").write_text(json.dumps([{**row, "image": f"./x/../{row['image']}"} for row in rows]))
+    assert build(root).about()["leaks"]["test"]["by_text"] == 2
+
+
+def test_nothing_but_faults_is_said(root):
+    (root / "test.json").write_text("[null]")
+    with pytest.raises(DigrapError, match="split test: no question could be read.*no object"):
+        build(root).about()

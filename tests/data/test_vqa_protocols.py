@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from digrap.cli import door
 from digrap.config import compose, run_hash
 from digrap.data.leaks import leaks, words
 from digrap.data.vqa.protocols import draw
@@ -17,6 +18,7 @@ from digrap.data.vqa.record import Question
 from digrap.engine.build import build_backbone, build_data
 from digrap.errors import DigrapError
 from digrap.paths import REPO
+from scripts import show_dataset
 from tests.data.make_vqa import make
 
 
@@ -33,11 +35,7 @@ def ask(number, picture="coco:1", question="What?", origin=None):
     )  # fmt: skip
 
 
-def ids(records):
-    return [record.id for record in records]
-
-
-TRAIN, VAL = [ask(n) for n in range(443_757)], [ask(n) for n in range(1_000_000, 1_214_354)]
+TRAIN, VAL = [str(n) for n in range(443_757)], [str(n) for n in range(1_000_000, 1_214_354)]
 
 
 @pytest.mark.parametrize("protocol", ["paper", "clean"])
@@ -47,14 +45,14 @@ def test_the_authors_sample(protocol):
     random.seed(0)
     train, val = random.sample(TRAIN, int(0.1 * len(TRAIN))), random.sample(VAL, int(0.1 * len(VAL)))
     assert (len(train), len(val)) == (44_375, 21_435)
-    assert ids(drawn.test) == ids(val)
-    assert ids(drawn.train) == ids(train + val if protocol == "paper" else train)
+    assert drawn.test == val
+    assert drawn.train == (train + val if protocol == "paper" else train)
 
 
 def test_paper_trains_on_its_validation_and_clean_does_not():
     paper, clean = draw(TRAIN, VAL, "paper"), draw(TRAIN, VAL, "clean")
-    assert set(ids(paper.val)) == set(ids(paper.test)) <= set(ids(paper.train))
-    trained, chosen, tested = (set(ids(part)) for part in (clean.train, clean.val, clean.test))
+    assert set(paper.val) == set(paper.test) <= set(paper.train)
+    trained, chosen, tested = (set(part) for part in (clean.train, clean.val, clean.test))
     assert not trained & (chosen | tested) and not chosen & tested
     assert len(chosen) == len(tested) == 21_435
 
@@ -112,13 +110,15 @@ def config(made, *overrides):
 def test_paper_is_marked_and_its_leak_is_counted(made):
     data = build_data(config(made, "dataset.protocol=paper"))
     found = data.about()["leaks"]
-    assert data.protocol == "paper, sample=official-order" and len(data.marks) == 2
+    assert data.protocol == "paper, sample=official-order, shares=0.5/0.3" and len(data.marks) == 2
     for name in ("vqav2", "vqav2_val"):
         assert found[name]["by_id"] == found[name]["questions"] == found[name]["questions_leaked"]
     assert found["vqa_rephrasings"]["by_id"] and found["vqa_cp"]["by_id"] and found["vqa_ce"]["by_id"]
     assert found["vizwiz"]["pictures_leaked"] == found["textvqa"]["questions_leaked"] == 0
     assert {row["left_out"] for row in found.values()} == {0}
-    assert build_data(config(made, "dataset.protocol=paper", "dataset.source=lists")).protocol == "paper, sample=lists"
+    exact = ["dataset.protocol=paper", "dataset.source=lists", "dataset.train_share=0.1", "dataset.val_share=0.1"]
+    assert build_data(config(made, *exact)).protocol == "paper, sample=lists"
+    assert len(build_data(config(made, *exact)).marks) == 1
 
 
 @pytest.mark.parametrize("source", ["official", "lists"])
@@ -132,6 +132,33 @@ def test_clean_has_no_leak_and_says_what_it_left_out(made, source):
     assert found["vqa_cp"]["questions"] == len(data.splits["vqa_cp"].load())
     picture, record = data.splits["vqav2"].load()[0]
     assert picture.mode == "RGB" and record.dataset == "vqav2"
+
+
+def spoil_one(path, key, **change):
+    data = json.loads(path.read_text())
+    found = data[key] if key else data
+    found[3].update(change)
+    path.write_text(json.dumps(data))
+    return str(found[3]["question_id"])
+
+
+@pytest.mark.parametrize("source", ["official", "lists"])
+def test_a_fault_in_vqav2_is_told_and_moves_no_other_question(made, tmp_path, source):
+    shutil.copytree(made.data_root, tmp_path / "data")
+    over = [f"dataset.source={source}", "dataset.train_share=0.9", f"data_root={tmp_path / 'data'}"]
+    before = {r.id for r in build_data(config(made, *over)).splits["vqav2_train"].load().records}
+    folder = tmp_path / "data" / "vqa" / "vqav2"
+    if source == "lists":
+        lost = spoil_one(folder / "vqa_train.json", None, answer=[])
+    else:
+        lost = spoil_one(folder / "v2_mscoco_train2014_annotations.json", "annotations", answers=[])
+    data = build_data(config(made, *over))
+    after = {r.id for r in data.splits["vqav2_train"].load().records}
+    assert after == before - {lost}
+    problems = data.about()["problems"]
+    assert problems["VQAv2 train"]["question without answers (left out)"]["count"] == 1
+    drawn = problems.get("vqav2_train", {}).get("drawn question that could not be read (left out)", {"count": 0})
+    assert drawn["count"] == (lost in before)
 
 
 def test_protocol_and_source_are_part_of_a_run(made):
@@ -148,6 +175,11 @@ def test_sets_that_are_not_there_are_named_with_the_command(made, tmp_path):
         build_data(compose(["dataset=vqav2", f"data_root={tmp_path / 'data'}"]))
     without = compose(["dataset=vqav2", f"data_root={tmp_path / 'data'}", "~dataset.splits.vizwiz"])
     assert "vizwiz" not in build_data(without).splits
+
+
+def test_a_part_of_vqav2s_own_splits_is_the_protocols(made):
+    with pytest.raises(DigrapError, match="as the protocol divides it"):
+        build_data(config(made, "+dataset.splits.vqav2_train.part=val"))
 
 
 def test_strict_stops_at_the_first_fault(made):
@@ -178,11 +210,39 @@ def test_leak_check_prints_and_saves(made, tmp_path):
         assert ("! the ID validation" in run.stdout) == (protocol == "paper") == bool(saved["marks"])
 
 
+def test_show_dataset_says_what_is_damaged_and_prints_any_text(made, tmp_path):
+    root = shutil.copytree(made.data_root, tmp_path / "a (copy)")
+    path = root / "vqa" / "vqav2" / "v2_mscoco_train2014_annotations.json"
+    path.write_bytes(path.read_bytes()[:-20])
+    for name in ("v2_OpenEnded_mscoco_val2014_questions.json",):
+        text = (root / "vqa" / "vqav2" / name).read_text()
+        data = json.loads(text)
+        for question in data["questions"]:
+            question["question"] = "Is it [red]red[/red]? \ud83d"
+        (root / "vqa" / "vqav2" / name).write_text(json.dumps(data))
+    run = script("scripts/show_dataset.py", "dataset=vqav2", f"data_root={root}", f"out={tmp_path / 'a.png'}")
+    assert run.returncode == 0, run.stderr
+    assert "1 × part that is left out" in run.stdout and "[red]red[/red]" in run.stdout
+    run = script("scripts/leak_check.py", "dataset=vqav2", f"data_root={root}", f"out={tmp_path}")
+    assert run.returncode == 2 and "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["dataset=vqav2", "dataset.protocol=paper"], "goes with other datasets"), (["dataset=vqav2", "seed=a"], "seed=a"),
+     (["dataset=textvqa", "undo_rotation=maybe"], "undo_rotation=maybe"), (["dataset=vqa_c"], "nearest: vqa_c"),
+     (["dataset=minidomainnet", "source=lists"], "go with VQA sets")],
+)  # fmt: skip
+def test_show_dataset_refuses_what_it_does_not_take(arguments, words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["show_dataset.py", *arguments])
+    assert door(show_dataset.main) == 2 and words in capsys.readouterr().err
+
+
 def test_show_dataset_counts_and_draws(made, tmp_path):
     for name in ("vqa_cp", "vqa_all"):
         out = tmp_path / f"{name}.png"
         run = script("scripts/show_dataset.py", f"dataset={name}", f"data_root={made.data_root}", f"out={out}")
         assert run.returncode == 0, run.stderr
-        count = len(made.expected["vqa_cp/test"])
-        assert "vqa_cp test" in run.stdout and f"{count:,}" in run.stdout and out.stat().st_size > 10_000
-    assert script("scripts/show_dataset.py", "dataset=vqa_c").returncode == 2
+        (line,) = (line for line in run.stdout.splitlines() if line.startswith("│ vqa_cp test"))
+        assert line.split("│")[3].strip() == str(len(made.expected["vqa_cp/test"]))
+        assert out.stat().st_size > 10_000

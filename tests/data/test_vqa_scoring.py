@@ -128,13 +128,27 @@ def test_a_split_of_a_protocol_without_pictures(made, run, tmp_path):
     assert result["problems"]["prediction for an unknown question (left out)"]["count"] == 120 - result["n"]
 
 
+def test_marks_and_faults_of_a_split_stand_beside_its_score(made, run, tmp_path):
+    path = said(records(made, "vqa_rephrasings"), tmp_path / "p.json")
+    shares = ["dataset.protocol=paper", "dataset.train_share=0.5", "dataset.val_share=0.3"]
+    given = {"predictions": path, "dataset": "vqav2", "split": "vqa_rephrasings", "data_root": made.data_root}
+    result = run(*shares, **given)
+    assert result["protocol"].startswith("paper, ") and "training set" in result["marks"][0]
+    assert result["problems"]["empty question"]["count"] == 2
+
+
 def test_what_does_not_go_together(made, monkeypatch, capsys, tmp_path):
     path = tmp_path / "p.json"
     path.write_text('[{"question_id": 1, "answer": "a"}]')
     for given, words in (
         (["dataset=vqav3"], "dataset=vqav3: give split=NAME, or one of vqav2"),
         (["dataset=vqav2", "annotations=x"], "one of them"),
-        (["annotations=x", "split=vqav2"], "go with dataset="),
+        (["annotations=x", "split=vqav2", "part=val"], "part= goes with dataset="),
+        (["annotations=x", "data_root=data", "dataset.protocol=paper"], "dataset.protocol= goes with dataset="),
+        (["dataset=vqav2", "dataset.protocol=paper"], "goes with split="),
+        (["dataset=vqav2", "split=vqa_rephrasings", "strict=true"], "empty question"),
+        (["dataset=minidomainnet", "split=real"], "no questions"),
+        (["dataset=vqav2", "duplicates=all"], "duplicates=all: choose one of last, first"),
         (["dataset=vqav2", "split=vqa"], "no such split; nearest: "),
         (["dataset=vqav2", "raw_answers=true"], "no raw answers"),
         (["dataset=vqav2", "answer_ids=x"], "choose one of file, add"),

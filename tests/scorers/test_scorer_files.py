@@ -88,18 +88,27 @@ def test_missing_types_are_counted(tmp_path):
         ("[" + "9" * 5_000 + "]", "is not JSON that can be read"),
         ({"questions": []}, "has no 'annotations' but 'questions'"),
         ("3", "holds no list of annotations"),
-        ([3], "annotations number 0 (from 0) is 3, not an object"),
-        ([{"answers": [{"answer": "a"}]}], "annotation 0 has no question_id"),
-        ([{"question_id": 1}], "annotation 0 has no answers"),
-        ([{"question_id": 1, "answers": []}], "annotation 0 has no answers"),
-        ([{"question_id": 1, "answers": [{"answer": 3}]}], "annotation 0 has the answer 3"),
-        ([{"question_id": 1, "answers": [{"text": "a"}]}], "annotation 0 has the answer None"),
+        ([3], "entry that is no object"),
+        ([{"answers": [{"answer": "a"}]}], "no question_id"),
+        ([{"question_id": 1}], "annotation without answers in text"),
+        ([{"question_id": 1, "answers": []}], "annotation without answers in text"),
+        ([{"question_id": 1, "answers": [{"answer": 3}]}], "annotation without answers in text"),
+        ([{"question_id": 1, "answers": [{"text": "a"}]}], "annotation without answers in text"),
     ],
 )
 def test_bad_annotations(tmp_path, value, words):
     with pytest.raises(DigrapError) as error:
         read_entries(write(tmp_path / "a.json", value), Problems())
     assert words in str(error.value) and str(tmp_path) in str(error.value)
+
+
+def test_one_annotation_that_cannot_be_scored_is_left_out_and_counted(tmp_path):
+    for bad in (3, {"answers": []}, annotation(1) | {"answers": None}, annotation(1) | {"question_id": None}):
+        problems = Problems()
+        found = read_entries(write(tmp_path / "a.json", [bad, annotation(2)]), problems)
+        assert [entry.question_id for entry in found] == ["2"] and sum(problems.counts.values()) == 1
+        with pytest.raises(DigrapError, match="left out|not scored"):
+            read_entries(tmp_path / "a.json", Problems(strict=True))
 
 
 def test_missing_file_and_bad_answer_ids(tmp_path):
@@ -156,13 +165,13 @@ def test_lmms_eval_samples(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("p.json", [{"question_id": 1, "answer": 3}], "question 1 has the answer 3, not a string"),
-        ("p.json", [{"question_id": [1], "answer": "a"}], "has the question_id [1]"),
-        ("p.json", [{"question_id": True, "answer": "a"}], "has the question_id True"),
+        ("p.json", [{"question_id": 1, "answer": 3}], "prediction that is no text"),
+        ("p.json", [{"question_id": [1], "answer": "a"}], "question_id that is neither number nor text"),
+        ("p.json", [{"question_id": True, "answer": "a"}], "question_id that is neither number nor text"),
         ("p.json", [{"id": 1}], "has no predictions that can be read as format=vqa"),
         ("p.json", {"answers": []}, "has no 'predictions'"),
         ("p.jsonl", "", "has no predictions that can be read as format=lmms_eval"),
-        ("p.jsonl", '{"doc_id": 1, "filtered_resps": [[0.5, true]]}', "has the answer 0.5"),
+        ("p.jsonl", '{"doc_id": 1, "filtered_resps": [[0.5, true]]}', "prediction that is no text"),
     ],
 )
 def test_bad_predictions(tmp_path, name, value, words):
@@ -194,7 +203,34 @@ def test_edits_without_image_are_scored_as_the_official_code_does():
     assert score(EDITS, [Prediction("5", "2")], "official2021", Problems()).accuracy.tolist() == [1.0, 1.0, 0.0]
 
 
+def test_a_rephrasing_with_anothers_number_has_a_name_of_its_own():
+    asked = [Entry("1", "x", ("a",) * 10), Entry("2", "x", ("b",) * 10), Entry("1", "x", ("c",) * 10, name="2/1")]
+    for said in ([Prediction("1", "a"), Prediction("2", "b"), Prediction("2/1", "c")],
+                 [Prediction("1", "a", "x"), Prediction("2", "b", "x"), Prediction("2/1", "c", "x")]):  # fmt: skip
+        assert match(asked, said, Problems(strict=True))[1] == ["a", "b", "c"]
+    assert match(asked, [Prediction("1", "a", "x"), Prediction("2", "b", "x")], Problems())[1] == ["a", "b", "a"]
+
+
+def test_the_first_of_several_predictions_counts_where_asked_for():
+    said, problems = [Prediction("6", "3"), Prediction("6", "4")], Problems()
+    assert match(EDITS[2:], said, problems, "first")[1] == ["3"] and match(EDITS[2:], said, Problems())[1] == ["4"]
+    assert problems.counts == {"duplicate prediction (the first is kept)": 1}
+    with pytest.raises(DigrapError, match="duplicates=all: choose one of last, first"):
+        match(EDITS, said, Problems(), "all")
+
+
 def test_no_prediction_never_hits_an_empty_answer():
     assert score([Entry("1", None, ("",) * 10)], [Prediction("2", "")], "official2021", Problems()).accuracy[0] == 0.0
     with pytest.raises(DigrapError, match="no questions to score"):
         score([], [], "m4c", Problems())
+
+
+def test_problems_of_several_files_are_counted_together():
+    first, second = Problems(), Problems()
+    for problems, count in ((first, 2), (second, 5)):
+        for place in range(count):
+            problems.add("odd", f"place {place}")
+    first.merge(second)
+    assert first.counts == {"odd": 7} and len(first.examples["odd"]) == 3
+    with pytest.raises(DigrapError, match="odd: place 0"):
+        Problems(strict=True).merge(second)

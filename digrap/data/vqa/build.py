@@ -10,10 +10,10 @@ from typing import Any
 
 from digrap.data.splits import KINDS, DataModule
 from digrap.data.vqa.facts import SETS
-from digrap.data.vqa.module import Module
 from digrap.data.vqa.protocols import LEAKY, Drawn, check, draw
+from digrap.data.vqa.question_splits import QuestionSplits
 from digrap.data.vqa.record import Question
-from digrap.data.vqa.sets import SOURCES, read_set
+from digrap.data.vqa.sets import SOURCES, ids_in_order, read_set
 from digrap.errors import DigrapError
 from digrap.problems import Problems
 
@@ -48,14 +48,20 @@ def build(
     _check_there(root, sorted({name for name, *_ in table.values()} | {"vqav2"}))
     vqa = VQA(root, table, protocol, source, (train_share, val_share), undo_rotation, strict, check_pictures)
     sample = "lists" if source == "lists" else "official-order"
+    if (train_share, val_share) != (0.1, 0.1):
+        sample += f", shares={train_share:g}/{val_share:g}"
     marks = (LEAKY,) if protocol == "paper" else ()
-    if protocol == "paper" and source == "official":
-        marks += ("sample=official-order: the authors' sample follows LAVIS's list files (dataset.source=lists)",)
+    if protocol == "paper" and sample != "lists":
+        marks += (
+            f"sample={sample}: the authors' is a tenth in the order of LAVIS's list files (dataset.source=lists)",
+        )
     return DataModule(vqa.splits(), (), f"{protocol}, sample={sample}", marks, vqa.about)
 
 
-class VQA(Module):
-    """The records of all splits, each file read once."""
+class VQA(QuestionSplits):
+    """The records of all splits, VQAv2's read once."""
+
+    dataset = "vqav2"
 
     def __init__(
         self,
@@ -76,17 +82,33 @@ class VQA(Module):
     def records(self, name: str, problems: Problems) -> list[Question]:
         """A split's questions, before pictures are looked for and leaks are left out."""
         of, part, kind = self.table[name]
-        if of == "vqav2" and kind in ID_PARTS:
-            return getattr(self._drawn, ID_PARTS[kind])
-        return self._read(of, part, problems)
+        if kind not in ID_PARTS:
+            return self._read(of, part, problems)
+        read = self._vqav2["train"] | self._vqav2["val"]
+        found = []
+        for number in getattr(self._drawn, ID_PARTS[kind]):
+            if number in read:
+                found.append(read[number])
+            else:
+                problems.add("drawn question that could not be read (left out)", f"VQAv2 question {number}")
+        return found
 
     def clean(self) -> bool:
         return self.protocol == "clean"
 
     @cached_property
+    def _vqav2(self) -> dict[str, dict[str, Question]]:
+        """VQAv2's records by part and id."""
+        result = {}
+        for part in ("train", "val"):
+            problems = Problems(self.strict)
+            result[part] = {record.id: record for record in self._read("vqav2", part, problems)}
+            self.noted(f"VQAv2 {part}", problems)
+        return result
+
+    @cached_property
     def _drawn(self) -> Drawn:
-        problems = self.problems["vqav2"] = Problems(self.strict)
-        train, val = (self._read("vqav2", part, problems) for part in ("train", "val"))
+        train, val = (ids_in_order(self.root, part, self.source) for part in ("train", "val"))
         drawn = draw(train, val, self.protocol, *self.shares)
         log.info(
             "VQAv2: %d of %d training and %d of %d validation questions drawn (protocol=%s)",
@@ -107,8 +129,8 @@ def _checked(name: str, options: Mapping[str, str]) -> tuple[str, str, str]:
             f"dataset.splits.{name}={dict(options)}: give set, one of {', '.join(SETS)}; kind, one of "
             f"{', '.join(KINDS)}; and part where another one than the scored is meant"
         )
-    if kind in ID_PARTS and of != "vqav2":
-        raise DigrapError(f"dataset.splits.{name}: set={of} with kind={kind}: VQAv2 is what is trained on")
+    if kind in ID_PARTS and (of != "vqav2" or "part" in options):
+        raise DigrapError(f"dataset.splits.{name}={dict(options)}: kind={kind} is VQAv2's, as the protocol divides it")
     return of, options.get("part", SETS[of].parts[-1]), kind
 
 

@@ -23,7 +23,9 @@ def read_edited(folder: Folder, part: str) -> list[Question]:
         edit = str(question["image_id"])
         number = str(question["question_id"])
         if not (found := EDITED.fullmatch(edit)):
-            folder.problems.add("image id that names no edit", f"{folder.facts.title} question {number}: {edit!r}")
+            folder.problems.add(
+                "image id that names no edit (left out)", f"{folder.facts.title} question {number}: {edit!r}"
+            )
             continue
         image = f"{folder.facts.images}/{split}/COCO_{split}_{edit}.jpg"
         known = {"id": f"{number}/{edit}", "picture": f"coco:{int(found[1])}"}

@@ -10,7 +10,8 @@ class Facts:
     """What is known of a set. `kind` and `shift` are those of FRAMES-VQA's grouping (see record.py).
 
     `parts` are those that have answers, the one that is scored last. `images` is the folder to which the authors' list
-    files' paths are relative, `lists` names these files by part. `numbered` says whether question ids are VQAv2's.
+    files' paths are relative, `lists` names these files by part. `numbered` says whether question ids are VQAv2's,
+    `by_file` whether a picture's id is its file's name.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Facts:
     images: str
     lists: dict[str, str]
     numbered: bool = False
+    by_file: bool = False
 
 
 COCO = "images/coco"
@@ -45,7 +47,7 @@ SETS = {
         ),
         Facts("advqa", "AdVQA", "near_ood", "adversarial", ("val",), COCO, {"val": COMBINED}),
         Facts("textvqa", "TextVQA 0.5.1", "far_ood", "", ("train", "val"), "images/textvqa", {"val": COMBINED}),
-        Facts("vizwiz", "VizWiz", "far_ood", "", ("train", "val"), "images/vizwiz", {"val": COMBINED}),
+        Facts("vizwiz", "VizWiz", "far_ood", "", ("train", "val"), "images/vizwiz", {"val": COMBINED}, by_file=True),
         Facts("ok_vqa", "OK-VQA v1.1", "far_ood", "", ("train", "val"), COCO, {"val": COMBINED}),
     )
 }  # fmt: skip

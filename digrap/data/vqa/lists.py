@@ -6,9 +6,11 @@ They have no answer types and no question types.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 
-from digrap.data.vqa.official import Folder, entries, unique
+from digrap.data.vqa.official import Folder, NotThere, unique
 from digrap.data.vqa.record import Question
+from digrap.data.vqa.vqav2 import REPHRASINGS
 from digrap.errors import DigrapError
 
 COCO_FILE = re.compile(r"COCO_\w+?_((\d{12})(?:_\d{12})?)\.jpg")
@@ -21,24 +23,39 @@ def read_list(folder: Folder, part: str) -> list[Question]:
         has = ", ".join(facts.lists)
         raise DigrapError(f"dataset.source=lists: the authors have no list of {facts.name} {part} (of {has})")
     name = facts.lists[part]
-    records, taken = [], {}
-    for entry in entries(folder.load(name), "", ("question_id", "question", "answer", "image"), folder.problems, name):
+    rephrasings = rephrased(folder) if facts.name == "vqa_rephrasings" else {}
+    records, asked = [], defaultdict(list)
+    for entry in folder.entries(name, name, ("question_id", "question", "answer", "image")):
         number, image = str(entry["question_id"]), str(entry["image"])
         file = image.rpartition("/")[2]
         found = COCO_FILE.fullmatch(file)
         edit = found[1] if found and "_" in found[1] else ""
-        of = str(entry.get("rephrasing_of") or "")
-        asked = taken.setdefault(number, [])  # what has this number: in VQA-Rephrasings not always one question
-        if (entry["question"], image) not in asked:
-            asked.append((entry["question"], image))
-        nth = asked.index((entry["question"], image)) + 1
+        of = rephrasings.get((number, str(entry["question"])), "")
+        own_name = f"{number}/{edit}" if edit else f"{of}/{number}" if of else number
+        this = (entry["question"], image)  # in VQA-Rephrasings not the only one of its number
+        if this not in asked[own_name]:
+            asked[own_name].append(this)
+        if nth := asked[own_name].index(this):
+            own_name += f"/{nth + 1}"
         known = {
-            "id": f"{number}/{edit}" if edit else f"{of}/{number}" if of else f"{number}/{nth}" if nth > 1 else number,
+            "id": own_name,
             "image": f"{facts.images}/{image}",
             "picture": f"coco:{int(found[2])}" if found else f"{facts.name}:{file}",
-            "image_id": edit or (str(int(found[2])) if found else file.rpartition(".")[0]),
+            "alias": file if facts.by_file else "",
             "rephrasing_of": of,
-        } | ({"origin": of} if of else {})
-        question = {"question_id": number, "question": entry["question"], "image_id": known["image_id"]}
+        } | ({"origin": of or number} if rephrasings else {})
+        image_id = edit or (str(int(found[2])) if found else file if facts.by_file else file.rpartition(".")[0])
+        question = {"question_id": number, "question": entry["question"], "image_id": image_id}
         records.append(folder.record(question, {"answers": entry["answer"]}, **known))
     return unique(records, folder.problems)
+
+
+def rephrased(folder: Folder) -> dict[tuple[str, str], str]:
+    """(number, question) → the question that it rephrases, "" for originals, from the official question file: the
+    authors' list does not say. Empty, and a problem counted, where that file is not there."""
+    try:
+        found = folder.entries(REPHRASINGS, "questions", ("question_id", "question"))
+    except NotThere as error:
+        folder.problems.add("not known which questions are rephrasings: leaks by id are not seen", str(error))
+        return {}
+    return {(str(q["question_id"]), str(q["question"])): str(q.get("rephrasing_of") or "") for q in found}

@@ -20,6 +20,10 @@ TEN = 10
 Entry = dict[str, Any]
 
 
+class NotThere(DigrapError):
+    """A file that is missing, where a damaged one is another matter."""
+
+
 @dataclass(frozen=True)
 class Folder:
     """Where one set's files lie under the root of all of them, and where its faults are counted."""
@@ -44,8 +48,9 @@ class Folder:
             return folder / name
         found = sorted(folder.rglob(name)) if folder.is_dir() else []
         if len(found) != 1:
-            where = f"there {len(found)} times: {found[0]}, {found[1]}; keep one" if found else f"missing; {self.mend}"
-            raise DigrapError(f"{folder / name} is {where}")
+            if not found:
+                raise NotThere(f"{folder / name} is missing; {self.mend}")
+            raise DigrapError(f"{folder / name} is there {len(found)} times: {found[0]}, {found[1]}; keep one")
         return found[0]
 
     @property
@@ -62,46 +67,56 @@ class Folder:
         Files of the same length and ids are paired place by place, as they were written: ids may repeat there. Others
         by question and image id. What has no partner is counted as a problem and left out.
         """
-        first = self._entries(questions, "questions", ("question_id", "question", "image_id"))
-        second = self._entries(annotations, "annotations", ("question_id", "image_id", "answers"))
+        first = self.entries(questions, "questions", ("question_id", "question", "image_id"))
+        second = self.entries(annotations, "annotations", ("question_id", "image_id", "answers"))
         return paired(first, second, self.problems, self.facts.title)
 
-    def _entries(self, name: str, key: str, needed: tuple[str, ...]) -> list[Entry]:
-        return entries(self.load(name), key, needed, self.problems, name)
+    def entries(self, name: str, key: str, needed: Sequence[str]) -> list[Entry]:
+        """The objects of a file's list; see `digrap.reading.entries`."""
+        return reading.entries(self.load(name), key, name, self.problems, needed)
 
     def record(self, question: Entry, annotation: Entry, **given: Any) -> Question | None:
-        """The record of a question and its annotation; what the set's own reader knows better is `given`. None, and a
-        problem counted, where there is no answer."""
-        title, number = self.facts.title, str(question["question_id"])
-        answers = answer_texts(annotation["answers"], self.problems, f"{title} question {number}")
-        if not answers:
-            return None
-        check_text(question["question"], self.problems, f"{title} question {number}")
-        values = {
-            "id": number,
-            "official_id": number,
-            "question": str(question["question"]),
-            "answers": answers,
-            "answer_type": str(annotation.get("answer_type") or ""),
-            "question_type": str(annotation.get("question_type") or ""),
-            "dataset": self.facts.name,
-            "kind": self.facts.kind,
-            "shift": self.facts.shift,
-            "image_id": str(question["image_id"]),
-            "answer_keys": answer_keys(annotation["answers"]),
-            "origin": number if self.facts.numbered else "",
-        }
-        return Question(**(values | given))
+        """`make_record` with what is known of the set; what its reader knows better is `given`."""
+        known = {"dataset": self.facts.name, "kind": self.facts.kind, "shift": self.facts.shift}
+        if self.facts.numbered:
+            known["origin"] = str(question["question_id"])
+        return make_record(question, annotation, self.problems, f"{self.facts.title} question", **(known | given))
 
     def on_coco(self, question: Entry, annotation: Entry, split: str, **given: Any) -> Question | None:
         """The record of a question about a picture of COCO's train2014 or val2014."""
-        try:
-            number = int(question["image_id"])
-        except (TypeError, ValueError):
-            where = f"{self.facts.title} question {question['question_id']}: {question['image_id']!r}"
-            return self.problems.add("image id that is no number", where)
+        number = coco_number(question["image_id"])
+        if number is None:
+            where = f"{self.facts.title} question {question['question_id']}: {question['image_id']!r:.80}"
+            return self.problems.add("image id that is no number (left out)", where)
         image = f"images/coco/{split}/COCO_{split}_{number:012d}.jpg"
         return self.record(question, annotation, image=image, picture=f"coco:{number}", **given)
+
+
+def make_record(question: Entry, annotation: Entry, problems: Problems, title: str, **given: Any) -> Question | None:
+    """The record of a question and its annotation; what is `given` goes before what they say. None, and a problem
+    counted, where there is no answer."""
+    number = str(question["question_id"])
+    where = f"{title} {number}"
+    answers = answer_texts(annotation["answers"], problems, where)
+    if not answers:
+        return None
+    values = {
+        "id": number,
+        "official_id": number,
+        "question": question_text(question["question"], problems, where),
+        "answers": answers,
+        "answer_type": str(annotation.get("answer_type") or ""),
+        "question_type": str(annotation.get("question_type") or ""),
+        "image_id": str(question["image_id"]),
+        "answer_keys": answer_keys(annotation["answers"]),
+    }
+    return Question(**(values | given))
+
+
+def coco_number(value: Any) -> int | None:
+    """COCO's number of a picture; None for what is none."""
+    text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 12 else None
 
 
 def read_json(path: Path, mend: str) -> Any:
@@ -110,22 +125,6 @@ def read_json(path: Path, mend: str) -> Any:
         return reading.read_json(path, "JSON")
     except DigrapError as error:
         raise DigrapError(f"{error}; {mend}") from error
-
-
-def entries(data: Any, key: str, needed: Sequence[str], problems: Problems, where: str) -> list[Entry]:
-    """The list under `key`, or the bare list; entries without one of the `needed` keys are counted and left out."""
-    found = data.get(key) if isinstance(data, dict) else data
-    if not isinstance(found, list):
-        has = f"keys {', '.join(map(str, data))}" if isinstance(data, dict) else f"a {type(data).__name__}"
-        raise DigrapError(f"{where}: neither a list nor an object with {key}: […] ({has}); give the official file")
-    whole = []
-    for place, entry in enumerate(found):
-        if isinstance(entry, dict) and all(name in entry for name in needed):
-            whole.append(entry)
-        else:
-            lacks = [name for name in needed if name not in entry] if isinstance(entry, dict) else ["everything"]
-            problems.add("entry that lacks a key", f"{where}, entry {place}: no {', '.join(lacks)}")
-    return whole
 
 
 def paired(
@@ -142,10 +141,10 @@ def paired(
         if waiting.get(_key(entry)):
             result.append((entry, waiting[_key(entry)].pop()))
         else:
-            problems.add("question without annotation", f"{where} question {entry['question_id']}")
+            problems.add("question without annotation (left out)", f"{where} question {entry['question_id']}")
     for rest in waiting.values():
         for entry in rest:
-            problems.add("annotation without question", f"{where} question {entry['question_id']}")
+            problems.add("annotation without question (left out)", f"{where} question {entry['question_id']}")
     return result
 
 
@@ -158,7 +157,7 @@ def answer_texts(answers: Any, problems: Problems, where: str) -> tuple[str, ...
     listed = answers if isinstance(answers, list) else []
     texts = [answer.get("answer") if isinstance(answer, dict) else answer for answer in listed]
     if not texts:
-        problems.add("question without answers", where)
+        problems.add("question without answers (left out)", where)
     elif len(texts) != TEN:
         problems.add("not ten answers", f"{where} has {len(texts)}")
     if any(not isinstance(text, str) for text in texts):
@@ -167,13 +166,15 @@ def answer_texts(answers: Any, problems: Problems, where: str) -> tuple[str, ...
     return tuple(map(sys.intern, texts))  # few are distinct: half the memory
 
 
-def check_text(question: Any, problems: Problems, where: str) -> None:
-    """Count a question that asks nothing, or that ends oddly, as some rephrasings do."""
-    text = question.strip() if isinstance(question, str) else ""
-    if not text.strip("?/ "):
+def question_text(question: Any, problems: Problems, where: str) -> str:
+    """The question as it is, "" for what is no text. One that asks nothing, or ends oddly, as some rephrasings do, is
+    counted."""
+    text = question if isinstance(question, str) else ""
+    if not text.strip("?/ \t\n"):
         problems.add("empty question", where)
-    elif text.endswith("/"):
+    elif text.rstrip().endswith("/"):
         problems.add("question that ends in /", where)
+    return text
 
 
 def unique(records: Iterable[Question | None], problems: Problems) -> list[Question]:
@@ -183,5 +184,5 @@ def unique(records: Iterable[Question | None], problems: Problems) -> list[Quest
         if record is None:
             continue
         if found.setdefault(record.id, record) is not record:
-            problems.add("duplicate id", f"{record.dataset} question {record.id}")
+            problems.add("duplicate id (the first is kept)", f"{record.dataset} question {record.id}")
     return list(found.values())

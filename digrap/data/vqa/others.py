@@ -6,9 +6,10 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from digrap.data.vqa.official import Folder, entries, unique
+from digrap.data.vqa.official import Folder, unique
 from digrap.data.vqa.record import Question
 from digrap.errors import DigrapError
+from digrap.reading import entries
 
 ROTATIONS = "train-images-boxable-with-rotation.csv"
 
@@ -43,9 +44,8 @@ def _on_coco(folder: Folder, pairs: list, part: str) -> list[Question]:
 def read_textvqa(folder: Folder, part: str) -> list[Question]:
     """TextVQA_0.5.1_<part>.json (Singh et al. 2019); the validation's pictures lie in train_images too."""
     name = f"TextVQA_0.5.1_{part}.json"
-    needed = ("question_id", "question", "image_id", "answers")
     records = []
-    for entry in entries(folder.load(name), "data", needed, folder.problems, name):
+    for entry in folder.entries(name, "data", ("question_id", "question", "image_id", "answers")):
         file = f"{entry['image_id']}.jpg"
         image = f"{folder.facts.images}/train_images/{file}"
         records.append(folder.record(entry, entry, image=image, picture=f"textvqa:{file}"))
@@ -60,11 +60,10 @@ def read_vizwiz(folder: Folder, part: str) -> list[Question]:
         if isinstance(entry, dict):
             entry.update(question_id=place, image_id=entry.get("image"))
     records = []
-    for entry in entries(
-        data, "data", ("image", "question", "answers", "question_id"), folder.problems, f"{part}.json"
-    ):
-        image = f"{folder.facts.images}/{part}/{entry['image']}"
-        records.append(folder.record(entry, entry, image=image, picture=f"vizwiz:{entry['image']}"))
+    for entry in entries(data, "questions", f"{part}.json", folder.problems, ("image", "question", "answers")):
+        file = str(entry["image"])
+        image = f"{folder.facts.images}/{part}/{file}"
+        records.append(folder.record(entry, entry, image=image, picture=f"vizwiz:{file}", alias=file))
     return unique(records, folder.problems)
 
 
@@ -78,7 +77,7 @@ def rotations(folder: Folder, wanted: Iterable[str]) -> dict[str, int]:
         if image in wanted and degrees not in ("", "nan"):
             try:
                 turn = int(float(degrees)) % 360
-            except ValueError as error:
+            except (ValueError, OverflowError) as error:
                 raise DigrapError(f"{path}: Rotation {degrees!r} of {image} is no number; {folder.mend}") from error
             if turn % 90:
                 raise DigrapError(f"{path}: Rotation {degrees!r} of {image} is no quarter turn; {folder.mend}")
@@ -88,9 +87,12 @@ def rotations(folder: Folder, wanted: Iterable[str]) -> dict[str, int]:
 
 
 def _table(path: Path) -> Iterable[tuple[str, str]]:
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        if not {"ImageID", "Rotation"} <= set(rows.fieldnames or ()):
-            raise DigrapError(f"{path}: no columns ImageID and Rotation; give Open Images' file")
-        for row in rows:
-            yield row["ImageID"], (row["Rotation"] or "").strip().lower()
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            if not {"ImageID", "Rotation"} <= set(rows.fieldnames or ()):
+                raise DigrapError(f"{path}: no columns ImageID and Rotation; give Open Images' file")
+            for row in rows:
+                yield row["ImageID"], (row["Rotation"] or "").strip().lower()
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DigrapError(f"{path}: no table in UTF-8 ({error}); give Open Images' file") from error

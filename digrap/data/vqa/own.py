@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from digrap.data.splits import KINDS, DataModule, named_ood
-from digrap.data.vqa.module import Module
-from digrap.data.vqa.official import TEN, Entry, answer_texts, check_text, entries, paired, read_json, unique
+from digrap.data.vqa.official import TEN, Entry, make_record, paired, read_json, unique
+from digrap.data.vqa.question_splits import QuestionSplits
+from digrap.data.vqa.record import KINDS as RECORD_KINDS
 from digrap.data.vqa.record import Question
 from digrap.errors import DigrapError
 from digrap.problems import Problems
-from digrap.scorers.entries import answer_keys
+from digrap.reading import entries
 
+MEND = "mend it or write it again"
 FORM = '[{"image": "a.jpg", "question": "…", "answers": ["…", …]}, …]'
-RECORD_KINDS = {"near_ood": "near_ood", "far_ood": "far_ood"}
 
 
 def build(
@@ -53,73 +55,61 @@ def build(
     return DataModule(own.splits(), (), about=own.about)
 
 
-class Own(Module):
+class Own(QuestionSplits):
     """The records of one's own files."""
+
+    dataset = "vqa_json"
 
     def __init__(self, root: Path, table: Mapping[str, Mapping[str, str]], images: str, image_name: str, *checks: bool):
         super().__init__(root, {name: options["kind"] for name, options in table.items()}, *checks)
+        if not isinstance(images, str) or not isinstance(image_name, str):
+            raise DigrapError(f"dataset.images={images}, dataset.image_name={image_name}: give text")
         self.table, self.images, self.image_name = table, images.strip("/"), image_name
 
     def mend(self, name: str) -> str:
         return f"put them into {self.root / self.images}, or give dataset.images=FOLDER under dataset.root"
 
     def records(self, name: str, problems: Problems) -> list[Question]:
-        options, result = self.table[name], []
-        for place, entry in enumerate(self._entries(options, problems)):
-            number = str(entry.get("question_id", place))
-            where, answers = f"split {name}, question {number}", entry.get("answers", entry.get("answer"))
-            answers = [answers] if isinstance(answers, (str, dict)) else answers
-            if isinstance(answers, list) and len(answers) == 1:
-                texts = answer_texts(answers * TEN, problems, where)
-            else:
-                texts = answer_texts(answers, problems, where)
-            if not texts:
-                continue
-            check_text(entry["question"], problems, where)
-            file = self._file(entry, where)
-            result.append(
-                Question(
-                    id=number, official_id=number, image=f"{self.images}/{file}", question=str(entry["question"]),
-                    answers=texts, answer_type=str(entry.get("answer_type") or ""),
-                    question_type=str(entry.get("question_type") or ""), dataset=name,
-                    kind=RECORD_KINDS.get(options["kind"], "id"), shift="", picture=f"own:{file}",
-                    image_id=str(entry.get("image_id", file)),
-                    answer_keys=None if len(answers) == 1 else answer_keys(answers),
-                )
-            )  # fmt: skip
-        return unique(result, problems)
+        options = self.table[name]
+        found = self._file(options, problems) if "file" in options else self._pair(options, problems)
+        known = {"dataset": name, "kind": RECORD_KINDS.get(options["kind"], "id"), "shift": ""}
+        return unique((self._record(entry, problems, **known) for entry in found), problems)
 
-    def _entries(self, options: Mapping[str, str], problems: Problems) -> list[Entry]:
-        mend = f"mend the file; it is a list: {FORM}"
-        if "file" in options:
-            path = self.root / options["file"]
-            found = entries(read_json(path, mend), "questions", ("question",), problems, str(path))
-            return [entry for entry in found if _has_answers(entry, problems, path)]
+    def _file(self, options: Mapping[str, str], problems: Problems) -> list[Entry]:
+        """The entries of one file; one without question_id has its place in the file for it."""
+        path = self.root / options["file"]
+        data = read_json(path, MEND)
+        for place, entry in enumerate(data if isinstance(data, list) else ()):
+            if isinstance(entry, dict):
+                entry.setdefault("question_id", place)
+                if "answers" not in entry and "answer" in entry:
+                    entry["answers"] = entry["answer"]
+        return entries(data, "questions", path, problems, ("question_id", "question", "answers"))
+
+    def _pair(self, options: Mapping[str, str], problems: Problems) -> list[Entry]:
         halves = []
         for key, needed in (("questions", ("question_id", "question")), ("annotations", ("question_id", "answers"))):
             path = self.root / options[key]
-            halves.append(entries(read_json(path, mend), key, needed, problems, str(path)))
+            halves.append(entries(read_json(path, MEND), key, path, problems, needed))
         for entry in (entry for half in halves for entry in half):
             entry.setdefault("image_id", "")
         pairs = paired(*halves, problems, str(path))
         return [question | annotation | {"image_id": question["image_id"]} for question, annotation in pairs]
 
-    def _file(self, entry: Entry, where: str) -> str:
-        if entry.get("image"):
-            return str(entry["image"])
+    def _record(self, entry: Entry, problems: Problems, **known: str) -> Question | None:
+        title, answers = f"split {known['dataset']}, question", entry["answers"]
+        if isinstance(answers, (str, dict)):
+            answers = [answers]
+        if isinstance(answers, list) and len(answers) == 1:  # all that there is to say: ten would say it
+            known["answer_keys"], answers = None, answers * TEN
         try:
-            return self.image_name.format(**entry)
-        except (KeyError, IndexError, ValueError) as error:
-            raise DigrapError(
-                f"{where}: no `image`, and dataset.image_name={self.image_name} cannot be filled in ({error!r})"
-            ) from error
-
-
-def _has_answers(entry: Entry, problems: Problems, path: Path) -> bool:
-    if "answers" in entry or "answer" in entry:
-        return True
-    problems.add("entry that lacks a key", f"{path}: {entry.get('question')!r}: no answers")
-    return False
+            file = posixpath.normpath(str(entry.get("image") or self.image_name.format(**entry)))
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
+            where = f"{title} {entry['question_id']}: no `image`; dataset.image_name={self.image_name}: {error!r}"
+            return problems.add("question that names no picture (left out)", where)
+        known |= {"image": f"{self.images}/{file}", "picture": f"own:{file}"}
+        asked = entry | {"image_id": entry.get("image_id") or file}
+        return make_record(asked, entry | {"answers": answers}, problems, title, **known)
 
 
 def _checked(name: str, options: Mapping[str, str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from PIL import Image
@@ -15,10 +15,11 @@ from digrap.problems import Problems
 
 
 class Questions(Dataset):
-    """(PIL image in RGB, record) in the records' order; pictures are read when asked for."""
+    """(PIL image in RGB, record) in the records' order; pictures are read when asked for. `faults` says what was wrong
+    with the files, by name."""
 
-    def __init__(self, root: Path, records: list[Question]):
-        self.root, self.records = str(root), records
+    def __init__(self, root: Path, records: list[Question], faults: Mapping[str, Problems] | None = None):
+        self.root, self.records, self.faults = str(root), records, dict(faults or {})
 
     def __len__(self) -> int:
         return len(self.records)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from digrap.data.vqa.record import Question
 from digrap.errors import DigrapError
 
 PROTOCOLS = ("clean", "paper")
@@ -15,17 +15,17 @@ LEAKY = "the ID validation and test questions are in the training set (protocol=
 
 @dataclass(frozen=True)
 class Drawn:
-    """VQAv2 as a protocol divides it."""
+    """The ids of VQAv2's questions as a protocol divides them."""
 
-    train: list[Question]
-    val: list[Question]
-    test: list[Question]
+    train: list[str]
+    val: list[str]
+    test: list[str]
 
 
 def draw(
-    train: list[Question], val: list[Question], protocol: str, train_share: float = 0.1, val_share: float = 0.1
+    train: Sequence[str], val: Sequence[str], protocol: str, train_share: float = 0.1, val_share: float = 0.1
 ) -> Drawn:
-    """Divide VQAv2's train and val, given whole and in their files' order.
+    """Divide VQAv2's train and val, the ids of all their questions in their files' order.
 
     Both protocols draw int(share · n) of train and then of val, without replacement, from one generator, Python's
     random with seed 0, as the authors do (chengyuehuang511/vlm_robustness, subsample.py): with LAVIS's lists and shares
@@ -40,8 +40,8 @@ def draw(
         raise DigrapError(f"dataset.train_share, val_share: nothing of {len(train)} + {len(val)} questions is drawn")
     if protocol == "paper":
         return Drawn(first + second, second, second)
-    taken = {record.id for record in second}
-    rest = [record for record in val if record.id not in taken]
+    taken = set(second)
+    rest = [number for number in val if number not in taken]
     return Drawn(first, generator.sample(rest, min(len(second), len(rest))), second)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from digrap.errors import DigrapError
 from digrap.scorers.entries import Entry
 
+KINDS = {"near_ood": "near_ood", "far_ood": "far_ood"}  # of a split → of its records; all others are id
 SHIFTS = ("", "vision", "question", "answer", "multi-modal", "adversarial")  # "": in distribution, or far OOD
 
 
@@ -25,7 +26,8 @@ class Question:
     `picture` names what is seen, whatever the file: coco:<image id>, an edit counts as its original; else
     <dataset>:<file>. `origin` is the VQAv2 question id that this one is, rephrases or was edited from; "" for none.
     `answer_keys` number what tells answers apart beside their text; None: each has an answer_id of its own.
-    `rotation` is how many degrees the picture has to be turned counterclockwise to stand upright.
+    `alias` is another name by which predictions may call it. `rotation` is by how many degrees the picture has to be
+    turned counterclockwise to stand upright.
     """
 
     id: str
@@ -44,6 +46,7 @@ class Question:
     rephrasing_of: str = ""
     raw_answers: tuple[str, ...] = ()
     answer_keys: tuple[int, ...] | None = None
+    alias: str = ""
     rotation: int = 0
 
     @property
@@ -58,7 +61,7 @@ class Question:
             raise DigrapError(
                 f"{self.dataset} question {self.id} has no raw answers; OK-VQA's have: leave raw_answers out"
             )
-        own_name = self.id if self.id != self.official_id else self.image_id if self.dataset == "vizwiz" else None
+        own_name = self.id if self.id != self.official_id else self.alias or None
         return Entry(
             question_id=self.official_id, image_id=self.image_id, answers=self.raw_answers if raw else self.answers,
             keys=self.answer_keys if answer_ids == "file" else None, answer_type=self.answer_type or None,

@@ -14,7 +14,7 @@ from digrap.data.vqa.lists import read_list
 from digrap.data.vqa.official import Folder
 from digrap.data.vqa.others import read_advqa, read_okvqa, read_textvqa, read_vizwiz, rotations
 from digrap.data.vqa.record import Question
-from digrap.data.vqa.vqav2 import read_ce, read_cp, read_rephrasings, read_vqav2
+from digrap.data.vqa.vqav2 import questions_file, read_ce, read_cp, read_rephrasings, read_vqav2
 from digrap.errors import DigrapError
 from digrap.problems import Problems
 
@@ -56,6 +56,14 @@ def read_set(
         turns = rotations(folder, (record.image_id for record in records))
         records = [replace(record, rotation=turns.get(record.image_id, 0)) for record in records]
     return records
+
+
+def ids_in_order(root: Path, part: str, source: str = "official") -> list[str]:
+    """VQAv2's question ids in its file's order, those of faulty entries too: a sample is drawn from places in it."""
+    name = SETS["vqav2"].lists[part] if source == "lists" else questions_file(part)
+    data = Folder(Path(root), SETS["vqav2"], Problems()).load(name)
+    found = data.get("questions") if isinstance(data, dict) else data
+    return [str(entry.get("question_id")) if isinstance(entry, dict) else "" for entry in found or ()]
 
 
 @contextlib.contextmanager

@@ -6,13 +6,22 @@ from dataclasses import replace
 
 from digrap.data.vqa.official import Folder, unique
 from digrap.data.vqa.record import Question
+from digrap.errors import DigrapError
+from digrap.reading import is_id
+
+REPHRASINGS = "v2_OpenEnded_mscoco_valrep2014_humans_og_questions.json"
 
 
 def read_vqav2(folder: Folder, part: str) -> list[Question]:
     """v2_OpenEnded_mscoco_<part>2014_questions.json and v2_mscoco_<part>2014_annotations.json."""
     split = f"{part}2014"
-    pairs = folder.pairs(f"v2_OpenEnded_mscoco_{split}_questions.json", f"v2_mscoco_{split}_annotations.json")
+    pairs = folder.pairs(questions_file(part), f"v2_mscoco_{split}_annotations.json")
     return unique((folder.on_coco(*pair, split) for pair in pairs), folder.problems)
+
+
+def questions_file(part: str) -> str:
+    """The name of a part's question file."""
+    return f"v2_OpenEnded_mscoco_{part}2014_questions.json"
 
 
 def read_cp(folder: Folder, part: str) -> list[Question]:
@@ -31,7 +40,7 @@ def read_cp(folder: Folder, part: str) -> list[Question]:
 def read_ce(folder: Folder, part: str) -> list[Question]:
     """VQAv2's validation questions, in its order, that counterexamples.json or hard.json lists; easy: the others
     (Dancette et al. 2021)."""
-    listed = {name: {str(number) for number in folder.load(f"{name}.json")} for name in ("counterexamples", "hard")}
+    listed = {name: _numbers(folder, f"{name}.json") for name in ("counterexamples", "hard")}
     every = read_vqav2(folder.of("vqav2"), "val")
     known = {record.id for record in every}
     for name, numbers in listed.items():
@@ -42,15 +51,21 @@ def read_ce(folder: Folder, part: str) -> list[Question]:
     return [replace(record, **of) for record in every if record.id in wanted]
 
 
+def _numbers(folder: Folder, name: str) -> set[str]:
+    found = folder.load(name)
+    if not isinstance(found, list) or not all(map(is_id, found)):
+        raise DigrapError(f"{folder.find(name)} is no list of question ids; {folder.mend}")
+    return set(map(str, found))
+
+
 def read_rephrasings(folder: Folder, part: str) -> list[Question]:
     """v2_OpenEnded_mscoco_valrep2014_humans_og_questions.json and …_annotations.json: questions of VQAv2's validation
     and their rephrasings, which say what they rephrase (Shah et al. 2019).
 
     A rephrasing's number may be another question's: it is told apart by what it rephrases.
     """
-    name = "mscoco_valrep2014_humans_og"
     records = []
-    for question, annotation in folder.pairs(f"v2_OpenEnded_{name}_questions.json", f"v2_{name}_annotations.json"):
+    for question, annotation in folder.pairs(REPHRASINGS, "v2_mscoco_valrep2014_humans_og_annotations.json"):
         number, of = str(question["question_id"]), str(question.get("rephrasing_of") or "")
         known = {"id": f"{of}/{number}" if of else number, "origin": of or number, "rephrasing_of": of}
         records.append(folder.on_coco(question, annotation, "val2014", **known))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from digrap.data.leaks import leaks
-from digrap.data.splits import Split
+from digrap.data.splits import Split, check_kinds
 from digrap.data.vqa.pictures import Questions, with_pictures
 from digrap.data.vqa.record import Question
 from digrap.errors import DigrapError
@@ -17,19 +17,20 @@ from digrap.problems import Problems
 log = logging.getLogger(__name__)
 
 
-class Module:
-    """Splits of questions by name: `kinds` maps each to its kind. A subclass reads the records.
+class QuestionSplits:
+    """Splits of questions by name: `kinds` maps each to its kind. A subclass reads the records, and has the dataset's
+    name.
 
     `check_pictures`: false where questions are only counted or scored, and no picture need be there.
     """
+
+    dataset: str
 
     def __init__(self, root: Path, kinds: dict[str, str], strict: bool, check_pictures: bool):
         for name, value in (("strict", strict), ("check_pictures", check_pictures)):
             if not isinstance(value, bool):
                 raise DigrapError(f"dataset.{name}={value}: give true or false")
-        for kind in ("id_train", "id_val"):
-            if (count := sum(found == kind for found in kinds.values())) != 1:
-                raise DigrapError(f"dataset.splits: {count} of kind {kind}; give one")
+        check_kinds(kinds.values())
         self.root, self.kinds, self.strict, self.check_pictures = root, kinds, strict, check_pictures
         self.problems: dict[str, Problems] = {}
         self.left_out: dict[str, int] = {}
@@ -49,10 +50,7 @@ class Module:
 
     def splits(self) -> dict[str, Split]:
         """Each loads (picture, Question) pairs."""
-        return {
-            name: Split(name, kind, type(self).__name__.lower(), partial(self._load, name))
-            for name, kind in self.kinds.items()
-        }
+        return {name: Split(name, kind, self.dataset, partial(self._load, name)) for name, kind in self.kinds.items()}
 
     @property
     def train(self) -> str:
@@ -68,14 +66,24 @@ class Module:
         return {"training_questions": len(train), "leaks": found, "problems": faults}
 
     def _load(self, name: str) -> Questions:
-        return Questions(self.root, self.chosen(name))
+        records = self.chosen(name)  # first: it notes the faults
+        return Questions(self.root, records, self.problems)
+
+    def noted(self, name: str, problems: Problems) -> None:
+        """Keep what was wrong with the files of `name`, and log it."""
+        self.problems[name] = problems
+        for kind, count in problems.counts.items():
+            log.warning("%s: %d × %s: %s", name, count, kind, "; ".join(problems.examples[kind]))
 
     def _chosen(self, name: str) -> list[Question]:
-        """The questions that a run sees; faults are logged once."""
-        problems = self.problems[name] = Problems(self.strict)
+        """The questions that a run sees."""
+        problems = Problems(self.strict)
         found = self.records(name, problems)
         if self.check_pictures:
             found = with_pictures(self.root, found, problems, self.mend(name))
+        self.noted(name, problems)
+        if not found:
+            raise DigrapError(f"split {name}: no question could be read ({problems.summary() or 'its file is empty'})")
         kept = found
         if self.clean() and name != self.train:
             seen = {record.picture for record in self.chosen(self.train)}
@@ -87,6 +95,4 @@ class Module:
             )
         if not kept:
             raise DigrapError(f"split {name}: training has the picture of each of its {len(found)} questions")
-        for kind, count in problems.counts.items():
-            log.warning("%s: %d × %s: %s", name, count, kind, "; ".join(problems.examples[kind]))
         return kept
