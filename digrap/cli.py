@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -27,6 +28,9 @@ def door(main: Callable[[], object]) -> int:
         return _complain(_unknown_choice(error))
     except (HydraException, OmegaConfBaseException) as error:
         return _complain(_bad_override(error))
+    except BrokenPipeError:  # whoever reads has enough, `| head` say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         if error.filename is None:
             raise

@@ -35,6 +35,10 @@ class Problems:
             for place, where in enumerate(other.examples[kind]):
                 self.add(kind, where, count - len(other.examples[kind]) + 1 if place == 0 else 1)
 
+    def said(self) -> str:
+        """Each kind with its first example, in a line."""
+        return "; ".join(f"{kind}: {where[0]}" for kind, where in self.examples.items()) or "the file is empty"
+
     def summary(self) -> dict[str, dict]:
         """{kind: {"count": n, "first": [where, …]}}, fit for JSON."""
         return {kind: {"count": count, "first": list(self.examples[kind])} for kind, count in self.counts.items()}

@@ -4,7 +4,7 @@
 
     predictions=FILE        [{"question_id", "answer"}, …] or samples of lmms-eval; an id is the place in the list
     format=null             vqa or lmms_eval; null: by the file's name
-    split=NAME              one of the config's: real_val, real, sketch, painting, infograph, clipart, quickdraw
+    split=NAME              real_train, real_val, real, sketch, painting, infograph, clipart or quickdraw
     data_root=data          where lists were fetched to (images are not looked at), and where class embeddings are kept
     dataset.…               as for train.py: dataset.version, dataset.lists, dataset.annotations, dataset.root
     clip=true               false: without ClipM1 and ClipM5, which need open_clip's weights
@@ -13,6 +13,9 @@
     strict=false            true: the first problem (a missing, unknown or duplicate prediction) ends the call
     out=FILE                writes the object there too
 
+acc: the answer is a class's name and the right one; valid_acc: the same of the answers that are some class's name, which
+valid counts; EM: it is the right name; Cont: it contains it; ClipM1, ClipM5: by open_clip the right class is nearest, or
+among the five nearest. All after one normalisation: letters, digits and single spaces, lower case.
 Percent, with 95 % intervals (bootstrap over questions). A question without prediction is wrong everywhere. An answer in
 which no letter or digit is left after normalising (`empty` counts them) is wrong as text; ClipMatch embeds it as "".
 """
@@ -85,11 +88,15 @@ def main() -> None:
             write_json(Path(options.out), result)
         except OSError as error:
             raise DigrapError(f"out={options.out}: cannot be written ({error}); give another place") from error
+    for kind, found in problems.summary().items():
+        print(f"remark: {kind}: {found['count']} (first: {'; '.join(found['first'])})", file=sys.stderr)
     print(json.dumps(result, indent=2))
 
 
 def answers(options, dataset, problems: Problems) -> tuple[list[str | None], list[int], tuple[str, ...]]:
     """(answers, None where there is none; labels; class names) of the split's questions in their order."""
+    if options.split is None:
+        raise DigrapError(f"split=NAME is missing: give one of {', '.join(dataset.splits)}")
     if options.split not in dataset.splits:
         raise DigrapError(
             f"split={options.split}: there is no such split; {nearest(str(options.split), dataset.splits)}"

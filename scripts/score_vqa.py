@@ -7,7 +7,8 @@ predictions   a list of {question_id, answer}, or lmms-eval's samples; format=vq
 annotations   VQA annotations, {"annotations": [...]} or a bare list; questions, if given, are held against them
 dataset       instead: a set under data_root/vqa, its scored part or part=NAME; or split=NAME of a dataset of train.py
               (vqav2, vqa_json, with dataset.<key>=… options); source=lists: the authors' lists; pictures are not needed
-scorer        official2021 (GT-Vision-Lab/VQA), official2017 (the same before 2021; LAVIS), m4c (MMF's TextVQA)
+scorer        official2021 (GT-Vision-Lab/VQA; the default), official2017 (the same before 2021; LAVIS), m4c (MMF's, for
+              TextVQA)
 answer_ids    file: the answers as they are, as the official code takes them (default with annotations=); add: all
               answers told apart (default with dataset=; VizWiz has no answer_id, equal answers drop together with file)
 raw_answers   true: OK-VQA's answers as they were typed, not the stemmed ones
@@ -71,7 +72,12 @@ def check(options, overrides: list[str]) -> None:
         raise DigrapError(f"{(given + overrides)[0].partition('=')[0]}= goes with dataset=")
     if options.split is None and overrides or options.split and options.part:
         raise DigrapError("dataset.<key>=… goes with split=, and part= without it: a set's part is all there is of it")
+    if any(word.lstrip("+").startswith("dataset.scorer=") for word in overrides):
+        raise DigrapError("dataset.scorer=: here it is scorer=")
     check_flags(options, "rephrasings", "strict", "raw_answers")
+    for name in (*INPUTS, *OUTPUTS):
+        if isinstance(options[name], bool):
+            raise DigrapError(f"{name}={options[name]}: give a file")
     if (options.originals is None) != (options.edit is None):
         raise DigrapError("originals= and edit= go together: give both or neither")
     if options.edit is not None and options.edit not in EDITS:
@@ -98,8 +104,9 @@ def dataset_entries(
     if options.split is None:
         if name not in SETS:
             raise DigrapError(f"dataset={name}: give split=NAME, or one of {', '.join(SETS)}")
-        records = read_set(root / "vqa", name, options.part or SETS[name].parts[-1], problems, options.source)
-        return [record.entry(answer_ids, options.raw_answers) for record in records], {}
+        part = options.part or SETS[name].parts[-1]
+        records = read_set(root / "vqa", name, part, problems, options.source)
+        return [record.entry(answer_ids, options.raw_answers) for record in records], {"part": part}
     source = [override("dataset.source", options.source)] if options.source != DEFAULTS["source"] else []
     checks = ["++dataset.check_pictures=false", f"++dataset.strict={str(options.strict).lower()}"]
     cfg = compose([f"dataset={name}", override("data_root", root), *checks, *source, *overrides])
@@ -111,7 +118,7 @@ def dataset_entries(
         raise DigrapError(f"dataset={name}: its splits are no questions; score_ovqa.py scores domainnet_ovqa")
     for faults in asked.faults.values():
         problems.merge(faults)
-    said = {"protocol": data.protocol, "marks": list(data.marks)} if data.protocol else {}
+    said = {"split": options.split, "protocol": data.protocol, "marks": list(data.marks)}
     return [record.entry(answer_ids, options.raw_answers) for record in asked.records], said
 
 
@@ -119,7 +126,7 @@ def group_results(options, entries: list[Entry], scored: Scored, problems: Probl
     """The numbers about questions that belong together, for what was asked for."""
     result = {}
     if options.rephrasings:
-        result["rephrasings"] = consistency(scored.entries, scored.accuracy, problems)
+        result["rephrasings"] = consistency(entries, scored.accuracy, problems)
     if options.originals is not None:
         before = by_id(read_predictions(str(options.originals), problems), problems, "original's prediction")
         result["flips"] = flips(entries, scored.predictions, before, options.edit, problems)
@@ -148,7 +155,7 @@ def main() -> None:
     check_answer_ids(answer_ids)
     if options.dataset:
         entries, said = dataset_entries(options, overrides, answer_ids, problems)
-        said = {"dataset": options.dataset, "part": options.split or options.part, **said}
+        said = {"dataset": options.dataset, **said}
     else:
         entries, said = read_entries(str(options.annotations), problems, questions, answer_ids), {}
     predictions = read_predictions(str(options.predictions), problems, options.format)

@@ -57,10 +57,10 @@ def main() -> None:
         for kind, count in found.counts.items():
             screen.print(f"{name}: {count} × {kind}: {'; '.join(found.examples[kind])}")
     drawn = examples(parts, classes, options.examples, options.seed)
-    screen.print(f"{drawn[0][1]}: {drawn[0][2]}")
+    screen.print(f"an example, {drawn[0][1]}: {drawn[0][2]}")
     out = Path(str(options.out or OUTPUTS / "show" / f"{options.dataset}.png"))
     figure = sheet(drawn)
-    write_atomically(out, lambda file: figure.savefig(file, format="png"))
+    write_atomically(out, lambda file: figure.savefig(file, format="png", bbox_inches="tight"))
     print(out)
 
 

@@ -12,6 +12,7 @@ import math
 import os
 import re
 import shutil
+import socket
 import stat
 import tarfile
 import time
@@ -119,12 +120,13 @@ def _stop_or_wait(error: Exception, remote: Remote, part: Path, failed: int) -> 
         raise NotObtained(f"{remote.url}: the server says {error.code} {error.reason}; give a mirror=URL") from error
     if isinstance(error, OSError) and error.errno in DISK:
         raise DigrapError(f"{part}: cannot be written ({error}); give another data_root=…") from error
-    if failed == TRIES:
+    no_such_host = isinstance(getattr(error, "reason", None), socket.gaierror)  # hardly ever passes
+    if failed == (2 if no_such_host else TRIES):
         raise Unreachable(
             f"{remote.url}: {failed} tries failed, the last with: {error}; start the same command again later, it goes "
             f"on from byte {_size(part)}, or give a mirror=URL"
         ) from error
-    log.warning("%s: %s; try %d of %d", remote.url, error, failed + 1, TRIES)
+    log.warning("%s: %s; try %d of %d", remote.url, error, failed + 1, 2 if no_such_host else TRIES)
     time.sleep(PAUSE * 2 ** (failed - 1))
 
 

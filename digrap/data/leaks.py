@@ -57,7 +57,7 @@ def leak_table(found: Mapping[str, Mapping[str, Any]]):
     from rich.table import Table
 
     table = Table()
-    titles = ("split", "questions", "by id", "by text", "leaked", "pictures", "leaked", "left out")
+    titles = ("split", "questions", "by id", "by text", "questions leaked", "pictures", "pictures leaked", "left out")
     for title in titles:
         table.add_column(title, justify="left" if title == "split" else "right")
     for name, counts in found.items():

@@ -28,7 +28,8 @@ def load_sets(
 ) -> dict[str, Questions]:
     """Parts of VQA sets by title: of one set all that are there, of several the scored one each.
 
-    A part that is there and damaged is a problem. Raises DigrapError where the scored part of a set is either.
+    What is damaged, and of several sets what is not there, is a problem. Raises DigrapError where nothing is left, or
+    not the scored part of the one set.
     """
     result = {}
     for name in names:
@@ -41,9 +42,9 @@ def load_sets(
                 records = read_set(root, name, part, problems[key], source, upright)
                 result[key] = Questions(root, with_pictures(root, records, problems[key], mend))
             except DigrapError as error:
-                if part == parts[-1]:
+                if part == parts[-1] and (len(names) == 1 or not result and name == names[-1]):
                     raise
-                if not isinstance(error, NotThere):
+                if len(names) > 1 or not isinstance(error, NotThere):
                     problems[key].add("part that is left out", str(error))
     return result
 
@@ -94,8 +95,8 @@ def _as_array(picture: Any) -> Any:
 def _text(said: Any, classes: Sequence[str]) -> str:
     if not hasattr(said, "question"):
         return classes[int(said)]
-    answers = Counter(said.answers).most_common(3)
-    text = f"{said.question}\n{', '.join(f'{answer} ({count})' for answer, count in answers)}"
+    answers = [f"{answer} ({count})" for answer, count in Counter(said.answers).most_common()]
+    text = f"{said.question}\n{', '.join(answers[:3])}{', …' if len(answers) > 3 else ''}"
     return text.encode("utf-8", "backslashreplace").decode()  # half a character is no text to print
 
 

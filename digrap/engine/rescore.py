@@ -13,7 +13,7 @@ from digrap.bundle import PREDICTIONS
 from digrap.cli import nearest
 from digrap.config import typed
 from digrap.data.splits import DataModule, Split
-from digrap.engine.build import build_backbone, build_data
+from digrap.engine.build import build_backbone, build_data, check_task
 from digrap.engine.evaluate import score_splits
 from digrap.engine.run import open_accelerator, weights_of
 from digrap.errors import DigrapError
@@ -34,6 +34,7 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
         saved = OmegaConf.load(folder / "config.yaml")
         cfg = OmegaConf.merge(saved, {"device": cfg.device})
     cfg = typed(OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("run", "split", "out", "bundle")]))
+    check_task(cfg)
     with open_accelerator(cfg) as accelerator:
         data = build_data(cfg)
         backbone = build_backbone(cfg, data.classes)

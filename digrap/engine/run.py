@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from digrap.bundle import PREDICTIONS
 from digrap.config import run_hash, start_config, typed
 from digrap.engine import checkpoint, record
-from digrap.engine.build import build_method, worded
+from digrap.engine.build import build_method, check_task, worded
 from digrap.engine.checkpoint import write_weights
 from digrap.engine.evaluate import score_splits
 from digrap.engine.fit import Fit
@@ -57,6 +57,7 @@ def run(cfg: DictConfig, folder: Path) -> float:
         log.info("%s is done (results.json is there; delete the folder to run it again)", folder)
         announce(result)
         return result["selection"]["score"]
+    check_task(cfg)
     keep_freed_memory()
     method = build_method(cfg)  # a bad option ends here, before an earlier run is made for nothing
     start = _start(cfg, folder)

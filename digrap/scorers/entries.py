@@ -44,18 +44,23 @@ class Entry:
 def read_entries(
     annotations: Path | str, problems: Problems, questions: Path | str | None = None, answer_ids: str = "file"
 ) -> list[Entry]:
-    """Entries in the order of an annotation file: {"annotations": [...]} or a bare list of VQA's annotations.
+    """Entries in the order of an annotation file: {"annotations": [...]} or a bare list of VQA's annotations, or
+    VizWiz's list, whose questions are named by their place or picture.
 
     `answer_ids`: "file" takes the answers as they are, so that answers without unique answer_id drop together in the
     leave-one-out; "add" tells all apart. A question file is held against the annotations and gives `rephrasing_of`;
     what does not fit goes into `problems`. Raises DigrapError for files that cannot be read as such.
     """
     check_answer_ids(answer_ids)
-    found = objects(read_json(annotations, "annotations"), "annotations", annotations, problems, ("question_id",))
+    data = read_json(annotations, "annotations")
+    for place, record in enumerate(data if isinstance(data, list) else ()):
+        if isinstance(record, dict) and "question_id" not in record and "image" in record:  # VizWiz's form
+            record.update(question_id=place, image_id=record["image"])
+    found = objects(data, "annotations", annotations, problems, ("question_id",))
     made = (_entry(record, f"question {record['question_id']}", answer_ids, problems) for record in found)
     entries = [entry for entry in made if entry]
     if not entries:
-        raise DigrapError(f"{annotations} has no annotation that can be scored: {problems.summary()}")
+        raise DigrapError(f"{annotations} has no annotation that can be scored ({problems.said()})")
     _tell(entries, problems)
     return entries if questions is None else _with_questions(entries, questions, problems)
 
@@ -86,6 +91,7 @@ def _entry(record: dict, where: str, answer_ids: str, problems: Problems) -> Ent
         answer_type=_text(record.get("answer_type")),
         question_type=_text(record.get("question_type")),
         rephrasing_of=_text(record.get("rephrasing_of")),
+        name=_text(record.get("image")),
     )
 
 

@@ -28,11 +28,11 @@ class Prediction:
 def read_predictions(path: Path | str, problems: Problems, format: str | None = None) -> list[Prediction]:
     """Predictions in the order of a file; `format` is one of FORMATS (None: lmms_eval for .jsonl, else vqa).
 
-    vqa: a list of {question_id, answer}, with image_id if wanted. lmms_eval: lines as `--log_samples` writes them, seen
-    in lmms-eval's evaluator.py@03cbb1f (with `doc`) and loggers/evaluation_tracker.py@0716c69 and @4eadb30 (`doc` left
-    out, `resps` too where it says the same). The answer is `filtered_resps`, else `resps`. The question id stands in
-    `doc`, on the line itself or in a metric's {question_id, …}; else `doc_id`, the question's place in the data set, is
-    taken for it and counted.
+    vqa: a list of {question_id, answer}, with image_id if wanted, or of VizWiz's {image, answer}. lmms_eval: lines as
+    `--log_samples` writes them, seen in lmms-eval's evaluator.py@03cbb1f (with `doc`) and loggers/
+    evaluation_tracker.py@0716c69 and @4eadb30 (`doc` left out, `resps` too where it says the same). The answer is
+    `filtered_resps`, else `resps`, else `answer`. The question id stands in `doc`, on the line itself or in a metric's
+    {question_id, …}; else `doc_id`, the question's place in the data set, is taken for it and counted.
     Entries without an id or an answer in text are counted and left out. Raises DigrapError for a file that cannot be
     read as such.
     """
@@ -42,7 +42,7 @@ def read_predictions(path: Path | str, problems: Problems, format: str | None = 
     read = _read_vqa if format == "vqa" else _read_lmms_eval
     found = [prediction for prediction in read(path, problems) if prediction]
     if not found:
-        raise DigrapError(f"{path} has no predictions that can be read as format={format}: {problems.summary()}")
+        raise DigrapError(f"{path} has no predictions that can be read as format={format} ({problems.said()})")
     return found
 
 
@@ -65,6 +65,9 @@ def by_id(
 
 def _read_vqa(path: Path | str, problems: Problems) -> Iterator[Prediction | None]:
     found = read_json(path, "predictions")
+    for record in found if isinstance(found, list) else ():
+        if isinstance(record, dict) and "image" in record:  # VizWiz's form
+            record.setdefault("question_id", record["image"])
     for record in entries(found, "predictions", path, problems, ("question_id", "answer")):
         yield _prediction(record["question_id"], record["answer"], record, problems)
 
@@ -84,7 +87,7 @@ def _read_lmms_eval(path: Path | str, problems: Problems) -> Iterator[Prediction
             continue
         responses = _responses(record)
         if not responses:
-            problems.add("line without filtered_resps or resps (left out)", where)
+            problems.add("line without filtered_resps, resps or answer (left out)", where)
             continue
         if len(responses) > 1:
             problems.add("several responses to a question (the first is kept)", where)
@@ -99,10 +102,11 @@ def _read_lmms_eval(path: Path | str, problems: Problems) -> Iterator[Prediction
 
 
 def _responses(record: Any) -> list:
-    """The responses of a sample: filtered ones first, which stand as strings or as lists of strings."""
+    """The responses of a sample: filtered ones first, which stand as strings or as lists of strings; of a plain line
+    its answer."""
     if not isinstance(record, dict):
         return []
-    for field in ("filtered_resps", "resps"):
+    for field in ("filtered_resps", "resps", "answer"):
         value = record.get(field)
         while isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
             value = value[0]

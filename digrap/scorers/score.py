@@ -17,7 +17,7 @@ from digrap.scorers.vqa import accuracies, check_scorer
 
 SHARED = (
     "entries that share a question id, scored as the official code does: the last annotation of the id and one "
-    "prediction for all; give image_id to tell them apart"
+    "prediction for all; image_id tells edits apart, <rephrasing_of>/<question_id> rephrasings"
 )
 
 
@@ -69,7 +69,7 @@ def match(
     image_id, or with `<question_id>/<image_id>` as their id, are told apart by it. Without, what the official code does
     is done and counted: each such entry counts as the last one of its id, with the one prediction of that id. (Not
     copied: the official code normalises answers that are not all equal anew for each entry that shares them.) Missing,
-    unknown and duplicate predictions are counted.
+    unknown and duplicate predictions are counted. Raises DigrapError where no prediction belongs to any entry.
     """
     several = repeated(entries)
     groups = _by_name(entries, predictions, several, problems)
@@ -96,6 +96,11 @@ def match(
             problems.add("question without prediction (scores 0)", f"question {shown}")
         result.append(entry)
         said.append(answer)
+    if predictions and all(text is None for text in said):
+        raise DigrapError(
+            f"none of the {len(predictions)} predictions is for one of these {len(entries)} questions (the first ids: "
+            f"{predictions[0].question_id} and {entries[0].question_id}): are they of another set?"
+        )
     return result, said
 
 

@@ -301,7 +301,7 @@ def test_one_file_that_is_not_served_keeps_no_other_back(command, server, root):
     code, _, err = command("dataset=vqa_cp")
     assert code == 2 and "1 files or folders missing" in err and "the server says 404" in err
     assert f"{root / 'vqa_cp' / 'vqacp_v2_test_questions.json'}: http" in err
-    assert "by hand: from https://computing.ece.vt.edu/~aish/vqacp/ to this path" in err
+    assert "by hand: from https://computing.ece.vt.edu/~aish/vqacp/vqacp_v2_test_questions.json (or https" in err
     assert (root / "images" / "coco" / "train2014").is_dir()
 
 
@@ -325,7 +325,7 @@ def test_a_server_that_does_not_answer_is_left_alone(server, root, monkeypatch, 
     monkeypatch.setattr(sys, "argv", ["download.py", f"data_root={root.parent}", "dataset=ok_vqa"])
     assert script.door(script.main) == 2
     assert tried == [f"{archives.OK_SITE}{archives.ITEMS['ok_vqa']['val'][0].inner}.zip", archives.VAL2014.url]
-    assert "okvqa.allenai.org did not answer; by hand: from https://okvqa.allenai.org to" in capsys.readouterr().err
+    assert "okvqa.allenai.org did not answer; by hand: from https://okvqa.allenai.org/static" in capsys.readouterr().err
 
 
 def test_a_page_in_place_of_a_file_is_not_taken_for_it(command, server, root):
@@ -355,7 +355,10 @@ def test_verify_only_reads(command, server, root, monkeypatch):
     assert code == 2 and "4 files or folders missing or not right; without verify_only=true the same command" in err
     assert "1 images of 2: delete the folder" in err and "train2014.zip: its md5 is not the published" in err
     assert "val.zip: 2 bytes, sha256" in err and "zips/val.zip: kept, differs" in out
-    assert "advqa/v1_mscoco_val2017_advqa_annotations.json: missing; by hand: from https://adversarialvqa.org" in err
+    assert (
+        "advqa/v1_mscoco_val2017_advqa_annotations.json: missing; by hand: from https://dl.fbaipublicfiles.com/advqa/"
+        in err
+    )
 
 
 def test_verify_only_where_there_is_nothing(command, root):

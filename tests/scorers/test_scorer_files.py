@@ -155,7 +155,7 @@ def test_lmms_eval_samples(tmp_path):
     assert problems.counts == {
         "no question_id: doc_id taken for it": 1,
         "several responses to a question (the first is kept)": 1,
-        "line without filtered_resps or resps (left out)": 2,
+        "line without filtered_resps, resps or answer (left out)": 2,
         "line without question_id or doc_id (left out)": 1,
         "line that is not JSON, or cut off (left out)": 1,
         "line that is not UTF-8 (left out)": 1,
@@ -220,9 +220,26 @@ def test_the_first_of_several_predictions_counts_where_asked_for():
 
 
 def test_no_prediction_never_hits_an_empty_answer():
-    assert score([Entry("1", None, ("",) * 10)], [Prediction("2", "")], "official2021", Problems()).accuracy[0] == 0.0
+    asked = [Entry("1", None, ("",) * 10), Entry("3", None, ("",) * 10)]
+    assert score(asked, [Prediction("3", "")], "official2021", Problems()).accuracy.tolist() == [0.0, 1.0]
+    with pytest.raises(DigrapError, match="none of the 1 predictions is for one of these 2 questions"):
+        score(asked, [Prediction("2", "")], "official2021", Problems())
     with pytest.raises(DigrapError, match="no questions to score"):
         score([], [], "m4c", Problems())
+
+
+def test_vizwiz_own_forms(tmp_path):
+    """No question_id: questions are named by their place, or by their picture."""
+    asked = [{"image": f"v{k}.jpg", "question": "?", "answers": [{"answer": str(k)}] * 10} for k in range(2)]
+    entries = read_entries(write(tmp_path / "val.json", asked), Problems(), answer_ids="add")
+    for said in ([{"image": "v1.jpg", "answer": "1"}], [{"question_id": 1, "answer": "1"}]):
+        found = read_predictions(write(tmp_path / "p.json", said), Problems())
+        assert score(entries, found, "official2021", Problems()).accuracy.tolist() == [0.0, 1.0]
+
+
+def test_plain_lines(tmp_path):
+    found = read_predictions(write(tmp_path / "p.jsonl", b'{"question_id": 1, "answer": "a"}\n'), Problems(strict=True))
+    assert found == [Prediction("1", "a")]
 
 
 def test_problems_of_several_files_are_counted_together():

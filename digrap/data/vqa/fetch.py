@@ -97,7 +97,8 @@ def fetch_sets(root: Path, items: list[Item], mirror: str | None = None, keep_zi
                     silent.add(host)
         _tidy(root, items, keep_zips)
         troubles |= _compare(root, records, items)
-    _complain(root, troubles, "all others are there; start the same command again at any time")
+        troubles |= _short_of_pictures(root, items)
+    _complain(root, troubles, "start the same command again at any time")
     return brought
 
 
@@ -195,14 +196,12 @@ def verify_sets(root: Path, items: list[Item], say: Callable[[str], None]) -> No
             if not item.optional:
                 troubles[item] = "missing" if item.url else "missing, and no address is known"
         elif item.is_folder:
-            found = count_pictures(path)
-            say(f"{item.path}: {found} images" + (f" of {item.count}" if item.count else ""))
-            if item.count and found < item.count:
-                troubles[item] = f"{found} images of {item.count}: delete the folder to fetch it anew"
+            say(f"{item.path}: {count_pictures(path)} images" + (f" of {item.count}" if item.count else ""))
         else:
             first = records.known.get(item.record)
             state = "differs" if item in troubles else f"as of {first['date']}" if first else "no download on record"
             say(f"{item.path}: {path.stat().st_size} bytes, {state}")
+    troubles |= _short_of_pictures(root, items)
     for url, group in _archives(items):
         archive = root / "zips" / _name(url)
         if archive.exists():
@@ -222,6 +221,15 @@ def _fault(records: Records, archive: Path, remote: Remote) -> str:
     return "" if is_whole(archive, remote) else f"{archive}: its md5 is not the published {remote.md5}; delete it"
 
 
+def _short_of_pictures(root: Path, items: list[Item]) -> dict[Item, str]:
+    """Folders that hold fewer images than were published."""
+    troubles = {}
+    for item in items:
+        if item.count and is_there(root, item) and (found := count_pictures(root / item.path)) < item.count:
+            troubles[item] = f"{found} images of {item.count}: delete the folder to fetch it anew"
+    return troubles
+
+
 def count_pictures(folder: Path) -> int:
     """How many images lie in a folder."""
     with os.scandir(folder) as entries:
@@ -235,7 +243,9 @@ def _complain(root: Path, troubles: dict[Item, str], hint: str) -> None:
         if item.optional:
             log.info("%s: optional, gone without (%s)", item.path, reason)
         else:
-            by_hand = "" if is_there(root, item) else f"; by hand: from {item.page} to this path"
+            source = f"{item.url} (or {item.page})" if item.url else item.page
+            put = f"as zips/{_name(item.url)}, or unpacked to this path" if item.inner else "to this path"
+            by_hand = "" if is_there(root, item) else f"; by hand: from {source} {put}"
             lines.append(f"  {root / item.path}: {reason}{by_hand}")
     if lines:
         raise DigrapError("\n".join([f"{root}: {len(lines)} files or folders missing or not right; {hint}", *lines]))

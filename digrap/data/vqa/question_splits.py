@@ -83,7 +83,7 @@ class QuestionSplits:
             found = with_pictures(self.root, found, problems, self.mend(name))
         self.noted(name, problems)
         if not found:
-            raise DigrapError(f"split {name}: no question could be read ({problems.summary() or 'its file is empty'})")
+            raise DigrapError(f"split {name}: no question could be read ({problems.said()})")
         kept = found
         if self.clean() and name != self.train:
             seen = {record.picture for record in self.chosen(self.train)}
