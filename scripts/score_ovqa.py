@@ -13,9 +13,9 @@
     strict=false            true: the first problem (a missing, unknown or duplicate prediction) ends the call
     out=FILE                writes the object there too
 
-acc: the answer is a class's name and the right one; valid_acc: the same of the answers that are some class's name, which
-valid counts; EM: it is the right name; Cont: it contains it; ClipM1, ClipM5: by open_clip the right class is nearest, or
-among the five nearest. All after one normalisation: letters, digits and single spaces, lower case.
+acc: the answer is a class's name and the right one; valid_acc: the same of the answers that are some class's name
+(valid counts them); EM: it is the right name; Cont: it contains it; ClipM1, ClipM5: by open_clip the right class is
+nearest, or among the five nearest. All after one normalisation: letters, digits and single spaces, lower case.
 Percent, with 95 % intervals (bootstrap over questions). A question without prediction is wrong everywhere. An answer in
 which no letter or digit is left after normalising (`empty` counts them) is wrong as text; ClipMatch embeds it as "".
 """
