@@ -123,12 +123,16 @@ def _file(model: str, known: dict[str, Any], weights: str | Path | None) -> Path
         if not path.is_file():
             raise DigrapError(f"backbone.weights={path}: there is no such file; null takes open_clip's own weights")
         return path
+    return fetched(known, f"backbone.model={model}: its weights", MEND)
+
+
+def fetched(known: dict[str, Any], what: str, mend: str) -> Path:
+    """The file of weights that open_clip knows, from its cache or the hub. Raises DigrapError where neither has it."""
     try:
         return Path(open_clip.download_pretrained(known))
     except Exception as error:  # huggingface_hub, its http library and open_clip each have their own
         raise DigrapError(
-            f"backbone.model={model}: its weights are not in the cache and could not be fetched "
-            f"({first_line(error)}); mend the network, or {MEND}"
+            f"{what} are not in the cache and could not be fetched ({first_line(error)}); mend the network, or {mend}"
         ) from error
 
 

@@ -24,6 +24,7 @@ from torch import nn
 from digrap.errors import DigrapError
 from digrap.files import sha256, write_atomically
 from digrap.models.backbone import first_line
+from digrap.models.clip import fetched
 from digrap.progress import track
 
 log = logging.getLogger(__name__)
@@ -144,10 +145,4 @@ def _file(model: str, weights: str) -> Path:
         other = model.removesuffix("-quickgelu") if quick else f"{model}-quickgelu"
         raise DigrapError(f"clip_model={model}: {weights} was trained with another GELU; take clip_model={other}")
     log.info("%s: weights %s from the cache or, where it has them not, the hub", model, weights)
-    try:
-        return Path(open_clip.download_pretrained(known))
-    except Exception as error:  # huggingface_hub, its http library and open_clip each have their own
-        raise DigrapError(
-            f"clip_model={model}: the weights {weights} are not in the cache and could not be fetched "
-            f"({first_line(error)}); {MEND}"
-        ) from error
+    return fetched(known, f"clip_model={model}: the weights {weights}", MEND)
