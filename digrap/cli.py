@@ -17,11 +17,18 @@ from omegaconf.errors import OmegaConfBaseException
 from digrap.errors import DigrapError
 
 
-def door(main: Callable[[], object]) -> int:
-    """Run `main`; print bad input as one message on stderr. Returns the exit code: 0, 2 after bad input, 130 after an
-    interruption."""
+def door(main: Callable[[], object], help: str | None = None) -> int:
+    """Run `main`; print bad input, and files that cannot be read or written, as one message on stderr.
+
+    With `help`, -h or --help prints that instead. Returns the exit code: 0, 2 after such a message, 130 after an
+    interruption, 141 where nobody reads the output any more.
+    """
+    if help and {"-h", "--help"} & set(sys.argv[1:]):
+        print(help.strip())
+        return 0
     try:
         main()
+        sys.stdout.flush()
     except DigrapError as error:
         return _complain(str(error))
     except MissingConfigException as error:
@@ -34,7 +41,8 @@ def door(main: Callable[[], object]) -> int:
     except OSError as error:
         if error.filename is None:
             raise
-        return _complain(f"{error.filename}: {error.strerror or error}; give another place, or make room")
+        file = error.filename2 or error.filename  # of a renaming the file that was meant
+        return _complain(f"{file}: cannot be read or written ({error.strerror or error}); give another place")
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
@@ -82,9 +90,13 @@ def check_flags(options: DictConfig, *names: str) -> None:
 
 
 def override(key: str, value: object) -> str:
-    """An override for `digrap.config.compose`, whatever characters the value has."""
-    text = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{text}'"
+    """An override for `digrap.config.compose`. Raises DigrapError for a value that would refer to another key."""
+    text = str(value)
+    if "${" in text:
+        raise DigrapError(f"{key}={text}: ${{ stands for a reference to another key; give a name without")
+    text = re.sub(r"(\\+)('|$)", r"\1\1\2", text)  # before a quote, and only there, Hydra takes two backslashes for one
+    quoted = text.replace("'", r"\'")
+    return f"{key}='{quoted}'"
 
 
 def _complain(message: str) -> int:

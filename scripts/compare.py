@@ -55,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(door(main))
+    raise SystemExit(door(main, __doc__))

@@ -57,9 +57,6 @@ VQA_SETS = (*ITEMS, ALL)
 
 def main() -> None:
     """Fetch what is missing, check what is there."""
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(__doc__.strip())
-        return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     dataset = str(bare_keys(sys.argv[1:], COMMON | VQA | DOMAINNET).dataset)
     if dataset != "domainnet" and dataset not in VQA_SETS:
@@ -138,4 +135,4 @@ def read_report(path: Path, images: list[str]) -> dict | None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(door(main))
+    raise SystemExit(door(main, __doc__))

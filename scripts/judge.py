@@ -256,4 +256,4 @@ def show(answers: dict, gains: dict, steps: dict, lines: list[str], verdict: str
 
 
 if __name__ == "__main__":
-    raise SystemExit(door(main))
+    raise SystemExit(door(main, __doc__))

@@ -29,9 +29,6 @@ DEFAULTS = {"dataset": "vqav2", "protocol": None, "data_root": "data", "out": No
 
 def main() -> None:
     """Read every split, count, print, save."""
-    if "--help" in sys.argv[1:]:
-        print(__doc__)
-        return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options, further = with_overrides(sys.argv[1:], DEFAULTS)
     protocol = [override("dataset.protocol", options.protocol)] if options.protocol else []
@@ -40,7 +37,7 @@ def main() -> None:
         [*words, "++dataset.check_pictures=false", *further]
     )  # what is asked of which picture is in the lists
 
-    from digrap.data.leaks import leak_table  # torch: only once the options are known to be good
+    from digrap.data.leaks import leak_table  # torch: not before the options are known to be good
     from digrap.engine.build import build_data
 
     data = build_data(cfg)
@@ -68,4 +65,4 @@ def show(data, found: dict, table) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(door(main))
+    raise SystemExit(door(main, __doc__))

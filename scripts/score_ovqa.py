@@ -59,9 +59,6 @@ DEFAULTS = {
 
 def main() -> None:
     """Read, score, print."""
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        print(__doc__.strip())
-        return
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("digrap").setLevel(logging.INFO)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of each retry, twice
@@ -84,10 +81,7 @@ def main() -> None:
         result["clip"] = tower.provenance
     result |= {"predictions": fingerprint(options.predictions), "problems": problems.summary()}
     if options.out:
-        try:
-            write_json(Path(options.out), result)
-        except OSError as error:
-            raise DigrapError(f"out={options.out}: cannot be written ({error}); give another place") from error
+        write_json(Path(str(options.out)), result)
     for kind, found in problems.summary().items():
         print(f"remark: {kind}: {found['count']} (first: {'; '.join(found['first'])})", file=sys.stderr)
     print(json.dumps(result, indent=2))
@@ -138,4 +132,4 @@ def clip_scores(
 
 
 if __name__ == "__main__":
-    raise SystemExit(door(main))
+    raise SystemExit(door(main, __doc__))

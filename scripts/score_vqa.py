@@ -91,9 +91,9 @@ def check(options, overrides: list[str]) -> None:
 
 def dataset_entries(
     options, overrides: list[str], answer_ids: str, problems: Problems
-) -> tuple[list[Entry], dict[str, object]]:
-    """What is scored of `dataset=`, a set's part or a split of one of train.py's datasets, and what its result says of
-    the split."""
+) -> tuple[list[Entry], dict[str, object], set[str]]:
+    """What is scored of `dataset=`, a set's part or a split of one of train.py's datasets; what its result says of the
+    split; the ids of questions that the protocol leaves out."""
     from digrap.config import compose  # torch, by way of the datasets: not where files are given
     from digrap.data.vqa.facts import SETS
     from digrap.data.vqa.pictures import Questions
@@ -106,7 +106,7 @@ def dataset_entries(
             raise DigrapError(f"dataset={name}: give split=NAME, or one of {', '.join(SETS)}")
         part = options.part or SETS[name].parts[-1]
         records = read_set(root / "vqa", name, part, problems, options.source)
-        return [record.entry(answer_ids, options.raw_answers) for record in records], {"part": part}
+        return [record.entry(answer_ids, options.raw_answers) for record in records], {"part": part}, set()
     source = [override("dataset.source", options.source)] if options.source != DEFAULTS["source"] else []
     checks = ["++dataset.check_pictures=false", f"++dataset.strict={str(options.strict).lower()}"]
     cfg = compose([f"dataset={name}", override("data_root", root), *checks, *source, *overrides])
@@ -119,7 +119,9 @@ def dataset_entries(
     for faults in asked.faults.values():
         problems.merge(faults)
     said = {"split": options.split, "protocol": data.protocol, "marks": list(data.marks)}
-    return [record.entry(answer_ids, options.raw_answers) for record in asked.records], said
+    said["left_out"] = len(asked.left_out)  # training has their picture
+    entries = [record.entry(answer_ids, options.raw_answers) for record in asked.records]
+    return entries, said, {name for record in asked.left_out for name in (record.id, record.official_id)}
 
 
 def group_results(options, entries: list[Entry], scored: Scored, problems: Problems) -> dict:
@@ -128,21 +130,23 @@ def group_results(options, entries: list[Entry], scored: Scored, problems: Probl
     if options.rephrasings:
         result["rephrasings"] = consistency(entries, scored.accuracy, problems)
     if options.originals is not None:
-        before = by_id(read_predictions(str(options.originals), problems), problems, "original's prediction")
+        before = by_id(
+            read_predictions(str(options.originals), problems, options.format),
+            problems,
+            "original's prediction",
+            options.duplicates,
+        )
         result["flips"] = flips(entries, scored.predictions, before, options.edit, problems)
     return result
 
 
 def write(options, result: dict, scored: Scored) -> None:
-    """The files that were asked for. Raises DigrapError where they cannot be written."""
-    try:
-        if options.out is not None:
-            write_json(Path(str(options.out)), result)
-        if options.per_question is not None:
-            lines = ",\n".join(json.dumps(row) for row in scored.rows())
-            write_text(Path(str(options.per_question)), f"[\n{lines}\n]\n")
-    except OSError as error:
-        raise DigrapError(f"{error.filename} cannot be written ({error.strerror}): give another place") from error
+    """The files that were asked for."""
+    if options.out is not None:
+        write_json(Path(str(options.out)), result)
+    if options.per_question is not None:
+        lines = ",\n".join(json.dumps(row) for row in scored.rows())
+        write_text(Path(str(options.per_question)), f"[\n{lines}\n]\n")
 
 
 def main() -> None:
@@ -154,11 +158,12 @@ def main() -> None:
     answer_ids = options.answer_ids or ("add" if options.scorer == "m4c" or options.dataset else "file")
     check_answer_ids(answer_ids)
     if options.dataset:
-        entries, said = dataset_entries(options, overrides, answer_ids, problems)
+        entries, said, left_out = dataset_entries(options, overrides, answer_ids, problems)
         said = {"dataset": options.dataset, **said}
     else:
-        entries, said = read_entries(str(options.annotations), problems, questions, answer_ids), {}
+        entries, said, left_out = read_entries(str(options.annotations), problems, questions, answer_ids), {}, set()
     predictions = read_predictions(str(options.predictions), problems, options.format)
+    predictions = [prediction for prediction in predictions if prediction.question_id not in left_out]
     scored = score(entries, predictions, options.scorer, problems, options.duplicates)
     result = {
         "scorer": options.scorer,
@@ -176,7 +181,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] in ([], ["--help"], ["-h"]):
-        print(__doc__.strip(), file=sys.stdout if sys.argv[1:] else sys.stderr)
-        raise SystemExit(0 if sys.argv[1:] else 2)
-    raise SystemExit(door(main))
+    raise SystemExit(door(main, __doc__))

@@ -32,9 +32,6 @@ DEFAULTS = {
 
 def main() -> None:
     """Read, count, draw, and say where the drawing is."""
-    if "--help" in sys.argv[1:]:
-        print(__doc__)
-        return
     options, further = with_overrides(sys.argv[1:], DEFAULTS)
     known = [*SETS, "vqa_all", *sorted({path.stem for path in (CONFIGS / "dataset").glob("*.yaml")} - set(SETS))]
     if options.dataset not in known:
@@ -81,4 +78,4 @@ def load(options, further: list[str]) -> tuple:
 
 
 if __name__ == "__main__":
-    raise SystemExit(door(main))
+    raise SystemExit(door(main, __doc__))

@@ -34,6 +34,7 @@ def load_sets(
     result = {}
     for name in names:
         parts = SETS[name].parts if len(names) == 1 else SETS[name].parts[-1:]
+        parts = [part for part in parts if source != "lists" or part in SETS[name].lists]
         for part in parts:
             key = f"{name} {part}"
             problems[key] = Problems()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,13 @@ def read_entries(
     """
     check_answer_ids(answer_ids)
     data = read_json(annotations, "annotations")
+    pictures = {}  # of VizWiz's form, which has no question_id: questions are named by their place, or by their picture
     for place, record in enumerate(data if isinstance(data, list) else ()):
-        if isinstance(record, dict) and "question_id" not in record and "image" in record:  # VizWiz's form
+        if isinstance(record, dict) and "question_id" not in record and "image" in record:
             record.update(question_id=place, image_id=record["image"])
+            pictures[str(place)] = str(record["image"])
     found = objects(data, "annotations", annotations, problems, ("question_id",))
-    made = (_entry(record, f"question {record['question_id']}", answer_ids, problems) for record in found)
+    made = (_entry(record, f"question {record['question_id']}", answer_ids, problems, pictures) for record in found)
     entries = [entry for entry in made if entry]
     if not entries:
         raise DigrapError(f"{annotations} has no annotation that can be scored ({problems.said()})")
@@ -76,8 +78,9 @@ def repeated(entries: Iterable[Entry]) -> set[str]:
     return {name for name, count in Counter(entry.question_id for entry in entries).items() if count > 1}
 
 
-def _entry(record: dict, where: str, answer_ids: str, problems: Problems) -> Entry | None:
-    """None, and a problem counted, for an annotation without answers in text."""
+def _entry(record: dict, where: str, answer_ids: str, problems: Problems, pictures: Mapping[str, str]) -> Entry | None:
+    """An annotation's entry; `pictures` {question_id: name} are names of their own. None, and a problem counted, for an
+    annotation without answers in text."""
     answers = record.get("answers")
     listed = answers if isinstance(answers, list) else []
     texts = [answer.get("answer") if isinstance(answer, dict) else answer for answer in listed]
@@ -91,7 +94,7 @@ def _entry(record: dict, where: str, answer_ids: str, problems: Problems) -> Ent
         answer_type=_text(record.get("answer_type")),
         question_type=_text(record.get("question_type")),
         rephrasing_of=_text(record.get("rephrasing_of")),
-        name=_text(record.get("image")),
+        name=pictures.get(str(record["question_id"])),
     )
 
 

@@ -65,7 +65,8 @@ def by_id(
 
 def _read_vqa(path: Path | str, problems: Problems) -> Iterator[Prediction | None]:
     found = read_json(path, "predictions")
-    for record in found if isinstance(found, list) else ():
+    listed = found.get("predictions") if isinstance(found, dict) else found
+    for record in listed if isinstance(listed, list) else ():
         if isinstance(record, dict) and "image" in record:  # VizWiz's form
             record.setdefault("question_id", record["image"])
     for record in entries(found, "predictions", path, problems, ("question_id", "answer")):

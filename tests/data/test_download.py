@@ -331,8 +331,3 @@ def test_the_command_itself():
     )  # fmt: skip
     assert done.returncode == 2 and done.stderr.startswith("error: dataset=domainnet: no images under /nonexistent/")
     assert "Traceback" not in done.stderr
-
-
-def test_help_is_the_docstring(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["download.py", "--help"])
-    assert script.door(script.main) == 0 and capsys.readouterr().out.strip() == script.__doc__.strip()

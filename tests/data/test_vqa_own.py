@@ -107,6 +107,16 @@ def test_faulty_entries_are_counted_and_the_others_keep_their_place(root):
         build(root, "dataset.strict=true").splits["test"].load()
 
 
+def test_an_answer_that_is_a_number_is_taken_as_text(root):
+    rows = [
+        {"image": "1.png", "question": "How many?", "answer": 5},
+        {"image": "1.png", "question": "How?", "answers": [5]},
+    ]
+    (root / "test.json").write_text(json.dumps(rows))
+    data = build(root)
+    assert [record.answers for record in data.splits["test"].load().records] == [("5",) * 10] * 2
+
+
 def test_a_picture_is_one_whatever_its_path(root):
     rows = json.loads((root / "train.json").read_text())
     (root / "test.json").write_text(json.dumps([{**row, "image": f"./x/../{row['image']}"} for row in rows]))

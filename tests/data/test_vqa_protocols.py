@@ -180,6 +180,28 @@ def test_sets_that_are_not_there_are_named_with_the_command(made, tmp_path):
     assert "vizwiz" not in build_data(without).splits
 
 
+@pytest.mark.parametrize("source", ["official", "lists"])
+def test_a_number_that_is_there_twice_is_one_question(made, tmp_path, source):
+    shutil.copytree(made.data_root, tmp_path / "data")
+    folder = tmp_path / "data" / "vqa" / "vqav2"
+    for name, key in (("v2_OpenEnded_mscoco_val2014_questions.json", "questions"), ("vqa_val.json", None),
+                      ("v2_mscoco_val2014_annotations.json", "annotations")):  # fmt: skip
+        data = json.loads((folder / name).read_text())
+        rows = data[key] if key else data
+        rows.append({**rows[2], **({} if key == "annotations" else {"question": "Another?"})})
+        (folder / name).write_text(json.dumps(data))
+    over = [
+        f"data_root={tmp_path / 'data'}",
+        f"dataset.source={source}",
+        "dataset.protocol=paper",
+        "dataset.val_share=1",
+    ]
+    data = build_data(config(made, *over))
+    found = [record.id for record in data.splits["vqav2"].load().records]
+    assert len(found) == len(set(found)) == 120
+    assert data.about()["problems"]["VQAv2 val"]["duplicate id (the first is kept)"]["count"] == 1
+
+
 def test_a_part_of_vqav2s_own_splits_is_the_protocols(made):
     with pytest.raises(DigrapError, match="as the protocol divides it"):
         build_data(config(made, "+dataset.splits.vqav2_train.part=val"))

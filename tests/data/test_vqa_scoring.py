@@ -1,6 +1,7 @@
 """scripts/score_vqa.py dataset=…: the readers' records scored, and the same numbers as from the files."""
 
 import json
+import shutil
 import sys
 from collections import Counter
 
@@ -135,6 +136,39 @@ def test_marks_and_faults_of_a_split_stand_beside_its_score(made, run, tmp_path)
     result = run(*shares, **given)
     assert result["protocol"].startswith("paper, ") and "training set" in result["marks"][0]
     assert result["problems"]["empty question"]["count"] == 2
+
+
+def test_what_a_protocol_leaves_out_is_said_and_no_fault(made, run, tmp_path):
+    given = {"predictions": said(records(made, "vqa_cp"), tmp_path / "p.json"), "dataset": "vqav2", "split": "vqa_cp"}
+    result = run("dataset.train_share=0.5", data_root=made.data_root, strict="true", **given)
+    assert result["left_out"] > 0 and result["left_out"] + result["n"] == len(records(made, "vqa_cp"))
+    result = run("dataset.protocol=paper", data_root=made.data_root, **given)
+    assert result["left_out"] == 0 and result["n"] == len(records(made, "vqa_cp"))
+
+
+def test_faults_of_a_split_are_its_own(made, run, tmp_path):
+    root = shutil.copytree(made.data_root, tmp_path / "data")
+    for part in ("train", "val"):
+        path = root / "vqa" / "vqav2" / f"v2_mscoco_{part}2014_annotations.json"
+        data = json.loads(path.read_text())
+        for entry in data["annotations"]:
+            entry["answers"].pop()
+        path.write_text(json.dumps(data))
+    path = said(records(made, "vqa_ce"), tmp_path / "p.json")
+    alone = run(predictions=path, dataset="vqa_ce", data_root=root)["problems"]
+    for protocol in ("clean", "paper"):
+        among = run(f"dataset.protocol={protocol}", predictions=path, dataset="vqav2", split="vqa_ce", data_root=root)
+        assert among["problems"] == alone
+
+
+def test_the_first_prediction_counts_for_originals_too(made, run, tmp_path):
+    best = {"answer": lambda record, place: record.target}
+    path = said(records(made, "cv_vqa"), tmp_path / "cv.json", **best)
+    rows = json.loads(said(records(made, "vqav2", "val"), tmp_path / "o.json", **best).read_text())
+    (tmp_path / "o.json").write_text(json.dumps([*rows, *({**row, "answer": "odd"} for row in rows)]))
+    given = {"dataset": "cv_vqa", "data_root": made.data_root, "originals": tmp_path / "o.json", "edit": "cv"}
+    assert run(predictions=path, duplicates="first", **given)["flips"]["consistent"]["percent"] == 100.0
+    assert run(predictions=path, **given)["flips"]["consistent"]["percent"] == 0.0
 
 
 def test_what_does_not_go_together(made, monkeypatch, capsys, tmp_path):

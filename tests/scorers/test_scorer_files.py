@@ -232,9 +232,21 @@ def test_vizwiz_own_forms(tmp_path):
     """No question_id: questions are named by their place, or by their picture."""
     asked = [{"image": f"v{k}.jpg", "question": "?", "answers": [{"answer": str(k)}] * 10} for k in range(2)]
     entries = read_entries(write(tmp_path / "val.json", asked), Problems(), answer_ids="add")
-    for said in ([{"image": "v1.jpg", "answer": "1"}], [{"question_id": 1, "answer": "1"}]):
+    by_name = {"image": "v1.jpg", "answer": "1"}
+    for said in ([by_name], {"predictions": [by_name]}, [{"question_id": 1, "answer": "1"}]):
         found = read_predictions(write(tmp_path / "p.json", said), Problems())
         assert score(entries, found, "official2021", Problems()).accuracy.tolist() == [0.0, 1.0]
+
+
+def test_a_picture_in_an_annotation_is_no_name(tmp_path):
+    made = [annotation(1) | {"image": "a.jpg", "image_id": k} for k in (7, 8)]
+    problems = Problems()
+    entries = read_entries(write(tmp_path / "a.json", made), problems)
+    assert [entry.unique_id for entry in entries] == ["1/7", "1/8"] and not problems
+    assert match(entries, [Prediction("1", "a", "7"), Prediction("1", "b", "8")], Problems(strict=True))[1] == [
+        "a",
+        "b",
+    ]
 
 
 def test_plain_lines(tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 
 import numpy as np
@@ -16,7 +15,6 @@ from torch import nn
 from digrap.cli import door
 from digrap.errors import DigrapError
 from digrap.files import sha256
-from digrap.paths import REPO
 from digrap.tasks import clip_match
 from digrap.tasks.clip_match import class_embeddings, load_text_tower
 from scripts import score_ovqa as script
@@ -300,7 +298,7 @@ def test_out_and_the_authors_files(call, made, tmp_path):
         (["clip_weights=/no/file"], "clip_weights=/no/file: no such file"),
         (["dataset.version=new"], "dataset.version=new: choose one of"),
         (["dataset.versoin=new"], "dataset.versoin: there is no such option"),
-        (["out=/dev/null/x", "clip=false"], "out=/dev/null/x: cannot be written"),
+        (["out=/dev/null/x", "clip=false"], "/dev/null: cannot be read or written"),
     ],
 )
 def test_bad_calls_are_one_message(call, arguments, words):
@@ -309,11 +307,6 @@ def test_bad_calls_are_one_message(call, arguments, words):
         assert "clip" not in found
     else:
         assert re.search(words, found)
-
-
-def test_help_is_the_docstring():
-    run = subprocess.run([sys.executable, "scripts/score_ovqa.py", "--help"], cwd=REPO, capture_output=True, text=True)
-    assert run.returncode == 0 and run.stdout.strip() == script.__doc__.strip()
 
 
 def test_class_embeddings_are_kept_and_made_anew_where_damaged(tiny, tmp_path, caplog):

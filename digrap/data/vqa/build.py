@@ -86,7 +86,7 @@ class VQA(QuestionSplits):
             return self._read(of, part, problems)
         read = self._vqav2["train"] | self._vqav2["val"]
         found = []
-        for number in getattr(self._drawn, ID_PARTS[kind]):
+        for number in dict.fromkeys(getattr(self._drawn, ID_PARTS[kind])):  # a number that is there twice: once
             if number in read:
                 found.append(read[number])
             else:
@@ -95,6 +95,11 @@ class VQA(QuestionSplits):
 
     def clean(self) -> bool:
         return self.protocol == "clean"
+
+    def faults(self, name: str) -> dict[str, Problems]:
+        trains = {"id_train": ("train", "val") if self.protocol == "paper" else ("train",)}
+        parts = trains.get(self.kinds[name], ("val",)) if self.kinds[name] in ID_PARTS else ()
+        return super().faults(name) | {key: self.problems[key] for key in (f"VQAv2 {part}" for part in parts)}
 
     @cached_property
     def _vqav2(self) -> dict[str, dict[str, Question]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a set. `kind` and `shift` are those of FRAMES-VQA's grouping (see record.py).
+    """What is known of a set. `kind` and `shift` are those of FRAMES-VQA's grouping (record.py: Question).
 
     `parts` are those that have answers, the one that is scored last. `images` is the folder to which the authors' list
     files' paths are relative, `lists` names these files by part. `numbered` says whether question ids are VQAv2's,

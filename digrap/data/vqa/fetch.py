@@ -82,7 +82,7 @@ def fetch_sets(root: Path, items: list[Item], mirror: str | None = None, keep_zi
         todo = by_address(item for item in items if not is_there(root, item))
         brought, troubles, silent = [], {}, set()
         for number, (url, group) in enumerate(todo.items(), 1):
-            host = urlsplit(url).netloc
+            host = urlsplit(base or url).netloc
             if not url or host in silent:
                 reason = f"{host} did not answer" if url else "no address is known"
                 troubles |= dict.fromkeys(group, reason)

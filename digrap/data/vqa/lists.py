@@ -35,7 +35,8 @@ def read_list(folder: Folder, part: str) -> list[Question]:
         this = (entry["question"], image)  # in VQA-Rephrasings not the only one of its number
         if this not in asked[own_name]:
             asked[own_name].append(this)
-        if nth := asked[own_name].index(this):
+        nth = asked[own_name].index(this)
+        if nth and facts.name == "vqa_rephrasings":  # elsewhere a number that is there twice is a fault
             own_name += f"/{nth + 1}"
         known = {
             "id": own_name,

@@ -98,7 +98,7 @@ class Own(QuestionSplits):
 
     def _record(self, entry: Entry, problems: Problems, **known: str) -> Question | None:
         title, answers = f"split {known['dataset']}, question", entry["answers"]
-        if isinstance(answers, (str, dict)):
+        if not isinstance(answers, list) and answers is not None:
             answers = [answers]
         if isinstance(answers, list) and len(answers) == 1:  # all that there is to say: ten would say it
             known["answer_keys"], answers = None, answers * TEN

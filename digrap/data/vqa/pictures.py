@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -15,11 +15,19 @@ from digrap.problems import Problems
 
 
 class Questions(Dataset):
-    """(PIL image in RGB, record) in the records' order; pictures are read when asked for. `faults` says what was wrong
-    with the files, by name."""
+    """(PIL image in RGB, record) in the records' order; pictures are read when asked for.
 
-    def __init__(self, root: Path, records: list[Question], faults: Mapping[str, Problems] | None = None):
-        self.root, self.records, self.faults = str(root), records, dict(faults or {})
+    `faults` says what was wrong with the files, by name; `left_out` are the questions that a protocol does without.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        records: list[Question],
+        faults: Mapping[str, Problems] | None = None,
+        left_out: Sequence[Question] = (),
+    ):
+        self.root, self.records, self.faults, self.left_out = str(root), records, dict(faults or {}), list(left_out)
 
     def __len__(self) -> int:
         return len(self.records)

@@ -33,7 +33,7 @@ class QuestionSplits:
         check_kinds(kinds.values())
         self.root, self.kinds, self.strict, self.check_pictures = root, kinds, strict, check_pictures
         self.problems: dict[str, Problems] = {}
-        self.left_out: dict[str, int] = {}
+        self.left_out: dict[str, list[Question]] = {}
         self.chosen = cache(self._chosen)
 
     def records(self, name: str, problems: Problems) -> list[Question]:
@@ -61,13 +61,19 @@ class QuestionSplits:
         """{leaks: {split: counts}, problems: {split: {kind: {count, first}}}} of all splits, which it reads."""
         chosen = {name: self.chosen(name) for name in self.kinds}
         train = chosen.pop(self.train)
-        found = {name: {**counts, "left_out": self.left_out[name]} for name, counts in leaks(train, chosen).items()}
+        found = {
+            name: {**counts, "left_out": len(self.left_out[name])} for name, counts in leaks(train, chosen).items()
+        }
         faults = {name: problems.summary() for name, problems in self.problems.items() if problems}
         return {"training_questions": len(train), "leaks": found, "problems": faults}
 
     def _load(self, name: str) -> Questions:
-        records = self.chosen(name)  # first: it notes the faults
-        return Questions(self.root, records, self.problems)
+        records = self.chosen(name)  # first: it notes the faults, and what is left out
+        return Questions(self.root, records, self.faults(name), self.left_out[name])
+
+    def faults(self, name: str) -> dict[str, Problems]:
+        """What was wrong with the files that the split is made of."""
+        return {name: self.problems[name]}
 
     def noted(self, name: str, problems: Problems) -> None:
         """Keep what was wrong with the files of `name`, and log it."""
@@ -84,15 +90,13 @@ class QuestionSplits:
         self.noted(name, problems)
         if not found:
             raise DigrapError(f"split {name}: no question could be read ({problems.said()})")
-        kept = found
+        seen = set()
         if self.clean() and name != self.train:
             seen = {record.picture for record in self.chosen(self.train)}
-            kept = [record for record in found if record.picture not in seen]
-        self.left_out[name] = len(found) - len(kept)
-        if self.left_out[name]:
-            log.info(
-                "%s: %d of %d questions left out: training has their picture", name, self.left_out[name], len(found)
-            )
+        kept = [record for record in found if record.picture not in seen]
+        gone = self.left_out[name] = [record for record in found if record.picture in seen]
+        if gone:
+            log.info("%s: %d of %d questions left out: training has their picture", name, len(gone), len(found))
         if not kept:
             raise DigrapError(f"split {name}: training has the picture of each of its {len(found)} questions")
         return kept

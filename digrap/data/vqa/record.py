@@ -9,7 +9,6 @@ from digrap.errors import DigrapError
 from digrap.scorers.entries import Entry
 
 KINDS = {"near_ood": "near_ood", "far_ood": "far_ood"}  # of a split → of its records; all others are id
-SHIFTS = ("", "vision", "question", "answer", "multi-modal", "adversarial")  # "": in distribution, or far OOD
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +20,8 @@ class Question:
     `answers` are those the scorers compare with (ten, except in one's own data); `raw_answers` as they were typed,
     where the file has both (OK-VQA). `answer_type` and `question_type` are "" where the file has none.
 
-    `kind` is id, near_ood or far_ood; `shift` what a near set changes (see SHIFTS).
+    `kind` is id, near_ood or far_ood; `shift` what a near set changes: vision, question,
+    answer, multi-modal or adversarial; "" for the others.
 
     `picture` names what is seen, whatever the file: coco:<image id>, an edit counts as its original; else
     <dataset>:<file>. `origin` is the VQAv2 question id that this one is, rephrases or was edited from; "" for none.
