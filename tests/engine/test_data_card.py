@@ -3,8 +3,11 @@
 import json
 from dataclasses import replace
 
+from omegaconf import OmegaConf
+
 from digrap.data.mini import domainnet
 from digrap.engine import run as engine
+from digrap.engine.rescore import rescore
 from tests.engine.runs import results
 
 MARK = "validation is in the training set"
@@ -31,3 +34,10 @@ def test_a_marked_dataset_marks_its_results(small, tmp_path, capsys):
     kept = json.loads((tmp_path / "marked" / "data.json").read_text())
     assert kept["leaks"] == LEAKS and kept["marks"] == [MARK]
     assert printed.count(f"! {MARK}") == 2 and "Of the tests, training has" in printed
+
+
+def test_marks_stand_in_what_evaluate_prints(small, capsys):
+    cfg = small("optim=zero_shot", f"dataset._target_={__name__}.build_marked")
+    OmegaConf.set_struct(cfg, False)
+    rescore(OmegaConf.merge(cfg, {"run": None, "split": "sketch", "out": None, "bundle": None}))
+    assert json.loads(capsys.readouterr().out)["marks"] == [MARK]
