@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
@@ -14,7 +14,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from digrap.errors import DigrapError
+from digrap.errors import DigrapError, nearest
+from digrap.problems import Problems
 
 
 def door(main: Callable[[], object], help: str | None = None) -> int:
@@ -60,13 +61,6 @@ def in_job(run: Callable[[], float]) -> float:
         raise SystemExit(_complain(str(error))) from None
 
 
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """`nearest: a, b` for the choices most like `name`, or all of them where none is."""
-    choices = list(choices)
-    near = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
-    return f"nearest: {', '.join(near)}" if near else f"valid: {', '.join(choices)}"
-
-
 def bare_keys(arguments: list[str], defaults: dict[str, object]) -> DictConfig:
     """A script's `key=value` arguments over its defaults. Raises DigrapError for an unknown key."""
     for argument in arguments:
@@ -87,6 +81,19 @@ def check_flags(options: DictConfig, *names: str) -> None:
     for name in names:
         if not isinstance(options[name], bool):
             raise DigrapError(f"{name}={options[name]}: give true or false")
+
+
+def check_whole(options: DictConfig, **ranges: tuple[int, int]) -> None:
+    """Raise DigrapError for what is no whole number of its range, both ends included."""
+    for name, (low, high) in ranges.items():
+        if isinstance(options[name], bool) or not isinstance(options[name], int) or not low <= options[name] <= high:
+            raise DigrapError(f"{name}={options[name]}: give a whole number from {low} to {high}")
+
+
+def remark(problems: Problems) -> None:
+    """Print what a script met on its way to stderr, a line a kind."""
+    for kind, found in problems.summary().items():
+        print(f"remark: {kind}: {found['count']} (first: {'; '.join(found['first'])})", file=sys.stderr)
 
 
 def override(key: str, value: object) -> str:

@@ -1,4 +1,9 @@
-"""The one error a user is meant to read."""
+"""The one error a user is meant to read, and what helps to word it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class DigrapError(Exception):
@@ -16,3 +21,10 @@ class DigrapError(Exception):
 
 class Busy(DigrapError):
     """Another process is writing the run folder."""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """`nearest: a, b` for the choices most like `name`, or all of them where none is."""
+    choices = list(choices)
+    near = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
+    return f"nearest: {', '.join(near)}" if near else f"valid: {', '.join(choices)}"

@@ -32,12 +32,18 @@ class Problems:
     def merge(self, other: Problems) -> None:
         """Count what another one has counted."""
         for kind, count in other.counts.items():
-            for place, where in enumerate(other.examples[kind]):
-                self.add(kind, where, count - len(other.examples[kind]) + 1 if place == 0 else 1)
+            first, *more = other.examples[kind]
+            self.add(kind, first, count - len(more))
+            for where in more:
+                self.add(kind, where)
 
     def said(self) -> str:
         """Each kind with its first example, in a line."""
         return "; ".join(f"{kind}: {where[0]}" for kind, where in self.examples.items()) or "the file is empty"
+
+    def lines(self) -> list[str]:
+        """`2 × <kind>: <where>; <where>`, a line a kind."""
+        return [f"{count} × {kind}: {'; '.join(self.examples[kind])}" for kind, count in self.counts.items()]
 
     def summary(self) -> dict[str, dict]:
         """{kind: {"count": n, "first": [where, …]}}, fit for JSON."""

@@ -79,6 +79,14 @@ def entries(value: Any, key: str, path: Path | str, problems: Problems, needed: 
     return whole
 
 
+def by_place(value: Any) -> Any:
+    """The value; where it is a list, its objects without question_id have their place, from 0, for it."""
+    for place, entry in enumerate(value if isinstance(value, list) else ()):
+        if isinstance(entry, dict):
+            entry.setdefault("question_id", place)
+    return value
+
+
 def is_id(value: Any) -> bool:
     """Whether a value can name a question."""
     return isinstance(value, (int, str)) and not isinstance(value, bool)

@@ -21,12 +21,12 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from digrap.cli import bare_keys, door, nearest  # noqa: E402
+from digrap.cli import bare_keys, door  # noqa: E402
 from digrap.config import compose  # noqa: E402
 from digrap.data.folder import Pictures  # noqa: E402
 from digrap.engine.build import build_backbone, build_data  # noqa: E402
 from digrap.engine.loaders import train_batches  # noqa: E402
-from digrap.errors import DigrapError  # noqa: E402
+from digrap.errors import DigrapError, nearest  # noqa: E402
 from digrap.progress import track  # noqa: E402
 
 DEFAULTS = {

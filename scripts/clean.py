@@ -9,8 +9,7 @@ from rich.console import Console  # noqa: E402
 from rich.markup import escape  # noqa: E402
 from rich.table import Table as RichTable  # noqa: E402
 
-from digrap.cli import bare_keys, door  # noqa: E402
-from digrap.errors import DigrapError  # noqa: E402
+from digrap.cli import bare_keys, check_flags, door  # noqa: E402
 from digrap.paths import CONFIGS, OUTPUTS  # noqa: E402
 from digrap.progress import track  # noqa: E402
 from digrap.results import clean  # noqa: E402
@@ -20,8 +19,7 @@ from digrap.results.spec import load_table  # noqa: E402
 def main() -> None:
     """List, and delete where told to."""
     options = bare_keys(sys.argv[1:], {"delete": False, "outputs": str(OUTPUTS)})
-    if not isinstance(options.delete, bool):
-        raise DigrapError(f"delete={options.delete}: give true or false")
+    check_flags(options, "delete")
     cells = clean.every_cell(load_table(path.stem) for path in sorted((CONFIGS / "tables").glob("*.yaml")))
     found = clean.find(Path(options.outputs), track(cells, "runs of tables"))
     console = Console(width=None if sys.stdout.isatty() else 150)

@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from rich.console import Console  # noqa: E402
 from rich.table import Table as RichTable  # noqa: E402
 
-from digrap.cli import bare_keys, door, nearest  # noqa: E402
-from digrap.errors import DigrapError  # noqa: E402
+from digrap.cli import bare_keys, door  # noqa: E402
+from digrap.errors import DigrapError, nearest  # noqa: E402
 from digrap.results.runs import Run, read_run  # noqa: E402
 from digrap.results.scores import check_alike, signed  # noqa: E402
 from digrap.results.stats import bootstrap, mcnemar, paired  # noqa: E402

@@ -14,11 +14,10 @@ from omegaconf import DictConfig
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO))
 
-from digrap.cli import bare_keys, door  # noqa: E402
+from digrap.cli import bare_keys, check_whole, door  # noqa: E402
 from digrap.data.mini.draw import DOMAINS, draw  # noqa: E402
 from digrap.data.mini.glyphs import load_glyphs  # noqa: E402
 from digrap.data.mini.symbols import CLASSES  # noqa: E402
-from digrap.errors import DigrapError  # noqa: E402
 from digrap.files import write_atomically  # noqa: E402
 
 STREAM = 2  # datasets draw from stream 0, pre-training from 1
@@ -28,9 +27,7 @@ DEFAULTS = {"seed": 0, "columns": 15, "image_size": 32, "out": "outputs/gallery.
 def read_options() -> DictConfig:
     """The command line's options over the defaults. Raises DigrapError for an unknown one or one out of range."""
     options = bare_keys(sys.argv[1:], DEFAULTS)
-    for name, low, high in (("seed", 0, 2**32 - 1), ("columns", 1, len(CLASSES)), ("image_size", 32, 48)):
-        if not isinstance(options[name], int) or not low <= options[name] <= high:
-            raise DigrapError(f"{name}={options[name]}: give a whole number from {low} to {high}")
+    check_whole(options, seed=(0, 2**32 - 1), columns=(1, len(CLASSES)), image_size=(32, 48))
     return options
 
 

@@ -29,10 +29,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
 
-from digrap.cli import check_flags, door, nearest, override, with_overrides  # noqa: E402
+from digrap.cli import check_flags, door, override, remark, with_overrides  # noqa: E402
 from digrap.config import compose  # noqa: E402
 from digrap.data.ovqa import open_source, part_of, questions  # noqa: E402
-from digrap.errors import DigrapError  # noqa: E402
+from digrap.errors import DigrapError, nearest  # noqa: E402
 from digrap.files import write_json  # noqa: E402
 from digrap.problems import Problems  # noqa: E402
 from digrap.reading import fingerprint  # noqa: E402
@@ -82,8 +82,7 @@ def main() -> None:
     result |= {"predictions": fingerprint(options.predictions), "problems": problems.summary()}
     if options.out:
         write_json(Path(str(options.out)), result)
-    for kind, found in problems.summary().items():
-        print(f"remark: {kind}: {found['count']} (first: {'; '.join(found['first'])})", file=sys.stderr)
+    remark(problems)
     print(json.dumps(result, indent=2))
 
 

@@ -29,8 +29,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from digrap.cli import check_flags, door, nearest, override, with_overrides  # noqa: E402
-from digrap.errors import DigrapError  # noqa: E402
+from digrap.cli import check_flags, door, override, remark, with_overrides  # noqa: E402
+from digrap.errors import DigrapError, nearest  # noqa: E402
 from digrap.files import write_json, write_text  # noqa: E402
 from digrap.problems import Problems  # noqa: E402
 from digrap.reading import fingerprint  # noqa: E402
@@ -58,16 +58,14 @@ DEFAULTS = {
 def check(options, overrides: list[str]) -> None:
     """Raises DigrapError for options that do not go together."""
     check_scorer(options.scorer)
-    if options.predictions is None or (options.annotations is None) == (options.dataset is None):
-        missing = (
-            "predictions=FILE" if options.predictions is None else "annotations=FILE or dataset=NAME, one of them,"
-        )
-        raise DigrapError(f"{missing} is missing (--help says more)")
+    if options.predictions is None:
+        raise DigrapError("predictions=FILE is missing (--help says more)")
+    if (options.annotations is None) == (options.dataset is None):
+        raise DigrapError("give annotations=FILE or dataset=NAME, one of them (--help says more)")
     if options.dataset is not None and options.questions is not None:
         raise DigrapError("questions= goes with annotations=; dataset= has its own")
-    given = [
-        name for name in ("part", "split", "raw_answers", "source", "data_root") if options[name] != DEFAULTS[name]
-    ]
+    of_dataset = ("part", "split", "raw_answers", "source", "data_root")
+    given = [name for name in of_dataset if options[name] != DEFAULTS[name]]
     if options.dataset is None and (given or overrides):
         raise DigrapError(f"{(given + overrides)[0].partition('=')[0]}= goes with dataset=")
     if options.split is None and overrides or options.split and options.part:
@@ -175,8 +173,7 @@ def main() -> None:
         "files": {name: fingerprint(str(options[name])) for name in INPUTS if options[name] is not None},
     }
     write(options, result, scored)
-    for kind, found in problems.summary().items():
-        print(f"remark: {kind}: {found['count']} (first: {'; '.join(found['first'])})", file=sys.stderr)
+    remark(problems)
     print(json.dumps(result, indent=2, allow_nan=False))
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from digrap.cli import check_flags, door, nearest, override, with_overrides  # noqa: E402
+from digrap.cli import check_flags, check_whole, door, override, with_overrides  # noqa: E402
 from digrap.config import compose  # noqa: E402
 from digrap.data.vqa.facts import SETS  # noqa: E402
-from digrap.errors import DigrapError  # noqa: E402
+from digrap.errors import DigrapError, nearest  # noqa: E402
 from digrap.files import write_atomically  # noqa: E402
 from digrap.paths import CONFIGS, OUTPUTS  # noqa: E402
 from digrap.progress import console  # noqa: E402
@@ -37,9 +37,7 @@ def main() -> None:
     if options.dataset not in known:
         raise DigrapError(f"dataset={options.dataset}: {nearest(str(options.dataset), known)}")
     check_flags(options, "undo_rotation")
-    for name, low, high in (("examples", 1, 60), ("seed", 0, 2**32 - 1)):
-        if isinstance(options[name], bool) or not isinstance(options[name], int) or not low <= options[name] <= high:
-            raise DigrapError(f"{name}={options[name]}: give a whole number from {low} to {high}")
+    check_whole(options, examples=(1, 60), seed=(0, 2**32 - 1))
     a_set = options.dataset in SETS or options.dataset == "vqa_all"
     if further if a_set else (options.source != "official" or options.undo_rotation):
         goes = "dataset.<key>=… goes with other datasets" if a_set else "source= and undo_rotation= go with VQA sets"
@@ -51,8 +49,8 @@ def main() -> None:
     screen = console()
     screen.print(count_table(parts, kinds))
     for name, found in problems.items():
-        for kind, count in found.counts.items():
-            screen.print(f"{name}: {count} × {kind}: {'; '.join(found.examples[kind])}")
+        for line in found.lines():
+            screen.print(f"{name}: {line}")
     drawn = examples(parts, classes, options.examples, options.seed)
     screen.print(f"an example, {drawn[0][1]}: {drawn[0][2]}")
     out = Path(str(options.out or OUTPUTS / "show" / f"{options.dataset}.png"))

@@ -32,6 +32,13 @@ def leaks(train: Iterable[Asked], tests: Mapping[str, Iterable[Asked]]) -> dict[
     return {name: _count(list(records), origins, texts, pictures) for name, records in tests.items()}
 
 
+def compared(splits: Mapping[str, Iterable[Asked]], train: str) -> dict[str, Any]:
+    """{training_questions, leaks}: what the split named `train` has of the others."""
+    tests = dict(splits)
+    training = list(tests.pop(train))
+    return {"training_questions": len(training), "leaks": leaks(training, tests)}
+
+
 def _count(records: list[Asked], origins: set[str], texts: set[tuple[str, str]], pictures: set[str]) -> dict[str, int]:
     by_id = [record.origin in origins for record in records]  # "" is in no set
     by_text = [(words(record.question), record.picture) in texts for record in records]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from digrap.data.domainnet import build as build_domainnet
 from digrap.data.domainnet.dataset import PART_OF_KIND, ListedPictures
 from digrap.data.domainnet.lists import Entry, Lists, check_labels, class_names, parse, spoken
-from digrap.data.leaks import leaks
+from digrap.data.leaks import compared
 from digrap.data.splits import DataModule, Split
 from digrap.data.vqa.official import read_json
 from digrap.data.vqa.record import KINDS, Question
@@ -58,16 +58,14 @@ def build(
     result = {}
     for name, split in checked.splits.items():
         load = partial(_load, source, Path(root).expanduser(), splits[name]["domain"], split.kind, question)
-        result[name] = Split(name, split.kind, NAME, load)
+        result[name] = Split(name, split.kind, NAME, cache(load))  # compared before it is trained on or tested
     return DataModule(result, source.classes, about=partial(_about, result))
 
 
 def _about(splits: Mapping[str, Split]) -> dict[str, Any]:
     """What training has of the tests; one question is asked of all, so it is pictures that count."""
-    found = {name: split.load().records for name, split in splits.items()}
     (train,) = (name for name, split in splits.items() if split.kind == "id_train")
-    training = found.pop(train)
-    return {"training_questions": len(training), "leaks": leaks(training, found), "problems": {}}
+    return {**compared({name: split.load().records for name, split in splits.items()}, train), "problems": {}}
 
 
 def open_source(

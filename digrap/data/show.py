@@ -31,22 +31,26 @@ def load_sets(
     What is damaged, and of several sets what is not there, is a problem. Raises DigrapError where nothing is left, or
     not the scored part of the one set.
     """
-    result = {}
+    result, failed = {}, {}
     for name in names:
         parts = SETS[name].parts if len(names) == 1 else SETS[name].parts[-1:]
-        parts = [part for part in parts if source != "lists" or part in SETS[name].lists]
+        mend = f"`python scripts/download.py dataset={name} data_root={root.parent}` fetches them"
         for part in parts:
+            if source == "lists" and part not in SETS[name].lists:
+                continue
             key = f"{name} {part}"
             problems[key] = Problems()
-            mend = f"`python scripts/download.py dataset={name} data_root={root.parent}` fetches them"
             try:
                 records = read_set(root, name, part, problems[key], source, upright)
                 result[key] = Questions(root, with_pictures(root, records, problems[key], mend))
             except DigrapError as error:
-                if part == parts[-1] and (len(names) == 1 or not result and name == names[-1]):
-                    raise
-                if len(names) > 1 or not isinstance(error, NotThere):
-                    problems[key].add("part that is left out", str(error))
+                failed[key] = error
+    last = next(reversed(problems))  # of one set the scored part
+    if last in failed and (len(names) == 1 or not result):
+        raise failed[last]
+    for key, error in failed.items():
+        if len(names) > 1 or not isinstance(error, NotThere):
+            problems[key].add("part that is left out", str(error))
     return result
 
 

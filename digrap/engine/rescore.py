@@ -10,13 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file
 
 from digrap.bundle import PREDICTIONS
-from digrap.cli import nearest
 from digrap.config import typed
 from digrap.data.splits import DataModule, Split
 from digrap.engine.build import build_backbone, build_data, check_task
 from digrap.engine.evaluate import score_splits
 from digrap.engine.run import open_accelerator, weights_of
-from digrap.errors import DigrapError
+from digrap.errors import DigrapError, nearest
 from digrap.files import write_json
 from digrap.tasks.classification import Classification
 

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from digrap.cli import nearest
-from digrap.errors import DigrapError
+from digrap.errors import DigrapError, nearest
 from digrap.results.runs import OOD, Missing, Run, Source, from_outputs
 from digrap.results.spec import Table
 from digrap.results.stats import ALPHA, Paired, bootstrap, paired, standard

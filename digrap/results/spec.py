@@ -14,9 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from digrap.cli import nearest
 from digrap.config import compose, run_hash, start_config
-from digrap.errors import DigrapError
+from digrap.errors import DigrapError, nearest
 from digrap.paths import CONFIGS, OUTPUTS
 
 KEYS = ("title", "overrides", "seeds", "baseline", "rows", "search", "means", "targets")

@@ -82,8 +82,7 @@ def _entry(record: dict, where: str, answer_ids: str, problems: Problems, pictur
     """An annotation's entry; `pictures` {question_id: name} are names of their own. None, and a problem counted, for an
     annotation without answers in text."""
     answers = record.get("answers")
-    listed = answers if isinstance(answers, list) else []
-    texts = [answer.get("answer") if isinstance(answer, dict) else answer for answer in listed]
+    texts = answer_texts(answers)
     if not texts or not all(isinstance(text, str) for text in texts):
         return problems.add("annotation without answers in text (not scored)", f"{where}: {answers!r:.80}")
     return Entry(
@@ -96,6 +95,12 @@ def _entry(record: dict, where: str, answer_ids: str, problems: Problems, pictur
         rephrasing_of=_text(record.get("rephrasing_of")),
         name=pictures.get(str(record["question_id"])),
     )
+
+
+def answer_texts(answers: Any) -> list[Any]:
+    """What stands as text in [{answer: …}, …] or […]; nothing for what is no list."""
+    listed = answers if isinstance(answers, list) else []
+    return [answer.get("answer") if isinstance(answer, dict) else answer for answer in listed]
 
 
 def answer_keys(answers: Sequence[Any]) -> tuple[int, ...] | None:

@@ -76,9 +76,8 @@ def match(
     of_edit, of_question = (by_id(group, problems, keep=keep) for group in groups)
     last = {entry.question_id: entry for entry in entries}
     apart = {entry.question_id for entry in entries if entry.unique_id in of_edit}
-    unnamed = Counter(
-        entry.question_id for entry in entries if entry.name is None
-    )  # where it is one, the plain id is its own
+    # Of entries that share an id, one without a name of its own has the plain id to itself.
+    unnamed = Counter(entry.question_id for entry in entries if entry.name is None)
     result, said, seen = [], [], set()
     for entry in entries:
         if entry.unique_id in seen:

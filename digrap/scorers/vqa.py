@@ -11,13 +11,12 @@ All leave one answer out: mean over the answers of min(1, matches among the othe
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from itertools import chain
 
 import numpy as np
 
-from digrap.errors import DigrapError
+from digrap.errors import DigrapError, nearest
 from digrap.scorers.text import clean, normalise, normalise_m4c, punctuation
 
 M4C_ANSWERS = 10
@@ -60,9 +59,7 @@ def accuracies(
 def check_scorer(scorer: str) -> None:
     """Raises DigrapError for a name that is not in SCORERS."""
     if scorer not in SCORERS:
-        near = difflib.get_close_matches(str(scorer), SCORERS, n=3, cutoff=0.5)
-        hint = f"nearest: {', '.join(near)}" if near else f"valid: {', '.join(SCORERS)}"
-        raise DigrapError(f"scorer={scorer}: there is no such scorer; {hint}")
+        raise DigrapError(f"scorer={scorer}: there is no such scorer; {nearest(str(scorer), SCORERS)}")
 
 
 class _Names:

@@ -183,3 +183,13 @@ def test_what_is_missing_is_said_as_for_domainnet(made, tmp_path):
     for options in ({"lists": made.lists}, {"version": "cleaned"}):
         with pytest.raises(DigrapError, match="replaces the lists; leave dataset.lists and dataset.version alone"):
             build(root, SPLITS, annotations=tmp_path, **options)
+
+
+def test_what_training_has_of_the_tests_is_compared_once_loaded(made, module):
+    found = module.about()
+    assert found["training_questions"] == len(module.splits["real_train"].load()) and found["problems"] == {}
+    assert set(found["leaks"]) == set(SPLITS) - {"real_train"}
+    for name, counts in found["leaks"].items():
+        assert counts["questions"] == counts["pictures"] == len(module.splits[name].load())
+        assert counts["pictures_leaked"] == counts["by_text"] == 0
+        assert module.splits[name].load() is module.splits[name].load()

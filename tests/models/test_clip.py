@@ -1,13 +1,11 @@
 """CLIP with its zero-shot head: open_clip's own logits and transforms, the right GELU, one file however it is named."""
 
-import json
-
 import numpy as np
 import open_clip
 import pytest
 import safetensors.torch
 import torch
-from open_clip import factory, pretrained
+from open_clip import pretrained
 from open_clip.transformer import QuickGELU
 from PIL import Image
 from torch import nn
@@ -16,6 +14,7 @@ from digrap.errors import DigrapError
 from digrap.files import sha256
 from digrap.models.clip import class_text, clip_vit_b16
 from digrap.optim import param_groups
+from tests.models.tiny_clip import make_known
 
 CLASSES = ("aircraft_carrier", "teddy-bear", "t-shirt", "The_Eiffel_Tower")
 TINY = {
@@ -28,13 +27,7 @@ TINY = {
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     """Two models of open_clip's for the test, with both kinds of GELU, and weights called `openai` in a file."""
-    monkeypatch.setattr(factory, "_MODEL_CONFIG_PATHS", list(factory._MODEL_CONFIG_PATHS))
-    monkeypatch.setattr(factory, "_MODEL_CONFIGS", dict(factory._MODEL_CONFIGS))
-    configs = tmp_path / "configs"
-    configs.mkdir()
-    for name, quick in (("tiny", False), ("tiny-quickgelu", True)):
-        (configs / f"{name}.json").write_text(json.dumps(TINY | {"quick_gelu": quick}))
-    open_clip.add_model_config(configs)
+    make_known(TINY, tmp_path / "configs", monkeypatch)
     torch.manual_seed(1)
     model = open_clip.create_model("tiny-quickgelu")
     nn.init.constant_(model.logit_scale, np.log(100))

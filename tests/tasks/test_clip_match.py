@@ -9,7 +9,7 @@ import open_clip
 import pytest
 import safetensors.torch
 import torch
-from open_clip import factory, pretrained
+from open_clip import pretrained
 from torch import nn
 
 from digrap.cli import door
@@ -19,6 +19,7 @@ from digrap.tasks import clip_match
 from digrap.tasks.clip_match import class_embeddings, load_text_tower
 from scripts import score_ovqa as script
 from tests.data.make_domainnet import make
+from tests.models.tiny_clip import make_known
 
 NAMES = ("cello", "cell phone", "teddy bear", "trumpet", "t shirt")
 TINY = {
@@ -32,13 +33,7 @@ TINY = {
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     """A model of open_clip's for the test, and random weights of it in a file, which is its tag `random` too."""
-    monkeypatch.setattr(factory, "_MODEL_CONFIG_PATHS", list(factory._MODEL_CONFIG_PATHS))
-    monkeypatch.setattr(factory, "_MODEL_CONFIGS", dict(factory._MODEL_CONFIGS))
-    configs = tmp_path / "configs"
-    configs.mkdir()
-    for name, quick in (("tiny", False), ("tiny-quickgelu", True)):
-        (configs / f"{name}.json").write_text(json.dumps(TINY | {"quick_gelu": quick}))
-    open_clip.add_model_config(configs)
+    make_known(TINY, tmp_path / "configs", monkeypatch)
     torch.manual_seed(1)
     model = open_clip.create_model("tiny")
     for name, value in model.named_parameters():

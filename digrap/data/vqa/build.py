@@ -84,11 +84,10 @@ class VQA(QuestionSplits):
         of, part, kind = self.table[name]
         if kind not in ID_PARTS:
             return self._read(of, part, problems)
-        read = self._vqav2["train"] | self._vqav2["val"]
         found = []
         for number in dict.fromkeys(getattr(self._drawn, ID_PARTS[kind])):  # a number that is there twice: once
-            if number in read:
-                found.append(read[number])
+            if number in self._vqav2:
+                found.append(self._vqav2[number])
             else:
                 problems.add("drawn question that could not be read (left out)", f"VQAv2 question {number}")
         return found
@@ -102,12 +101,12 @@ class VQA(QuestionSplits):
         return super().faults(name) | {key: self.problems[key] for key in (f"VQAv2 {part}" for part in parts)}
 
     @cached_property
-    def _vqav2(self) -> dict[str, dict[str, Question]]:
-        """VQAv2's records by part and id."""
+    def _vqav2(self) -> dict[str, Question]:
+        """VQAv2's records, train and val, by id."""
         result = {}
         for part in ("train", "val"):
             problems = Problems(self.strict)
-            result[part] = {record.id: record for record in self._read("vqav2", part, problems)}
+            result |= {record.id: record for record in self._read("vqav2", part, problems)}
             self.noted(f"VQAv2 {part}", problems)
         return result
 

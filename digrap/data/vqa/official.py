@@ -14,7 +14,7 @@ from digrap.data.vqa.facts import SETS, Facts
 from digrap.data.vqa.record import Question
 from digrap.errors import DigrapError
 from digrap.problems import Problems
-from digrap.scorers.entries import answer_keys
+from digrap.scorers.entries import answer_keys, answer_texts
 
 TEN = 10
 Entry = dict[str, Any]
@@ -97,7 +97,7 @@ def make_record(question: Entry, annotation: Entry, problems: Problems, title: s
     counted, where there is no answer."""
     number = str(question["question_id"])
     where = f"{title} {number}"
-    answers = answer_texts(annotation["answers"], problems, where)
+    answers = checked_answers(annotation["answers"], problems, where)
     if not answers:
         return None
     values = {
@@ -152,10 +152,9 @@ def _key(entry: Entry) -> tuple[str, str]:
     return str(entry["question_id"]), str(entry["image_id"])
 
 
-def answer_texts(answers: Any, problems: Problems, where: str) -> tuple[str, ...]:
+def checked_answers(answers: Any, problems: Problems, where: str) -> tuple[str, ...]:
     """The texts of [{answer: …}] or […], as they are; faults are counted."""
-    listed = answers if isinstance(answers, list) else []
-    texts = [answer.get("answer") if isinstance(answer, dict) else answer for answer in listed]
+    texts = answer_texts(answers)
     if not texts:
         problems.add("question without answers (left out)", where)
     elif len(texts) != TEN:

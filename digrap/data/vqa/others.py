@@ -9,7 +9,7 @@ from pathlib import Path
 from digrap.data.vqa.official import Folder, unique
 from digrap.data.vqa.record import Question
 from digrap.errors import DigrapError
-from digrap.reading import entries
+from digrap.reading import by_place, entries
 
 ROTATIONS = "train-images-boxable-with-rotation.csv"
 
@@ -55,15 +55,12 @@ def read_textvqa(folder: Folder, part: str) -> list[Question]:
 def read_vizwiz(folder: Folder, part: str) -> list[Question]:
     """<part>.json (Gurari et al. 2018): no question ids, so the place in the file is the id; answers have no
     answer_id, so equal ones of equal confidence are one to the official code."""
-    data = folder.load(f"{part}.json")
-    for place, entry in enumerate(data if isinstance(data, list) else ()):
-        if isinstance(entry, dict):
-            entry.update(question_id=place, image_id=entry.get("image"))
-    records = []
+    data, records = by_place(folder.load(f"{part}.json")), []
     for entry in entries(data, "questions", f"{part}.json", folder.problems, ("image", "question", "answers")):
         file = str(entry["image"])
         image = f"{folder.facts.images}/{part}/{file}"
-        records.append(folder.record(entry, entry, image=image, picture=f"vizwiz:{file}", alias=file))
+        known = {"image": image, "picture": f"vizwiz:{file}", "alias": file}
+        records.append(folder.record(entry | {"image_id": file}, entry, **known))
     return unique(records, folder.problems)
 
 

@@ -14,7 +14,7 @@ from digrap.data.vqa.record import KINDS as RECORD_KINDS
 from digrap.data.vqa.record import Question
 from digrap.errors import DigrapError
 from digrap.problems import Problems
-from digrap.reading import entries
+from digrap.reading import by_place, entries
 
 MEND = "mend it or write it again"
 FORM = '[{"image": "a.jpg", "question": "…", "answers": ["…", …]}, …]'
@@ -78,12 +78,10 @@ class Own(QuestionSplits):
     def _file(self, options: Mapping[str, str], problems: Problems) -> list[Entry]:
         """The entries of one file; one without question_id has its place in the file for it."""
         path = self.root / options["file"]
-        data = read_json(path, MEND)
-        for place, entry in enumerate(data if isinstance(data, list) else ()):
-            if isinstance(entry, dict):
-                entry.setdefault("question_id", place)
-                if "answers" not in entry and "answer" in entry:
-                    entry["answers"] = entry["answer"]
+        data = by_place(read_json(path, MEND))
+        for entry in data if isinstance(data, list) else ():
+            if isinstance(entry, dict) and "answer" in entry:
+                entry.setdefault("answers", entry["answer"])
         return entries(data, "questions", path, problems, ("question_id", "question", "answers"))
 
     def _pair(self, options: Mapping[str, str], problems: Problems) -> list[Entry]:

@@ -7,7 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from digrap.data.leaks import leaks
+from digrap.data.leaks import compared
 from digrap.data.splits import Split, check_kinds
 from digrap.data.vqa.pictures import Questions, with_pictures
 from digrap.data.vqa.record import Question
@@ -59,13 +59,11 @@ class QuestionSplits:
 
     def about(self) -> dict[str, Any]:
         """{leaks: {split: counts}, problems: {split: {kind: {count, first}}}} of all splits, which it reads."""
-        chosen = {name: self.chosen(name) for name in self.kinds}
-        train = chosen.pop(self.train)
-        found = {
-            name: {**counts, "left_out": len(self.left_out[name])} for name, counts in leaks(train, chosen).items()
-        }
+        found = compared({name: self.chosen(name) for name in self.kinds}, self.train)
+        for name, counts in found["leaks"].items():
+            counts["left_out"] = len(self.left_out[name])
         faults = {name: problems.summary() for name, problems in self.problems.items() if problems}
-        return {"training_questions": len(train), "leaks": found, "problems": faults}
+        return {**found, "problems": faults}
 
     def _load(self, name: str) -> Questions:
         records = self.chosen(name)  # first: it notes the faults, and what is left out
@@ -78,8 +76,8 @@ class QuestionSplits:
     def noted(self, name: str, problems: Problems) -> None:
         """Keep what was wrong with the files of `name`, and log it."""
         self.problems[name] = problems
-        for kind, count in problems.counts.items():
-            log.warning("%s: %d × %s: %s", name, count, kind, "; ".join(problems.examples[kind]))
+        for line in problems.lines():
+            log.warning("%s: %s", name, line)
 
     def _chosen(self, name: str) -> list[Question]:
         """The questions that a run sees."""
