@@ -7,8 +7,8 @@ os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come out as they are; d
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from digrap.cli import door, in_job  # noqa: E402
-from digrap.config import register_resolvers  # noqa: E402
+from digrap.cli.door import door, in_job  # noqa: E402
+from digrap.config.compose import register_resolvers  # noqa: E402
 
 register_resolvers()
 

@@ -12,9 +12,9 @@ import hydra  # noqa: E402
 from hydra.core.hydra_config import HydraConfig  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from digrap.cli import door, in_job  # noqa: E402
-from digrap.config import register_resolvers  # noqa: E402
-from digrap.errors import DigrapError  # noqa: E402
+from digrap.cli.door import door, in_job  # noqa: E402
+from digrap.config.compose import register_resolvers  # noqa: E402
+from digrap.core.errors import DigrapError  # noqa: E402
 
 register_resolvers()
 

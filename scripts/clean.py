@@ -9,11 +9,11 @@ from rich.console import Console  # noqa: E402
 from rich.markup import escape  # noqa: E402
 from rich.table import Table as RichTable  # noqa: E402
 
-from digrap.cli import bare_keys, check_flags, door  # noqa: E402
-from digrap.paths import CONFIGS, OUTPUTS  # noqa: E402
-from digrap.progress import track  # noqa: E402
-from digrap.results import clean  # noqa: E402
-from digrap.results.spec import load_table  # noqa: E402
+from digrap.cli.door import bare_keys, check_flags, door  # noqa: E402
+from digrap.core.paths import CONFIGS, OUTPUTS  # noqa: E402
+from digrap.core.progress import track  # noqa: E402
+from digrap.tables import clean  # noqa: E402
+from digrap.tables.spec import load_table  # noqa: E402
 
 
 def main() -> None:

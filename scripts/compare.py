@@ -12,11 +12,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from rich.console import Console  # noqa: E402
 from rich.table import Table as RichTable  # noqa: E402
 
-from digrap.cli import bare_keys, door  # noqa: E402
-from digrap.errors import DigrapError, nearest  # noqa: E402
-from digrap.results.runs import Run, read_run  # noqa: E402
-from digrap.results.scores import check_alike, signed  # noqa: E402
-from digrap.results.stats import bootstrap, mcnemar, paired  # noqa: E402
+from digrap.cli.door import bare_keys, door  # noqa: E402
+from digrap.core.errors import DigrapError, nearest  # noqa: E402
+from digrap.report.gather import Run, read_run  # noqa: E402
+from digrap.report.scores import check_alike, signed  # noqa: E402
+from digrap.report.stats import bootstrap, mcnemar, paired  # noqa: E402
 
 
 def rows(first: Run, second: Run, split: str | None = None) -> list[list[str]]:
@@ -50,7 +50,7 @@ def main() -> None:
     for row in rows(*runs, options.split):
         table.add_row(*row)
     lines = [f"{word}: {run.name} in {run.file.parent}" for word, run in zip(("first", "second"), runs, strict=True)]
-    lines += sorted({f"! {mark}" for run in runs for mark in run.result.get("marks", ())})
+    lines += sorted({f"! {caveat}" for run in runs for caveat in run.result.get("caveats", ())})
     Console(width=None if sys.stdout.isatty() else 120).print(*lines, table, sep="\n", highlight=False, soft_wrap=True)
 
 

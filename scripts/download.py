@@ -32,7 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from omegaconf import DictConfig, ListConfig  # noqa: E402
 
-from digrap.cli import bare_keys, check_flags, door  # noqa: E402
+from digrap.cli.door import bare_keys, check_flags, door  # noqa: E402
+from digrap.core.errors import DigrapError, nearest  # noqa: E402
 from digrap.data.domainnet.dataset import absent_images, missing_message  # noqa: E402
 from digrap.data.domainnet.facts import ARCHIVES  # noqa: E402
 from digrap.data.domainnet.fetch import fetch_all  # noqa: E402
@@ -40,7 +41,6 @@ from digrap.data.domainnet.lists import Lists  # noqa: E402
 from digrap.data.domainnet.pictures import check_side, complain, fingerprint, listed, save_report, shrink, verify  # noqa: E402
 from digrap.data.vqa.archives import ALL, ITEMS, chosen  # noqa: E402
 from digrap.data.vqa.fetch import fetch_sets, verify_sets  # noqa: E402
-from digrap.errors import DigrapError, nearest  # noqa: E402
 
 COMMON = {"dataset": "domainnet", "data_root": "data", "mirror": None, "keep_zips": False, "verify_only": False}
 DOMAINNET = {

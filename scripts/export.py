@@ -8,12 +8,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from digrap.cli import bare_keys, door  # noqa: E402
-from digrap.config import register_resolvers, typed  # noqa: E402
-from digrap.errors import DigrapError  # noqa: E402
-from digrap.paths import OUTPUTS  # noqa: E402
-from digrap.results.clean import in_megabytes, size_of  # noqa: E402
-from digrap.results.export import export, read_run  # noqa: E402
+from digrap.cli.door import bare_keys, door  # noqa: E402
+from digrap.config.compose import register_resolvers  # noqa: E402
+from digrap.config.schema import typed  # noqa: E402
+from digrap.core.errors import DigrapError  # noqa: E402
+from digrap.core.paths import OUTPUTS  # noqa: E402
+from digrap.runs.export import export, read_run  # noqa: E402
+from digrap.tables.clean import in_megabytes, size_of  # noqa: E402
 
 
 def main() -> None:

@@ -14,11 +14,11 @@ from omegaconf import DictConfig
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO))
 
-from digrap.cli import bare_keys, check_whole, door  # noqa: E402
+from digrap.cli.door import bare_keys, check_whole, door  # noqa: E402
+from digrap.core.files import write_atomically  # noqa: E402
 from digrap.data.mini.draw import DOMAINS, draw  # noqa: E402
 from digrap.data.mini.glyphs import load_glyphs  # noqa: E402
 from digrap.data.mini.symbols import CLASSES  # noqa: E402
-from digrap.files import write_atomically  # noqa: E402
 
 STREAM = 2  # datasets draw from stream 0, pre-training from 1
 DEFAULTS = {"seed": 0, "columns": 15, "image_size": 32, "out": "outputs/gallery.png"}

@@ -23,16 +23,16 @@ import torch  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table as RichTable  # noqa: E402
 
-from digrap.cli import bare_keys, door  # noqa: E402
-from digrap.config import split_kinds  # noqa: E402
+from digrap.cli.door import bare_keys, door  # noqa: E402
+from digrap.config.schema import split_kinds  # noqa: E402
+from digrap.core.errors import DigrapError  # noqa: E402
+from digrap.core.files import write_json  # noqa: E402
+from digrap.core.paths import OUTPUTS, REPO  # noqa: E402
 from digrap.engine.build import build_backbone, build_data, build_method  # noqa: E402
-from digrap.errors import DigrapError  # noqa: E402
-from digrap.files import write_json  # noqa: E402
 from digrap.methods.from_file import find_class  # noqa: E402
 from digrap.optim import param_groups  # noqa: E402
-from digrap.paths import OUTPUTS, REPO  # noqa: E402
-from digrap.results import judge as statistic  # noqa: E402
-from digrap.results.spec import PILOT, Cell  # noqa: E402
+from digrap.report import matched_id as statistic  # noqa: E402
+from digrap.tables.spec import PILOT, Cell  # noqa: E402
 
 DEFAULTS = {"method": None, "cls": None, "seeds": "0,1", "jobs": os.cpu_count() or 1, "outputs": str(OUTPUTS)}
 RATES = ("1e-3", "3e-4")

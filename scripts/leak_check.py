@@ -17,12 +17,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from digrap.cli import door, override, with_overrides  # noqa: E402
-from digrap.config import compose  # noqa: E402
-from digrap.errors import DigrapError  # noqa: E402
-from digrap.files import write_json  # noqa: E402
-from digrap.paths import OUTPUTS  # noqa: E402
-from digrap.progress import console  # noqa: E402
+from digrap.cli.door import door, override, with_overrides  # noqa: E402
+from digrap.config.compose import compose  # noqa: E402
+from digrap.core.errors import DigrapError  # noqa: E402
+from digrap.core.files import write_json  # noqa: E402
+from digrap.core.paths import OUTPUTS  # noqa: E402
+from digrap.core.progress import console  # noqa: E402
 
 DEFAULTS = {"dataset": "vqav2", "protocol": None, "data_root": "data", "out": None}
 
@@ -37,7 +37,7 @@ def main() -> None:
         [*words, "++dataset.check_pictures=false", *further]
     )  # what is asked of which picture is in the lists
 
-    from digrap.data.leaks import leak_table  # torch: not before the options are known to be good
+    from digrap.data.vqa.leakage import leak_table  # torch: not before the options are known to be good
     from digrap.engine.build import build_data
 
     data = build_data(cfg)
@@ -45,18 +45,18 @@ def main() -> None:
         raise DigrapError(f"dataset={options.dataset}: its splits are no questions, nothing is compared")
     name = options.dataset + (f"-{cfg.dataset.protocol}" if "protocol" in cfg.dataset else "")
     out = Path(str(options.out or OUTPUTS / "leaks" / f"{name}.json"))
-    write_json(out, {"dataset": options.dataset, "protocol": data.protocol, "marks": list(data.marks), **found})
+    write_json(out, {"dataset": options.dataset, "protocol": data.protocol, "caveats": list(data.caveats), **found})
     show(data, found, leak_table(found["leaks"]))
     print(out)
 
 
 def show(data, found: dict, table) -> None:
-    """Print marks and counts; what was wrong with the files was logged as they were read."""
+    """Print caveats and counts; what was wrong with the files was logged as they were read."""
     screen = console()
     if data.protocol:
         screen.print(f"protocol: {data.protocol}; {found['training_questions']:,} training questions")
-    for mark in data.marks:
-        screen.print(f"! {mark}")
+    for caveat in data.caveats:
+        screen.print(f"! {caveat}")
     screen.print(table)
     tests = [counts for name, counts in found["leaks"].items() if data.splits[name].kind != "id_val"]
     leaked = sum(counts["questions_leaked"] for counts in tests)

@@ -15,14 +15,14 @@ from rich.markup import escape  # noqa: E402
 from rich.table import Table as RichTable  # noqa: E402
 from rich.text import Text  # noqa: E402
 
-from digrap.cli import bare_keys, door  # noqa: E402
-from digrap.errors import DigrapError  # noqa: E402
-from digrap.files import write_atomically, write_text  # noqa: E402
-from digrap.paths import OUTPUTS  # noqa: E402
-from digrap.results import figures, render  # noqa: E402
-from digrap.results.publish import publish  # noqa: E402
-from digrap.results.scores import Scores, gather  # noqa: E402
-from digrap.results.spec import load_table  # noqa: E402
+from digrap.cli.door import bare_keys, door  # noqa: E402
+from digrap.core.errors import DigrapError  # noqa: E402
+from digrap.core.files import write_atomically, write_text  # noqa: E402
+from digrap.core.paths import OUTPUTS  # noqa: E402
+from digrap.report import figures, render  # noqa: E402
+from digrap.report.publish import publish  # noqa: E402
+from digrap.report.scores import Scores, gather  # noqa: E402
+from digrap.tables.spec import load_table  # noqa: E402
 
 DEFAULTS = {
     "table": "demo", "seeds": None, "out": str(OUTPUTS / "tables"), "outputs": str(OUTPUTS), "publish": None,

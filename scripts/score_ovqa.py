@@ -29,18 +29,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
 
-from digrap.cli import check_flags, door, override, remark, with_overrides  # noqa: E402
-from digrap.config import compose  # noqa: E402
-from digrap.data.ovqa import open_source, part_of, questions  # noqa: E402
-from digrap.errors import DigrapError, nearest  # noqa: E402
-from digrap.files import write_json  # noqa: E402
-from digrap.problems import Problems  # noqa: E402
-from digrap.reading import fingerprint  # noqa: E402
-from digrap.scorers.entries import Entry  # noqa: E402
-from digrap.scorers.naming import clip_match, naming, simple  # noqa: E402
-from digrap.scorers.predictions import read_predictions  # noqa: E402
-from digrap.scorers.report import interval  # noqa: E402
-from digrap.scorers.score import match  # noqa: E402
+from digrap.cli.door import check_flags, door, override, remark, with_overrides  # noqa: E402
+from digrap.config.compose import compose  # noqa: E402
+from digrap.core.errors import DigrapError, nearest  # noqa: E402
+from digrap.core.files import write_json  # noqa: E402
+from digrap.core.json_files import fingerprint  # noqa: E402
+from digrap.core.problems import Problems  # noqa: E402
+from digrap.data.domainnet.ovqa import open_source, part_of, questions  # noqa: E402
+from digrap.metrics.naming import clip_match, naming, simple  # noqa: E402
+from digrap.metrics.vqa.annotations import Entry  # noqa: E402
+from digrap.metrics.vqa.predictions import read_predictions  # noqa: E402
+from digrap.metrics.vqa.score import match  # noqa: E402
+from digrap.metrics.vqa.summary import interval  # noqa: E402
 
 DEFAULTS = {
     "predictions": None,
@@ -71,7 +71,7 @@ def main() -> None:
     said, targets, classes = answers(options, dataset, problems)
     result = {"split": options.split, **text_scores(said, targets, classes)}
     if options.clip:
-        from digrap.tasks.clip_match import load_text_tower  # open_clip takes seconds to import
+        from digrap.models.text_tower import load_text_tower  # open_clip takes seconds to import
 
         model, weights = options.clip_model or dataset.clip.model, options.clip_weights or dataset.clip.weights
         tower = load_text_tower(model, weights, options.device, options.batch_size)
@@ -122,7 +122,7 @@ def clip_scores(
     said: list[str | None], targets: list[int], classes: tuple[str, ...], tower, cache: Path | None = None
 ) -> dict[str, np.ndarray]:
     """{ClipM1, ClipM5: bool (n,)}; the classes' embeddings are kept in the folder `cache`."""
-    from digrap.tasks.clip_match import class_embeddings
+    from digrap.models.text_tower import class_embeddings
 
     texts = tower.embed([simple(text or "") for text in said], "embedding answers (batches)")
     hits = clip_match(texts, class_embeddings(tower, [simple(name) for name in classes], cache), targets, (1, 5))

@@ -29,16 +29,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from digrap.cli import check_flags, door, override, remark, with_overrides  # noqa: E402
-from digrap.errors import DigrapError, nearest  # noqa: E402
-from digrap.files import write_json, write_text  # noqa: E402
-from digrap.problems import Problems  # noqa: E402
-from digrap.reading import fingerprint  # noqa: E402
-from digrap.scorers.entries import Entry, check_answer_ids, read_entries  # noqa: E402
-from digrap.scorers.groups import EDITS, consistency, flips  # noqa: E402
-from digrap.scorers.predictions import by_id, read_predictions  # noqa: E402
-from digrap.scorers.score import Scored, score  # noqa: E402
-from digrap.scorers.vqa import check_scorer  # noqa: E402
+from digrap.cli.door import check_flags, door, override, remark, with_overrides  # noqa: E402
+from digrap.core.errors import DigrapError, nearest  # noqa: E402
+from digrap.core.files import write_json, write_text  # noqa: E402
+from digrap.core.json_files import fingerprint  # noqa: E402
+from digrap.core.problems import Problems  # noqa: E402
+from digrap.metrics.vqa.accuracy import check_scorer  # noqa: E402
+from digrap.metrics.vqa.annotations import Entry, check_answer_ids, read_entries  # noqa: E402
+from digrap.metrics.vqa.consistency import EDITS, consistency, flips  # noqa: E402
+from digrap.metrics.vqa.predictions import by_id, read_predictions  # noqa: E402
+from digrap.metrics.vqa.score import Scored, score  # noqa: E402
 
 INPUTS = ("predictions", "annotations", "questions", "originals")
 OUTPUTS = ("out", "per_question")
@@ -92,7 +92,7 @@ def dataset_entries(
 ) -> tuple[list[Entry], dict[str, object], set[str]]:
     """What is scored of `dataset=`, a set's part or a split of one of train.py's datasets; what its result says of the
     split; the ids of questions that the protocol leaves out."""
-    from digrap.config import compose  # torch, by way of the datasets: not where files are given
+    from digrap.config.compose import compose  # torch, by way of the datasets: not where files are given
     from digrap.data.vqa.facts import SETS
     from digrap.data.vqa.pictures import Questions
     from digrap.data.vqa.sets import read_set
@@ -116,7 +116,7 @@ def dataset_entries(
         raise DigrapError(f"dataset={name}: its splits are no questions; score_ovqa.py scores domainnet_ovqa")
     for faults in asked.faults.values():
         problems.merge(faults)
-    said = {"split": options.split, "protocol": data.protocol, "marks": list(data.marks)}
+    said = {"split": options.split, "protocol": data.protocol, "caveats": list(data.caveats)}
     said["left_out"] = len(asked.left_out)  # training has their picture
     entries = [record.entry(answer_ids, options.raw_answers) for record in asked.records]
     return entries, said, {name for record in asked.left_out for name in (record.id, record.official_id)}

@@ -16,13 +16,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from digrap.cli import check_flags, check_whole, door, override, with_overrides  # noqa: E402
-from digrap.config import compose  # noqa: E402
+from digrap.cli.door import check_flags, check_whole, door, override, with_overrides  # noqa: E402
+from digrap.config.compose import compose  # noqa: E402
+from digrap.core.errors import DigrapError, nearest  # noqa: E402
+from digrap.core.files import write_atomically  # noqa: E402
+from digrap.core.paths import CONFIGS, OUTPUTS  # noqa: E402
+from digrap.core.progress import console  # noqa: E402
 from digrap.data.vqa.facts import SETS  # noqa: E402
-from digrap.errors import DigrapError, nearest  # noqa: E402
-from digrap.files import write_atomically  # noqa: E402
-from digrap.paths import CONFIGS, OUTPUTS  # noqa: E402
-from digrap.progress import console  # noqa: E402
 
 DEFAULTS = {
     "dataset": None, "data_root": "data", "source": "official", "undo_rotation": False, "examples": 6, "seed": 0,

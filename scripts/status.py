@@ -9,12 +9,12 @@ from rich.console import Console  # noqa: E402
 from rich.markup import escape  # noqa: E402
 from rich.table import Table as RichTable  # noqa: E402
 
-from digrap.cli import bare_keys, door  # noqa: E402
-from digrap.errors import DigrapError  # noqa: E402
-from digrap.paths import OUTPUTS  # noqa: E402
-from digrap.results import status  # noqa: E402
-from digrap.results.plan import Plan  # noqa: E402
-from digrap.results.spec import load_table  # noqa: E402
+from digrap.cli.door import bare_keys, door  # noqa: E402
+from digrap.core.errors import DigrapError  # noqa: E402
+from digrap.core.paths import OUTPUTS  # noqa: E402
+from digrap.tables import status  # noqa: E402
+from digrap.tables.plan import Plan  # noqa: E402
+from digrap.tables.spec import load_table  # noqa: E402
 
 COLOURS = {"done": "green", "running": "cyan", "failed": "red", "stopped": "yellow", "pending": "dim"}
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from digrap.cli import bare_keys, door  # noqa: E402
-from digrap.errors import DigrapError  # noqa: E402
-from digrap.paths import REPO  # noqa: E402
-from digrap.results.verify import verify  # noqa: E402
+from digrap.cli.door import bare_keys, door  # noqa: E402
+from digrap.core.errors import DigrapError  # noqa: E402
+from digrap.core.paths import REPO  # noqa: E402
+from digrap.report.verify import verify  # noqa: E402
 
 
 def main() -> None:

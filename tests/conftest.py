@@ -8,7 +8,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-from digrap.config import compose
+from digrap.config.compose import compose
+from tests.synthetic_runs import demo, outputs, quick, small_table  # noqa: F401  fixtures
 
 SMALL = [
     "dataset.splits.real_train.size=192",

@@ -6,19 +6,25 @@ import sys
 
 import pytest
 
-from digrap.paths import REPO
+from digrap.core.paths import REPO
 
-COMMON = {"bundle", "errors", "files", "paths", "problems", "progress", "reading"}
+# A room imports itself and the rooms named here, nothing else.
 ALLOWED = {
+    "core": set(),
     "optim": set(),
-    "methods": COMMON | {"optim"},
-    "scorers": COMMON - {"progress"},
-    "data": COMMON | {"scorers"},
-    "models": COMMON | {"data"},
-    "tasks": COMMON | {"data", "models", "scorers"},
-    "engine": COMMON | {"cli", "config", "data", "methods", "models", "optim", "tasks"},
-    "results": COMMON - {"progress"} | {"cli", "config"},
+    "config": {"core"},
+    "metrics": {"core"},
+    "runs": {"core", "config"},
+    "tables": {"core", "config", "runs"},
+    "report": {"core", "config", "runs", "metrics", "tables"},
+    "methods": {"core", "optim"},
+    "data": {"core", "metrics"},
+    "models": {"core", "data"},
+    "tasks": {"core", "metrics", "models"},
+    "engine": {"core", "config", "data", "methods", "metrics", "models", "optim", "runs", "tasks"},
+    "cli": {"core", "config", "data", "engine", "methods", "metrics", "models", "optim", "report", "runs", "tables"},
 }
+NO_TORCH = ("core", "config", "metrics", "runs", "tables", "report")
 
 
 def imported_rooms(room):
@@ -51,17 +57,25 @@ def test_optimizers_need_torch_only():
     assert not {name for name in extra if not name.startswith("_") and name not in sys.stdlib_module_names}
 
 
-RESULTS = sorted(f"digrap.results.{path.stem}" for path in (REPO / "digrap" / "results").glob("[!_]*.py"))
+def modules_of(room):
+    files = sorted((REPO / "digrap" / room).rglob("[!_]*.py"))
+    return [".".join(file.relative_to(REPO).with_suffix("").parts) for file in files]
 
 
-SCORERS = sorted(f"digrap.scorers.{path.stem}" for path in (REPO / "digrap" / "scorers").glob("[!_]*.py"))
-
-
-@pytest.mark.parametrize(
-    "statement", ["import digrap", "import train", *(f"import {', '.join(room)}" for room in (RESULTS, SCORERS))]
-)
-def test_doors_results_and_scorers_import_no_torch(statement):
+@pytest.mark.parametrize("statement", ["import digrap", "import train", "import evaluate"])
+def test_doors_import_no_torch(statement):
     assert "torch" not in modules_after(statement)
+
+
+@pytest.mark.parametrize("room", NO_TORCH)
+def test_rooms_that_read_files_import_no_torch(room):
+    assert "torch" not in modules_after(f"import {', '.join(modules_of(room))}")
+
+
+def test_every_room_has_a_rule():
+    rooms = {path.name for path in (REPO / "digrap").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert rooms == set(ALLOWED)
+    assert {path.name for path in (REPO / "digrap").glob("*.py")} == {"__init__.py"}
 
 
 def test_only_the_engine_knows_accelerate():

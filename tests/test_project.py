@@ -8,7 +8,7 @@ import zipfile
 import pytest
 import yaml
 
-from digrap.paths import REPO
+from digrap.core.paths import REPO
 
 PYPROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]

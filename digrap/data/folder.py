@@ -14,8 +14,8 @@ from PIL import Image, ImageOps
 from torchvision.datasets import DatasetFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS, is_image_file
 
+from digrap.core.errors import DigrapError
 from digrap.data.splits import KINDS, DataModule, Split, check_kinds, named_ood
-from digrap.errors import DigrapError
 
 log = logging.getLogger(__name__)
 

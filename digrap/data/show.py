@@ -12,12 +12,12 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from digrap.core.errors import DigrapError
+from digrap.core.problems import Problems
 from digrap.data.vqa.facts import SETS
-from digrap.data.vqa.official import NotThere
+from digrap.data.vqa.formats import NotThere
 from digrap.data.vqa.pictures import Questions, with_pictures
 from digrap.data.vqa.sets import read_set
-from digrap.errors import DigrapError
-from digrap.problems import Problems
 
 TYPES = ("yes/no", "number", "other", "unanswerable")
 COLUMNS = 3

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from digrap.errors import DigrapError
+from digrap.core.errors import DigrapError
 
 KINDS = ("id_train", "id_val", "id_test", "near_ood", "far_ood")
 
@@ -37,14 +37,14 @@ class DataModule:
     """A dataset's splits by name, in the order of its config, and its class names in label order.
 
     `protocol` says by what rules the splits were made, where a dataset has several; results of two never share a
-    table. `marks` are sentences that stand beside every result. `about` gives what a run keeps as data.json: counts,
+    table. `caveats` are sentences that stand beside every result. `about` gives what a run keeps as data.json: counts,
     what was wrong with the files, and under `leaks` what training has of the tests (see data/leaks.py).
     """
 
     splits: dict[str, Split]
     classes: tuple[str, ...]
     protocol: str | None = None
-    marks: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
     about: Callable[[], dict[str, Any]] | None = None
 
     def of_kind(self, kind: str) -> list[Split]:

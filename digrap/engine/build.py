@@ -11,8 +11,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from digrap.core.errors import DigrapError
 from digrap.data.splits import DataModule
-from digrap.errors import DigrapError
 from digrap.methods.method import Method
 from digrap.methods.trained import CHOICES
 from digrap.models.backbone import Backbone
@@ -59,7 +59,7 @@ def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
 def check_task(cfg: DictConfig) -> None:
     """Raise DigrapError for a dataset whose task no backbone has: before its files are asked for."""
     scripts = {"vqa": "show_dataset.py, leak_check.py and score_vqa.py", "naming": "score_ovqa.py"}
-    if (task := cfg.dataset.get("task")) is not None:
+    if (task := cfg.dataset.get("task", "classification")) != "classification":
         raise DigrapError(
             f"dataset={cfg.dataset.name}: no backbone answers questions yet (dataset.task={task}); in scripts/, "
             f"{scripts.get(task, 'the others')} work on it"
@@ -88,6 +88,6 @@ def build_method(cfg: DictConfig) -> Method:
         raise DigrapError(
             f"optim={optim.name}: optim.start={optim.start}: nothing trains or follows: take that run itself"
         )
-    if isinstance(optim.carve, bool) or not isinstance(optim.carve, (int, float)) or not 0.0 <= optim.carve < 1.0:
-        raise DigrapError(f"optim.carve={optim.carve}: give a share of the training split, 0 ≤ carve < 1")
-    return Method(optim.name, trains=optim.trains, carve=optim.carve, **parts)
+    if isinstance(optim.holdout, bool) or not isinstance(optim.holdout, (int, float)) or not 0.0 <= optim.holdout < 1.0:
+        raise DigrapError(f"optim.holdout={optim.holdout}: give a share of the training split, 0 ≤ holdout < 1")
+    return Method(optim.name, trains=optim.trains, holdout=optim.holdout, **parts)

@@ -11,8 +11,8 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from digrap.errors import DigrapError
-from digrap.files import sha256, write_atomically, write_json
+from digrap.core.errors import DigrapError
+from digrap.core.files import sha256, write_atomically, write_json
 
 KEEP = 2
 

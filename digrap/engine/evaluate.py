@@ -12,11 +12,11 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from digrap.bundle import write_bundle
+from digrap.core.progress import track
 from digrap.data.splits import Split
 from digrap.engine.loaders import eval_batches
 from digrap.models.backbone import Backbone
-from digrap.progress import track
+from digrap.runs.predictions import write_bundle
 
 
 @torch.no_grad()

@@ -16,16 +16,16 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch.optim.lr_scheduler import LambdaLR
 
+from digrap.core.errors import DigrapError
+from digrap.core.progress import track
 from digrap.engine import checkpoint
 from digrap.engine.build import worded
 from digrap.engine.evaluate import predict_split
 from digrap.engine.job import Job
 from digrap.engine.loaders import train_batches
 from digrap.engine.rng import restore_rng, rng_state
-from digrap.errors import DigrapError
 from digrap.methods.trained import choose_trained, training_mode
 from digrap.optim import param_groups
-from digrap.progress import track
 
 log = logging.getLogger(__name__)
 

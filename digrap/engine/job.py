@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 
 from digrap.data.splits import DataModule, Split
 from digrap.engine.build import build_backbone, build_data
-from digrap.engine.probe import Probe, carve
-from digrap.engine.record import Metrics
+from digrap.engine.probe import Probe, hold_out
+from digrap.engine.provenance import Metrics
 from digrap.methods.method import Context, Method
 from digrap.models.backbone import Backbone
 from digrap.optim.groups import covered
@@ -24,10 +24,10 @@ from digrap.tasks.classification import Classification
 
 @dataclass
 class Datasets:
-    """The data that fitting sees, loaded when first used. `carved` is the share of the training split kept back."""
+    """The data that fitting sees, loaded when first used. `held_out` is the share of the training split kept back."""
 
     source: DataModule
-    carved: float
+    held_out: float
     seed: int
 
     def of_kind(self, kind: str) -> Split:
@@ -38,7 +38,7 @@ class Datasets:
     @cached_property
     def _shares(self) -> tuple[Dataset, Dataset | None]:
         whole = self.of_kind("id_train").load()
-        return carve(whole, self.carved, self.seed) if self.carved else (whole, None)
+        return hold_out(whole, self.held_out, self.seed) if self.held_out else (whole, None)
 
     @property
     def train(self) -> Dataset:
@@ -53,7 +53,7 @@ class Datasets:
     @property
     def probe(self) -> Dataset:
         """What hooks learn from: the share kept back, else ID validation."""
-        return self._shares[1] if self.carved else self.validation
+        return self._shares[1] if self.held_out else self.validation
 
     @cached_property
     def tested(self) -> list[Split]:
@@ -95,7 +95,7 @@ class Job:
             before = {name: value.detach().clone() for name, value in backbone.module.state_dict().items()}
         if start is not None:
             backbone.module.load_state_dict(load_file(start))
-        data = Datasets(splits, method.carve, cfg.seed)
+        data = Datasets(splits, method.holdout, cfg.seed)
         metrics = Metrics(Path(folder) / "metrics.jsonl", sinks)
         return cls(cfg, folder, accelerator, backbone, method, data, Classification(splits.classes), metrics, before)
 

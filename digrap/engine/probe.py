@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
+from digrap.core.errors import DigrapError
 from digrap.engine.loaders import Transformed, derive_seed, make_loader
-from digrap.errors import DigrapError
 from digrap.methods.trained import training_mode
 from digrap.models.backbone import Backbone
 
@@ -33,7 +33,7 @@ class Probe:
         if not self.micro_batch:
             raise DigrapError(
                 f"optim={cfg.optim.name} learns from held-out batches, and {len(data)} held-out examples are too few "
-                f"for {world} processes; give a larger optim.carve or validation split"
+                f"for {world} processes; give a larger optim.holdout or validation split"
             )
         self.parts = size // (self.micro_batch * world)  # micro-batches a batch
         self.next, self.batches = None, iter(())
@@ -93,7 +93,7 @@ def _order(count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
 
-def carve(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+def hold_out(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
     """`data` without a random `share` of it, and that share; the same for a seed."""
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(derive_seed(seed, "carve"))).tolist()
     kept = round(share * len(data))

@@ -9,14 +9,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file
 
-from digrap.bundle import PREDICTIONS
-from digrap.config import typed
+from digrap.config.schema import typed
+from digrap.core.errors import DigrapError, nearest
+from digrap.core.files import write_json
 from digrap.data.splits import DataModule, Split
 from digrap.engine.build import build_backbone, build_data, check_task
 from digrap.engine.evaluate import score_splits
 from digrap.engine.run import open_accelerator, weights_of
-from digrap.errors import DigrapError, nearest
-from digrap.files import write_json
+from digrap.runs.predictions import PREDICTIONS
 from digrap.tasks.classification import Classification
 
 
@@ -47,7 +47,7 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
             bundle and bundle / PREDICTIONS, bundle, full=True,
         )  # fmt: skip
         result = {"run": folder and str(folder), "backbone": cfg.backbone.name, "seed": cfg.seed,
-                  **({"marks": list(data.marks)} if data.marks else {}), "scores": scores}  # fmt: skip
+                  **({"caveats": list(data.caveats)} if data.caveats else {}), "scores": scores}  # fmt: skip
         if accelerator.is_main_process:
             print(json.dumps({**result, "scores": {name: _short(score) for name, score in scores.items()}}, indent=2))
             if out:

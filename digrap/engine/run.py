@@ -20,20 +20,23 @@ from accelerate.utils import set_seed
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from digrap.bundle import PREDICTIONS
-from digrap.config import run_hash, start_config, typed
-from digrap.engine import checkpoint, record
+from digrap.config.compose import start_config
+from digrap.config.identity import run_hash
+from digrap.config.schema import typed
+from digrap.core.errors import Busy, DigrapError
+from digrap.core.files import write_json, write_text
+from digrap.engine import checkpoint
+from digrap.engine import provenance as record
+from digrap.engine.allocator import keep_freed_memory
 from digrap.engine.build import build_method, check_task, worded
 from digrap.engine.checkpoint import write_weights
 from digrap.engine.evaluate import score_splits
 from digrap.engine.fit import Fit
 from digrap.engine.job import Job
 from digrap.engine.loaders import derive_seed
-from digrap.engine.memory import keep_freed_memory
 from digrap.engine.sinks import sinks
-from digrap.errors import Busy, DigrapError
-from digrap.files import write_json, write_text
 from digrap.methods.method import Method, Variant
+from digrap.runs.predictions import PREDICTIONS
 
 SCHEMA = 1
 AFTER_FIT = "after-fit.safetensors"
@@ -158,7 +161,7 @@ def _run(
         "schema": SCHEMA, "hash": identity, "dataset": cfg.dataset.name, "backbone": cfg.backbone.name,
         "method": job.method.name, "metric": job.task.metric,
         "protocol": job.data.source.protocol or cfg.dataset.get("version"),
-        **({"marks": list(job.data.source.marks)} if job.data.source.marks else {}),
+        **({"caveats": list(job.data.source.caveats)} if job.data.source.caveats else {}),
         "start": start and {key: start[key] for key in ("method", "hash")},
         "selection": {"split": validation, "epoch": epoch, "score": chosen},
         "weights": weights and str(weights.relative_to(folder)),
@@ -257,8 +260,8 @@ def announce(result: dict[str, Any]) -> None:
     for name, scores in variants.items():
         tables[1].add_row(name, *(f"{score[metric]:.1f}" for score in scores.values()))
     title = f"{result['method']} · {result['dataset']} · {result['backbone']} · seed {result['seed']}"
-    marks = [f"! {mark}" for mark in result.get("marks", ())]
-    Console().print(title, *marks, *tables[: 1 + (len(variants) > 1)], sep="\n", highlight=False)
+    caveats = [f"! {caveat}" for caveat in result.get("caveats", ())]
+    Console().print(title, *caveats, *tables[: 1 + (len(variants) > 1)], sep="\n", highlight=False)
 
 
 @contextlib.contextmanager

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from digrap.errors import DigrapError
-from digrap.files import sha256 as digest_of
+from digrap.core.errors import DigrapError
+from digrap.core.files import sha256 as digest_of
 
 _ARGS, _KWARGS = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
 

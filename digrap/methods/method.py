@@ -58,13 +58,13 @@ class Method:
     """One row of a table, as the engine runs it; the engine knows no method by name.
 
     `optimizer` makes a torch optimizer from parameter groups. `trains` says which parameters train (see
-    methods/trained.py); None: nothing does. `carve` is the share of the training split that the hooks' probe takes;
+    methods/trained.py); None: nothing does. `holdout` is the share of the training split that the hooks' probe takes;
     0: it takes ID validation. A method that goes on from another one's weights says so in its config (`start`).
     """
 
     name: str
     optimizer: Callable[[list[dict[str, Any]]], Optimizer] | None
     trains: str | None
-    carve: float = 0.0
+    holdout: float = 0.0
     after_step: Callable[[Context], AfterStep] | None = None
     after_fit: Callable[[Context], Iterator[Variant]] | None = None

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from digrap.core.progress import track
 from digrap.methods.method import Context, Variant
 from digrap.optim.tensors import row_sums, scalar_dtype
 from digrap.optim.validate import at_least_zero, one_of
-from digrap.progress import track
 
 TINY = 1e-8
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from digrap.errors import DigrapError
-from digrap.files import sha256
+from digrap.core.errors import DigrapError
+from digrap.core.files import sha256
 from digrap.models.backbone import Backbone, first_line
 
 # The predecessors' (GT-RIPL/FTP), not ImageNet's.

@@ -16,7 +16,7 @@ from timm.data.transforms import str_to_interp_mode
 from torch import nn
 from torchvision.transforms import v2
 
-from digrap.errors import DigrapError
+from digrap.core.errors import DigrapError
 from digrap.models.backbone import Backbone, first_line
 
 MEND = "give backbone.weights=<file> or backbone.pretrained=false"

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from digrap.optim.base import AnchoredOptimizer, Bucket, Common
-from digrap.optim.report import omega_report
+from digrap.optim.diagnostics import omega_report
 from digrap.optim.tensors import dots, number_for, scaled, wide
 from digrap.optim.validate import at_least_zero, one_of
 
@@ -125,7 +125,7 @@ class DiGraP(AnchoredOptimizer):
         bucket.store(removed=removed, conflicts=bucket.numbers("conflicts") + conflict)
 
     def omega_report(self) -> dict[str, dict[str, float]]:
-        """ω by parameter name, for logs and plots; reading it waits for the device once. See `digrap.optim.report`."""
+        """ω by parameter name, for logs and plots; it waits for the device once. See `digrap.optim.diagnostics`."""
         return omega_report(self)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from digrap.tasks.report import report
+from digrap.metrics.classification import report
 
 
 class Classification:
@@ -33,7 +33,7 @@ class Classification:
         return {"prediction": label, "probability": probability, "top": top}
 
     def report(self, predictions: dict[str, Tensor], labels: Tensor) -> dict[str, Any]:
-        """The score with intervals, top-5, calibration, classes and confusions; see `digrap.tasks.report`."""
+        """The score with intervals, top-5, calibration, classes and confusions; see `digrap.metrics.classification`."""
         return report({key: value.numpy() for key, value in predictions.items()}, labels.numpy(), self.classes)
 
     def score(self, predictions: dict[str, Tensor], labels: Tensor) -> dict[str, float]:

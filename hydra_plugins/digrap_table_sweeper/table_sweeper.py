@@ -16,11 +16,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 
-from digrap.errors import Busy, DigrapError
-from digrap.results.cost import dry_run
-from digrap.results.plan import Plan, Stages
-from digrap.results.spec import Cell, Table, load_table
-from digrap.results.winners import write_winners
+from digrap.core.errors import Busy, DigrapError
+from digrap.tables.cost import dry_run
+from digrap.tables.plan import Plan, Stages
+from digrap.tables.spec import Cell, Table, load_table
+from digrap.tables.winners import write_winners
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 5.0  # between looks at runs that another process makes

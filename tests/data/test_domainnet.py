@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digrap.config import compose
+from digrap.config.compose import compose
+from digrap.core.errors import DigrapError
+from digrap.core.paths import REPO
 from digrap.data.domainnet import build, dataset, lists
 from digrap.data.domainnet.facts import ARCHIVES, CLEANED
 from digrap.data.domainnet.lists import SHIPPED, Lists, in_validation, spoken
 from digrap.data.domainnet.pictures import complain, shrink, verify
 from digrap.engine.run import run
-from digrap.errors import DigrapError
-from digrap.paths import REPO
 from scripts import download as script
 from tests.data.make_domainnet import CLASSES, make, serve
 

@@ -13,11 +13,11 @@ from collections import namedtuple
 
 import pytest
 
-from digrap.data import download
+from digrap.core.errors import DigrapError
+from digrap.core.paths import REPO
 from digrap.data.domainnet.fetch import fetch_all, remotes
-from digrap.data.download import Remote, fetch, unpack
-from digrap.errors import DigrapError
-from digrap.paths import REPO
+from digrap.data.download import fetch as download
+from digrap.data.download.fetch import Remote, fetch, unpack
 from scripts import download as script
 from tests.data.make_domainnet import make, serve
 

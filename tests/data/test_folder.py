@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from digrap.config import compose
+from digrap.config.compose import compose
+from digrap.core.errors import DigrapError
+from digrap.core.paths import REPO
 from digrap.data.folder import build, read_picture
 from digrap.engine.run import run
-from digrap.errors import DigrapError
-from digrap.paths import REPO
 
 SPLITS = {
     "train": {"folder": "train", "kind": "id_train"},

@@ -8,12 +8,12 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from digrap.core.errors import DigrapError
+from digrap.core.paths import REPO
 from digrap.data.mini import domainnet
 from digrap.data.mini.draw import CHUNK, DOMAINS, draw
 from digrap.data.mini.glyphs import GLYPHS, load_glyphs
 from digrap.data.mini.symbols import CLASSES, CODE_POINTS
-from digrap.errors import DigrapError
-from digrap.paths import REPO
 
 GOLDEN = Path(__file__).with_name("golden_mini.png")
 SPLITS = {

@@ -8,10 +8,10 @@ import pytest
 from hydra.utils import instantiate
 from PIL import Image
 
-from digrap.config import compose
+from digrap.config.compose import compose
+from digrap.core.errors import DigrapError
 from digrap.data import domainnet
-from digrap.data.ovqa import build, open_source, questions
-from digrap.errors import DigrapError
+from digrap.data.domainnet.ovqa import build, open_source, questions
 from tests.data.make_domainnet import make
 
 SPOKEN = ("cello", "cell phone", "teddy bear", "trumpet", "t-shirt")

@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from digrap.data.download import NotObtained, unpack
+from digrap.data.download.fetch import NotObtained, unpack
 from tests.data.test_download import OUTSIDE, files
 from tests.data.test_vqa_download import pack
 

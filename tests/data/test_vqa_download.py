@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from digrap.data import download
-from digrap.data.download import NotObtained, Remote, fetch
+from digrap.core.errors import DigrapError
+from digrap.data.download import fetch as download
+from digrap.data.download.fetch import NotObtained, Remote, fetch
 from digrap.data.vqa import archives
 from digrap.data.vqa.archives import ITEMS, chosen
 from digrap.data.vqa.fetch import RECORDS, by_address
-from digrap.errors import DigrapError
 from scripts import download as script
 from tests.data.make_domainnet import serve
 from tests.data.make_vqa import make as make_vqa

@@ -11,16 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from digrap.cli import door
-from digrap.config import compose, run_hash
-from digrap.data.leaks import leaks, words
+from digrap.cli.door import door
+from digrap.config.compose import compose
+from digrap.config.identity import run_hash
+from digrap.core.errors import DigrapError
+from digrap.core.paths import REPO
+from digrap.data.vqa.leakage import leaks, words
 from digrap.data.vqa.protocols import draw
 from digrap.data.vqa.record import Question
 from digrap.engine.build import build_data
 from digrap.engine.rescore import rescore
 from digrap.engine.run import run
-from digrap.errors import DigrapError
-from digrap.paths import REPO
 from scripts import show_dataset
 from tests.data.make_vqa import make
 
@@ -113,7 +114,7 @@ def config(made, *overrides):
 def test_paper_is_marked_and_its_leak_is_counted(made):
     data = build_data(config(made, "dataset.protocol=paper"))
     found = data.about()["leaks"]
-    assert data.protocol == "paper, sample=official-order, shares=0.5/0.3" and len(data.marks) == 2
+    assert data.protocol == "paper, sample=official-order, shares=0.5/0.3" and len(data.caveats) == 2
     for name in ("vqav2", "vqav2_val"):
         assert found[name]["by_id"] == found[name]["questions"] == found[name]["questions_leaked"]
     assert found["vqa_rephrasings"]["by_id"] and found["vqa_cp"]["by_id"] and found["vqa_ce"]["by_id"]
@@ -121,14 +122,14 @@ def test_paper_is_marked_and_its_leak_is_counted(made):
     assert {row["left_out"] for row in found.values()} == {0}
     exact = ["dataset.protocol=paper", "dataset.source=lists", "dataset.train_share=0.1", "dataset.val_share=0.1"]
     assert build_data(config(made, *exact)).protocol == "paper, sample=lists"
-    assert len(build_data(config(made, *exact)).marks) == 1
+    assert len(build_data(config(made, *exact)).caveats) == 1
 
 
 @pytest.mark.parametrize("source", ["official", "lists"])
 def test_clean_has_no_leak_and_says_what_it_left_out(made, source):
     data = build_data(config(made, f"dataset.source={source}"))
     found = data.about()["leaks"]
-    assert data.marks == () and list(found) == [name for name in data.splits if name != "vqav2_train"]
+    assert data.caveats == () and list(found) == [name for name in data.splits if name != "vqav2_train"]
     for row in found.values():
         assert row["questions_leaked"] == row["pictures_leaked"] == row["questions_on_leaked_pictures"] == 0
     assert {name for name, row in found.items() if row["left_out"]} == {"vqa_cp"}
@@ -237,7 +238,7 @@ def test_leak_check_prints_and_saves(made, tmp_path):
         saved = json.loads(out.read_text())
         leaked = sum(row["questions_leaked"] for name, row in saved["leaks"].items() if name != "vqav2_val")
         assert f"{leaked:,} test questions are in training" in done.stdout and bool(leaked) == (protocol == "paper")
-        assert ("! the ID validation" in done.stdout) == (protocol == "paper") == bool(saved["marks"])
+        assert ("! the ID validation" in done.stdout) == (protocol == "paper") == bool(saved["caveats"])
 
 
 def test_show_dataset_says_what_is_damaged_and_prints_any_text(made, tmp_path):

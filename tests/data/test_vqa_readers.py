@@ -7,14 +7,14 @@ import shutil
 import pytest
 from PIL import Image
 
+from digrap.core.errors import DigrapError
+from digrap.core.problems import Problems
 from digrap.data.vqa.facts import SETS
 from digrap.data.vqa.others import ROTATIONS
 from digrap.data.vqa.pictures import Questions, with_pictures
 from digrap.data.vqa.sets import READERS, read_set
 from digrap.data.vqa.vqav2 import REPHRASINGS
-from digrap.errors import DigrapError
-from digrap.problems import Problems
-from digrap.scorers.entries import answer_keys
+from digrap.metrics.vqa.annotations import answer_keys
 from tests.data.make_vqa import make
 
 FACTS = (

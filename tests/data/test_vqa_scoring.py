@@ -7,10 +7,10 @@ from collections import Counter
 
 import pytest
 
-from digrap.cli import door
+from digrap.cli.door import door
+from digrap.core.problems import Problems
 from digrap.data.vqa.facts import SETS
 from digrap.data.vqa.sets import read_set
-from digrap.problems import Problems
 from scripts import score_vqa as script
 from tests.data.make_vqa import make
 from tests.reference import vqa as slow
@@ -134,7 +134,7 @@ def test_marks_and_faults_of_a_split_stand_beside_its_score(made, run, tmp_path)
     shares = ["dataset.protocol=paper", "dataset.train_share=0.5", "dataset.val_share=0.3"]
     given = {"predictions": path, "dataset": "vqav2", "split": "vqa_rephrasings", "data_root": made.data_root}
     result = run(*shares, **given)
-    assert result["protocol"].startswith("paper, ") and "training set" in result["marks"][0]
+    assert result["protocol"].startswith("paper, ") and "training set" in result["caveats"][0]
     assert result["problems"]["empty question"]["count"] == 2
 
 

@@ -5,8 +5,8 @@ import errno
 import pytest
 import torch
 
+from digrap.core.errors import DigrapError
 from digrap.engine import checkpoint
-from digrap.errors import DigrapError
 
 
 def state(value):

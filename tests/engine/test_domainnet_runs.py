@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from digrap.config import compose
+from digrap.config.compose import compose
+from digrap.core.paths import REPO
 from digrap.engine import run as engine
-from digrap.paths import REPO
 from tests.data.make_domainnet import make
 from tests.engine.test_methods import METHODS
 

@@ -9,17 +9,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from digrap.config import compose, run_hash, start_config
+from digrap.config.compose import compose, start_config
+from digrap.config.identity import run_hash
+from digrap.core.errors import DigrapError
+from digrap.core.paths import CONFIGS, REPO
 from digrap.engine import checkpoint
 from digrap.engine import run as engine
 from digrap.engine.fit import Fit
-from digrap.errors import DigrapError
 from digrap.methods.tpgm import TPGM
 from digrap.methods.wise_ft import WiSE
-from digrap.models import resnet
+from digrap.models import mini_resnet as resnet
 from digrap.models.backbone import Backbone
-from digrap.models.resnet import WEIGHTS, build_module
-from digrap.paths import CONFIGS, REPO
+from digrap.models.mini_resnet import WEIGHTS, build_module
 from tests.engine.runs import crash_at, results, weights
 
 METHODS = sorted(path.stem for path in (CONFIGS / "optim").glob("[!_]*.yaml"))
@@ -159,7 +160,7 @@ def test_tpgm_stays_nearer_than_vanilla(small, tmp_path):
 
 
 def test_a_carved_probe_leaves_validation_alone(small, tmp_path, monkeypatch):
-    """carve takes the held-out batches from the training split, which gets smaller by them."""
+    """holdout takes the held-out batches from the training split, which gets smaller by them."""
     sizes = []
     build = Fit.__init__
 
@@ -170,7 +171,7 @@ def test_a_carved_probe_leaves_validation_alone(small, tmp_path, monkeypatch):
         assert not any(tuple(image.flatten().tolist()) in kept for image, _ in self.train_data)
 
     monkeypatch.setattr(Fit, "__init__", spy)
-    engine.run(small("optim=tpgm", "optim.carve=0.25", "trainer.epochs=1"), tmp_path)
+    engine.run(small("optim=tpgm", "optim.holdout=0.25", "trainer.epochs=1"), tmp_path)
     assert sizes == [(144, 48, 90)]
 
 
@@ -183,8 +184,8 @@ def test_a_carved_probe_leaves_validation_alone(small, tmp_path, monkeypatch):
         (["optim=tpgm", "optim.norm=l1"], "optim=tpgm: norm='l1'"),
         (["optim=wise_ft", "optim.alpha=2"], "optim=wise_ft: alpha=2"),
         (["optim=lp", "optim.trains=heads"], "optim.trains=heads: choose one of all, head, norms_and_head"),
-        (["optim=tpgm", "optim.carve=1.0"], "optim.carve=1.0"),
-        (["optim=tpgm", "optim.carve=abc"], "optim.carve=abc"),
+        (["optim=tpgm", "optim.holdout=1.0"], "optim.holdout=1.0"),
+        (["optim=tpgm", "optim.holdout=abc"], "optim.holdout=abc"),
         (["optim=wise_ft", "optim.trains=all"], "optim.trains=all with no optimizer"),
         (["optim=zero_shot", "optim.start=lp"], "optim.start=lp: nothing trains or follows"),
         (["optim=tpgm", "optim.trains=null"], "optim.trains=None with an optimizer"),
@@ -223,13 +224,16 @@ def test_one_start_has_one_hash_however_it_is_said(small, same):
 
 
 def test_what_is_held_out_from_a_run_is_held_out_from_its_start(small):
-    assert start_config(small("optim=tpgm_once", "optim.carve=0.25")).optim.carve == 0.25
-    assert start_config(small("optim=tpgm_once", "optim.start={optim: {name: vanilla, carve: 0.5}}")).optim.carve == 0.5
+    assert start_config(small("optim=tpgm_once", "optim.holdout=0.25")).optim.holdout == 0.25
+    assert (
+        start_config(small("optim=tpgm_once", "optim.start={optim: {name: vanilla, holdout: 0.5}}")).optim.holdout
+        == 0.5
+    )
 
 
 def test_too_few_held_out_examples_are_named(small, tmp_path):
     with pytest.raises(DigrapError, match="0 held-out examples are too few"):
-        engine.run(small("optim=tpgm", "optim.carve=0.001"), tmp_path)
+        engine.run(small("optim=tpgm", "optim.holdout=0.001"), tmp_path)
 
 
 def test_variants_are_tested_once_across_an_interruption(small, tmp_path, monkeypatch):

@@ -14,13 +14,15 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from digrap.bundle import PREDICTIONS, read_bundle
-from digrap.config import run_hash, start_config
-from digrap.engine import checkpoint, record
+from digrap.config.compose import start_config
+from digrap.config.identity import run_hash
+from digrap.core.errors import DigrapError
+from digrap.core.paths import REPO
+from digrap.engine import checkpoint
+from digrap.engine import provenance as record
 from digrap.engine import run as engine
 from digrap.engine.fit import Fit
-from digrap.errors import DigrapError
-from digrap.paths import REPO
+from digrap.runs.predictions import PREDICTIONS, read_bundle
 from digrap.tasks.classification import Classification
 from tests.engine.runs import crash_at, results
 

@@ -7,13 +7,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from digrap.config import compose, run_hash
+from digrap.config.compose import compose
+from digrap.config.identity import run_hash
+from digrap.core.errors import DigrapError
+from digrap.core.paths import REPO
 from digrap.engine import run as engine
 from digrap.engine.fit import Fit
-from digrap.errors import DigrapError
 from digrap.methods.from_file import accepted, find_class, from_file
 from digrap.optim import DiGraP
-from digrap.paths import REPO
 
 EXAMPLE = REPO / "examples" / "my_rule.py"
 PLAIN = """

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from digrap.errors import DigrapError
-from digrap.files import sha256
+from digrap.core.errors import DigrapError
+from digrap.core.files import sha256
 from digrap.models.moco import MEAN, STD, moco_resnet50
 from digrap.optim import param_groups
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from digrap.errors import DigrapError
+from digrap.core.errors import DigrapError
 from digrap.models.timm_model import timm_backbone
 from digrap.optim import param_groups
 

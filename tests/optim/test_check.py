@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from digrap.errors import DigrapError
+from digrap.core.errors import DigrapError
+from digrap.core.paths import REPO
 from digrap.optim import check
-from digrap.paths import REPO
 from tests.reference import DiGraP as Reference
 
 OURS = {"DiGraP": "digrap", "L2SP": "l2sp", "MARSSP": "mars_sp", "SPD": "spd", "FTP": "ftp"}
@@ -71,7 +71,7 @@ def plain(params, lr):
 number = 3
 """
 make_vectors = importlib.util.module_from_spec(
-    spec := importlib.util.spec_from_file_location("make_vectors", REPO / "scripts" / "make_vectors.py")
+    spec := importlib.util.spec_from_file_location("make_vectors", REPO / "tools" / "make_vectors.py")
 )
 spec.loader.exec_module(make_vectors)
 
@@ -160,7 +160,7 @@ def test_inert_inputs_are_refused(monkeypatch):
 
 
 def test_the_script_writes_them(tmp_path):
-    script = REPO / "scripts" / "make_vectors.py"
+    script = REPO / "tools" / "make_vectors.py"
     for argument, code in ((f"out={tmp_path}", 0), ("to=here", 2)):
         done = subprocess.run([sys.executable, script, argument], capture_output=True, text=True)
         assert done.returncode == code and "Traceback" not in done.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from digrap.scorers.contractions import CONTRACTIONS
+from digrap.metrics.vqa.contractions import CONTRACTIONS
 
 MARKS = [";", "/", "[", "]", '"', "{", "}", "(", ")", "=", "+", "\\", "_", "-", ">", "<", "@", "`", ",", "?", "!"]
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]

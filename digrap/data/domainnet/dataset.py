@@ -11,11 +11,11 @@ from typing import Any
 from PIL import Image, ImageFile
 from torch.utils.data import Dataset
 
+from digrap.core.errors import DigrapError
 from digrap.data.domainnet.facts import ARCHIVES, GIGABYTES
 from digrap.data.domainnet.lists import Entry, Lists, check_labels, class_names, spoken
 from digrap.data.folder import absent_files, read_picture
 from digrap.data.splits import KINDS, DataModule, Split
-from digrap.errors import DigrapError
 
 log = logging.getLogger(__name__)
 PART_OF_KIND = {"id_train": "train", "id_val": "val"}  # all others are test lists

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from digrap.core.errors import DigrapError
 from digrap.data.domainnet.facts import ARCHIVES, CLEANED, CLEANED_FOLDER, SITE
-from digrap.data.download import Remote, alone, fetch, forget, need_space, server, unpack
-from digrap.errors import DigrapError
+from digrap.data.download.fetch import Remote, alone, fetch, forget, need_space, server, unpack
 
 log = logging.getLogger(__name__)
 

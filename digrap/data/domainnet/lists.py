@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from digrap.core.errors import DigrapError
+from digrap.core.paths import REPO
 from digrap.data.domainnet.facts import ARCHIVES, CLEANED, VERSIONS
-from digrap.errors import DigrapError
-from digrap.paths import REPO
 
 SHIPPED = REPO / "data" / "splits" / "domainnet"
 PARTS = ("train", "val", "test")

@@ -17,14 +17,14 @@ from typing import Any
 
 from PIL import Image
 
+from digrap.core.errors import DigrapError
+from digrap.core.files import write_json
+from digrap.core.progress import track
 from digrap.data.domainnet.dataset import absent_images, absent_message, read_listed
 from digrap.data.domainnet.facts import ARCHIVES
 from digrap.data.domainnet.lists import Entry, Lists, check_labels, class_names, used_lists
-from digrap.data.download import need_space
+from digrap.data.download.fetch import need_space
 from digrap.data.folder import read_picture
-from digrap.errors import DigrapError
-from digrap.files import write_json
-from digrap.progress import track
 
 log = logging.getLogger(__name__)
 QUALITY = 95

@@ -16,17 +16,17 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from digrap.core.errors import DigrapError
+from digrap.core.files import write_atomically
+from digrap.core.progress import track
 from digrap.data.mini.draw import CHUNK, DOMAINS, VERSION, draw
 from digrap.data.mini.glyphs import GLYPHS_SHA256, load_glyphs
 from digrap.data.mini.symbols import CLASSES
 from digrap.data.splits import KINDS, DataModule, ImageTensors, Split
-from digrap.errors import DigrapError
-from digrap.files import write_atomically
-from digrap.progress import track
 
 log = logging.getLogger(__name__)
 
-STREAM = 0  # scripts/pretrain_mini.py draws from stream 1
+STREAM = 0  # tools/pretrain_mini.py draws from stream 1
 SIZES = (32, 48)  # pixels a side
 
 

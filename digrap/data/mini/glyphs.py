@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from digrap.errors import DigrapError
-from digrap.files import sha256
-from digrap.paths import REPO
+from digrap.core.errors import DigrapError
+from digrap.core.files import sha256
+from digrap.core.paths import REPO
 
 GLYPHS = REPO / "data" / "mini" / "glyphs.npz"
 GLYPHS_SHA256 = "9e343e0712e53bf81bbfbe532ede2cc643cb7de8473fa3ef1517c97a10b85dee"

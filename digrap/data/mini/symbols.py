@@ -4,7 +4,7 @@ The 45 symbols are the classes. The 240 others are only ever seen in pre-trainin
 categories a foundation model knows besides the ones it is fine-tuned on. They were chosen once from the font's symbols,
 arrows and scripts: no blank or dot-like glyph, no variant of a class (white chess pieces of the same kind, outlined
 stars, further suits, dice, faces, flowers, scissors), and no two glyphs whose blurred masks have a cosine above 0.86.
-`scripts/make_glyphs.py` checks the last rule between the others and the classes.
+`tools/make_glyphs.py` checks the last rule between the others and the classes.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from digrap.core.errors import DigrapError
 from digrap.data.vqa.facts import SETS
-from digrap.errors import DigrapError
 
 ALL = "vqa_all"
 COCO_SITE = "http://images.cocodataset.org/zips/"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from digrap.data.vqa.official import Folder, unique
+from digrap.data.vqa.formats import Folder, unique
 from digrap.data.vqa.record import Question
 
 EDITED = re.compile(r"(\d{1,12})_(\d{1,12})")  # COCO picture, and the category (IV) or instance (CV) removed from it

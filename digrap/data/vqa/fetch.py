@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from digrap.data.download import NotObtained, Remote, Unreachable, alone, fetch, is_whole, server, unpack
+from digrap.core.errors import DigrapError
+from digrap.core.files import sha256, write_json
+from digrap.data.download.fetch import NotObtained, Remote, Unreachable, alone, fetch, is_whole, server, unpack
 from digrap.data.vqa.archives import Item
-from digrap.errors import DigrapError
-from digrap.files import sha256, write_json
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 
-from digrap.data.vqa.official import Folder, NotThere, unique
+from digrap.core.errors import DigrapError
+from digrap.data.vqa.formats import Folder, NotThere, unique
 from digrap.data.vqa.record import Question
 from digrap.data.vqa.vqav2 import REPHRASINGS
-from digrap.errors import DigrapError
 
 COCO_FILE = re.compile(r"COCO_\w+?_((\d{12})(?:_\d{12})?)\.jpg")
 

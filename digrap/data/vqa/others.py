@@ -6,10 +6,10 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from digrap.data.vqa.official import Folder, unique
+from digrap.core.errors import DigrapError
+from digrap.core.json_files import by_place, entries
+from digrap.data.vqa.formats import Folder, unique
 from digrap.data.vqa.record import Question
-from digrap.errors import DigrapError
-from digrap.reading import by_place, entries
 
 ROTATIONS = "train-images-boxable-with-rotation.csv"
 

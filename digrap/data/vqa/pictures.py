@@ -8,10 +8,10 @@ from pathlib import Path
 from PIL import Image
 from torch.utils.data import Dataset
 
+from digrap.core.errors import DigrapError
+from digrap.core.problems import Problems
 from digrap.data.folder import absent_files, read_picture
 from digrap.data.vqa.record import Question
-from digrap.errors import DigrapError
-from digrap.problems import Problems
 
 
 class Questions(Dataset):

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from digrap.errors import DigrapError
+from digrap.core.errors import DigrapError
 
 PROTOCOLS = ("clean", "paper")
 SEED = 0

@@ -7,12 +7,12 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from digrap.data.leaks import compared
+from digrap.core.errors import DigrapError
+from digrap.core.problems import Problems
 from digrap.data.splits import Split, check_kinds
+from digrap.data.vqa.leakage import compared
 from digrap.data.vqa.pictures import Questions, with_pictures
 from digrap.data.vqa.record import Question
-from digrap.errors import DigrapError
-from digrap.problems import Problems
 
 log = logging.getLogger(__name__)
 

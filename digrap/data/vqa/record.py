@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from digrap.errors import DigrapError
-from digrap.scorers.entries import Entry
+from digrap.core.errors import DigrapError
+from digrap.metrics.vqa.annotations import Entry
 
 KINDS = {"near_ood": "near_ood", "far_ood": "far_ood"}  # of a split → of its records; all others are id
 

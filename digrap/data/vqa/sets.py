@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from digrap.core.errors import DigrapError
+from digrap.core.problems import Problems
 from digrap.data.vqa.causal import read_edited
 from digrap.data.vqa.facts import SETS
+from digrap.data.vqa.formats import Folder
 from digrap.data.vqa.lists import read_list
-from digrap.data.vqa.official import Folder
 from digrap.data.vqa.others import read_advqa, read_okvqa, read_textvqa, read_vizwiz, rotations
 from digrap.data.vqa.record import Question
 from digrap.data.vqa.vqav2 import questions_file, read_ce, read_cp, read_rephrasings, read_vqav2
-from digrap.errors import DigrapError
-from digrap.problems import Problems
 
 SOURCES = ("official", "lists")
 READERS: dict[str, Callable[[Folder, str], list[Question]]] = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from digrap.data.vqa.official import Folder, unique
+from digrap.core.errors import DigrapError
+from digrap.core.json_files import is_id
+from digrap.data.vqa.formats import Folder, unique
 from digrap.data.vqa.record import Question
-from digrap.errors import DigrapError
-from digrap.reading import is_id
 
 REPHRASINGS = "v2_OpenEnded_mscoco_valrep2014_humans_og_questions.json"
 

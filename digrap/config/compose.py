@@ -1,0 +1,74 @@
+"""Configs composed by Hydra outside of its own main, and the config of the run that another one starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from digrap.config.schema import typed
+from digrap.core.errors import DigrapError
+from digrap.core.files import sha256
+from digrap.core.paths import CONFIGS, REPO
+
+
+def register_resolvers() -> None:
+    """Make ${digrap.run_hash:}, ${digrap.repo:} and ${digrap.sha256:file} known to OmegaConf; calling it twice is
+    harmless."""
+    OmegaConf.register_new_resolver("digrap.run_hash", _run_hash, replace=True)
+    OmegaConf.register_new_resolver("digrap.repo", lambda: str(REPO), replace=True)
+    OmegaConf.register_new_resolver(
+        "digrap.sha256",  # None for a file that is not there: whoever reads it words that better than OmegaConf
+        lambda file: sha256(Path(file))[:12] if file and Path(file).is_file() else None,
+        replace=True,
+    )
+
+
+def _run_hash(*, _root_: DictConfig) -> str:
+    from digrap.config.identity import run_hash  # it composes the run that this one starts from
+
+    return run_hash(_root_)
+
+
+def compose(overrides: list[str], config: str = "train") -> DictConfig:
+    """The config that `python train.py <overrides>` would run, outside of Hydra's own main."""
+    return typed(_hydra_composed(overrides, config))
+
+
+def start_config(cfg: DictConfig) -> DictConfig | None:
+    """The run that `cfg` goes on from; None where it starts from the backbone.
+
+    It is `cfg` with what optim.start says merged in: {optim: lp, trainer: {base: {lr: 3e-3}}}; with {optim: {name: spd,
+    strength: 1}} the earlier method gets options of its own. Raises DigrapError for what does not compose.
+    """
+    start = cfg.optim.start
+    if not start:
+        return None
+    changes = {"optim": start} if isinstance(start, str) else start
+    if isinstance(start, DictConfig):
+        changes = OmegaConf.to_container(start)
+    if not isinstance(changes, dict) or not changes.get("optim"):
+        raise DigrapError(f"optim.start={start}: give the earlier method, as in optim.start={{optim: lp}}")
+    try:
+        chosen = changes.pop("optim")
+        chosen = dict(chosen) if isinstance(chosen, dict) else {"name": chosen}
+        chosen.setdefault("holdout", cfg.optim.holdout)  # what is held out from this run is held out from that one
+        earlier = _hydra_composed([f"optim={chosen['name']}"], "train")  # its references to the trainer are kept
+        plain = {**OmegaConf.to_container(cfg), "optim": OmegaConf.to_container(earlier.optim)}
+        earlier = OmegaConf.create(plain, flags={"struct": True})
+        return typed(OmegaConf.merge(earlier, {**changes, "optim": chosen}))
+    except (HydraException, OmegaConfBaseException, KeyError) as error:
+        raise DigrapError(f"optim.start={cfg.optim.start}: {str(error).splitlines()[0]}") from error
+
+
+def _hydra_composed(overrides: list[str], config: str) -> DictConfig:
+    register_resolvers()
+    if GlobalHydra.instance().is_initialized():  # inside a job: Hydra holds one loader at a time
+        GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return hydra_compose(config, overrides=overrides)

@@ -1,0 +1,106 @@
+"""The typed schema of a run's config, and the ranges its numbers must lie in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from digrap.core.errors import DigrapError
+
+
+@dataclass
+class Base:
+    """The optimizer under every method."""
+
+    name: str = MISSING
+    lr: float = MISSING
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    momentum: float = 0.0
+    nesterov: bool = False
+
+
+@dataclass
+class Trainer:
+    """One recipe. Batches are counted in examples."""
+
+    base: Base = field(default_factory=Base)
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    micro_batch: int = MISSING
+    eval_batch_size: int = MISSING
+    precision: str = "no"
+    workers: int = 0
+    threads: int = 1
+    checkpoint_minutes: float = 5
+    validate_every: int = 1
+    channels_last: bool = False
+    compile: str | None = None
+
+
+@dataclass
+class Train:
+    """What train.py composes; the open parts belong to the room that reads them."""
+
+    backbone: dict[str, Any] = MISSING
+    peft: dict[str, Any] = MISSING
+    trainer: Trainer = field(default_factory=Trainer)
+    schedule: dict[str, Any] = MISSING
+    optim: dict[str, Any] = MISSING
+    logger: dict[str, Any] = MISSING
+    dataset: dict[str, Any] = MISSING
+    best: Any = None
+    seed: int = 0
+    data_root: str = "data"
+    device: str = "auto"
+    log_every: int = 50
+    fresh: bool = False
+    wait: bool = False
+
+
+def typed(cfg: DictConfig) -> DictConfig:
+    """`cfg` as `Train`, resolved and with every value of the declared type. Raises DigrapError naming the bad key."""
+    plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("hydra", "table", "dry_run")])
+    try:
+        plain = OmegaConf.create(OmegaConf.to_container(plain, resolve=True))
+        result = OmegaConf.merge(OmegaConf.structured(Train), plain)
+        check_ranges(result)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or "config"
+        raise DigrapError(f"{key}: {str(error).splitlines()[0]}") from error
+    return result
+
+
+def check_ranges(cfg: DictConfig) -> None:
+    """Raise DigrapError for numbers no recipe can have."""
+    trainer = cfg.trainer
+    rules = {
+        "trainer.base.name": (trainer.base.name in ("adamw", "sgd"), "adamw or sgd"),
+        "trainer.base.lr": (trainer.base.lr >= 0, "a number ≥ 0"),
+        "trainer.epochs": (trainer.epochs >= 1, "at least 1"),
+        "trainer.batch_size": (trainer.batch_size >= 1, "at least 1"),
+        "trainer.micro_batch": (trainer.micro_batch >= 1, "at least 1"),
+        "trainer.eval_batch_size": (trainer.eval_batch_size >= 1, "at least 1"),
+        "trainer.precision": (trainer.precision in ("no", "bf16", "fp16"), "no, bf16 or fp16"),
+        "trainer.validate_every": (trainer.validate_every >= 1, "at least 1"),
+        "trainer.checkpoint_minutes": (trainer.checkpoint_minutes >= 0, "a number ≥ 0"),
+        "seed": (cfg.seed >= 0, "a whole number ≥ 0"),
+        "log_every": (cfg.log_every >= 1, "at least 1"),
+        "device": (cfg.device.split(":")[0] in ("auto", "cpu", "cuda", "mps"), "auto, cpu, cuda or mps"),
+    }
+    for key, (valid, wanted) in rules.items():
+        if not valid:
+            raise DigrapError(f"{key}={OmegaConf.select(cfg, key)} is out of range; give {wanted}")
+
+
+def split_kinds(cfg: DictConfig) -> dict[str, str]:
+    """Split → kind, as the dataset's config lists them: under `splits`, or by name under the kind (dataset=folder)."""
+    kinds = {name: options["kind"] for name, options in cfg.dataset.splits.items()}
+    for kind in ("near_ood", "far_ood"):
+        names = cfg.dataset.get(kind) or ()
+        kinds |= {str(name): kind for name in ([names] if isinstance(names, str) else names)}
+    return kinds

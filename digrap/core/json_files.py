@@ -1,0 +1,97 @@
+"""Reading JSON that others wrote: one clear error for what cannot be read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from digrap.core.errors import DigrapError
+from digrap.core.files import sha256
+from digrap.core.problems import Problems
+
+
+def read_json(path: Path | str, what: str) -> Any:
+    """The file's value. `what` says in errors what it should have been ("predictions", say).
+
+    Raises DigrapError for a file that is missing, empty, not UTF-8 or not (whole) JSON.
+    """
+    text = read_text(path, what)
+    if not text.strip():
+        raise DigrapError(f"{path} is empty: give a file with {what}")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        cut = error.pos >= len(text.rstrip()) - 1 or "Unterminated" in error.msg
+        hint = "the file is cut off: write or download it again" if cut else "mend it there"
+        raise DigrapError(f"{path} is not JSON ({error.msg}, {place}); {hint}") from error
+    except RecursionError as error:
+        raise DigrapError(f"{path} is nested too deeply to be {what}") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise DigrapError(f"{path} is not JSON that can be read ({error}): give a file with {what}") from error
+
+
+def read_text(path: Path | str, what: str) -> str:
+    """The file's text; a byte order mark at its start goes. Raises DigrapError if it is missing or not UTF-8."""
+    try:
+        return read_bytes(path, what).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DigrapError(f"{path} is not UTF-8 (byte {error.start}): save {what} as UTF-8") from error
+
+
+def read_bytes(path: Path | str, what: str) -> bytes:
+    """The file's bytes. Raises DigrapError if it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise DigrapError(f"{path} does not exist: give a file with {what}") from error
+    except OSError as error:
+        raise DigrapError(f"{path} cannot be read ({error.strerror}): give a file with {what}") from error
+
+
+def entries(value: Any, key: str, path: Path | str, problems: Problems, needed: Sequence[str] = ()) -> list[dict]:
+    """The objects of a file's value: of the list itself, or of what stands under `key`, as official files have it.
+
+    What is no object, lacks one of the `needed` keys, or has a question_id that is neither number nor text is counted
+    in `problems` and left out. Raises DigrapError for anything else than such a list, an empty one included.
+    """
+    if isinstance(value, dict):
+        if key not in value:
+            raise DigrapError(f"{path} has no {key!r} but {', '.join(map(repr, list(value)[:6])) or 'nothing'}")
+        value = value[key]
+    if not isinstance(value, list):
+        raise DigrapError(f'{path} holds no list of {key}: give [...] or {{"{key}": [...]}}')
+    if not value:
+        raise DigrapError(f"{path} has no {key}: its list is empty")
+    whole = []
+    for place, entry in enumerate(value):
+        if not isinstance(entry, dict):
+            problems.add("entry that is no object (left out)", f"{path}: {key} number {place} (from 0): {entry!r:.80}")
+        elif lacks := [name for name in needed if name not in entry]:
+            problems.add("entry that lacks a key (left out)", f"{path}: {key} number {place}: no {', '.join(lacks)}")
+        elif "question_id" in entry and not is_id(entry["question_id"]):
+            shown = f"{path}: {key} number {place}: {entry['question_id']!r:.80}"
+            problems.add("question_id that is neither number nor text (left out)", shown)
+        else:
+            whole.append(entry)
+    return whole
+
+
+def by_place(value: Any) -> Any:
+    """The value; where it is a list, its objects without question_id have their place, from 0, for it."""
+    for place, entry in enumerate(value if isinstance(value, list) else ()):
+        if isinstance(entry, dict):
+            entry.setdefault("question_id", place)
+    return value
+
+
+def is_id(value: Any) -> bool:
+    """Whether a value can name a question."""
+    return isinstance(value, (int, str)) and not isinstance(value, bool)
+
+
+def fingerprint(path: Path | str) -> dict[str, str]:
+    """A file's name and sha256."""
+    return {"name": Path(path).name, "sha256": sha256(Path(path))}

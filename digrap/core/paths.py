@@ -1,0 +1,7 @@
+"""Where things lie in a clone of the repository."""
+
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[2]
+CONFIGS = REPO / "configs"
+OUTPUTS = REPO / "outputs"

@@ -1,0 +1,89 @@
+"""What a run leaves behind: provenance, metrics.jsonl, run.json."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from digrap.core.errors import DigrapError
+from digrap.core.files import write_json
+from digrap.core.paths import REPO
+from digrap.core.progress import console
+from digrap.data.splits import DataModule
+from digrap.data.vqa.leakage import leak_table
+
+PACKAGES = ("digrap", "torch", "torchvision", "timm", "accelerate", "hydra-core", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages a result depends on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def commit() -> dict[str, Any]:
+    """The repository's commit, and whether tracked files that make results differ from it (None: no git here)."""
+    git = ["git", "-C", str(REPO)]
+    # What tables write (winners, published results) and texts change no run.
+    paths = [".", ":!configs/best", ":!docs", ":!*.md"]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        status = [*git, "status", "--porcelain", "-uno", "--", *paths]
+        changed = subprocess.run(status, capture_output=True, text=True, check=True)
+        return {"commit": head, "dirty": bool(changed.stdout.strip())}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": "unknown", "dirty": None}
+
+
+def note(folder: Path, **values: Any) -> None:
+    """Add to run.json."""
+    path = folder / "run.json"
+    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **values})
+
+
+def data(folder: Path, source: DataModule) -> None:
+    """Keep what the dataset says of itself as data.json, and print what training has of the tests."""
+    if source.about is None:
+        return
+    said = {"protocol": source.protocol, "caveats": list(source.caveats), **source.about()}
+    write_json(folder / "data.json", said)
+    if said.get("leaks"):
+        caveats = [f"! {caveat}" for caveat in source.caveats]
+        console().print("Of the tests, training has:", *caveats, leak_table(said["leaks"]), sep="\n")
+
+
+class Metrics:
+    """metrics.jsonl, one JSON object a line, and further sinks (callables that take such an object)."""
+
+    def __init__(self, path: Path, sinks: tuple = ()):
+        self.path, self.sinks = Path(path), sinks
+
+    def write(self, event: str, **values: Any) -> None:
+        """Append one record."""
+        record = {"event": event, **values}
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise DigrapError(f"{self.path} could not be written ({error})") from error
+        for sink in self.sinks:
+            sink(record)
+
+    def size(self) -> int:
+        """Bytes written so far: a checkpoint's position in the file."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def rewind(self, size: int) -> None:
+        """Drop what was written after a checkpoint: the resumed run writes it again."""
+        if self.size() > size:
+            with open(self.path, "r+b") as file:
+                file.truncate(size)

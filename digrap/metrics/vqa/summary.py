@@ -1,0 +1,82 @@
+"""What is said of scored questions: accuracy overall and per type, as is and as the official code rounds it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from digrap.core.errors import DigrapError
+
+DRAWS = 2_000
+STREAM = 0
+
+
+def report(
+    accuracy: np.ndarray,
+    answer_types: Sequence[str | None] | None = None,
+    question_types: Sequence[str | None] | None = None,
+    draws: int = DRAWS,
+) -> dict[str, Any]:
+    """Accuracies (n,) in 0..1 → {n, overall, per_answer_type: {type: cell}, per_question_type: {type: cell}}.
+
+    A cell, as `overall` is one, has n, accuracy (percent), rounded (the official code's number) and interval_95 (95 %
+    percentile bootstrap over questions, percent). Types stand in order of their names; questions whose type is None are
+    in `overall` alone. Raises DigrapError without questions, and for accuracies or types that do not fit.
+    """
+    accuracy = np.asarray(accuracy, dtype=np.float64)
+    if accuracy.ndim != 1 or not accuracy.size:
+        raise DigrapError(f"accuracies have shape {accuracy.shape}: give those of one question or more as (n,)")
+    if not ((accuracy >= 0) & (accuracy <= 1)).all():
+        raise DigrapError("an accuracy is not in 0..1: give shares, not percent")
+    return {
+        "n": accuracy.size,
+        "overall": cell(accuracy, draws),
+        "per_answer_type": _by_type(accuracy, answer_types, "answer types", draws),
+        "per_question_type": _by_type(accuracy, question_types, "question types", draws),
+    }
+
+
+def cell(accuracy: np.ndarray, draws: int = DRAWS) -> dict[str, Any]:
+    """n, accuracy, rounded and interval_95 of accuracies (n,) in 0..1."""
+    n = len(accuracy)
+    return {
+        "n": n,
+        "accuracy": 100.0 * math.fsum(accuracy.tolist()) / n,
+        "rounded": official(accuracy),
+        "interval_95": interval(accuracy, draws),
+    }
+
+
+def official(accuracy: np.ndarray) -> float:
+    """Percent with two digits, by the official code's steps: added one by one, times 100, divided, rounded.
+
+    A mean that ends in a 5 is rounded by its last bit, so that the order of the steps can be seen in the result.
+    """
+    return round(100 * float(np.cumsum(accuracy)[-1]) / len(accuracy), 2)
+
+
+def interval(accuracy: np.ndarray, draws: int = DRAWS) -> list[float]:
+    """95 % percentile bootstrap over questions, in percent.
+
+    Accuracies take few values, and resampling questions is a multinomial draw of how often each value comes.
+    """
+    random = np.random.RandomState(STREAM)  # its stream is frozen for good: the same interval with every NumPy
+    value, count = np.unique(np.round(accuracy, 12), return_counts=True)
+    drawn = random.multinomial(len(accuracy), count / len(accuracy), size=draws)
+    means = 100.0 * (drawn @ value) / len(accuracy)
+    return [float(end) for end in np.quantile(means, (0.025, 0.975))]
+
+
+def _by_type(accuracy: np.ndarray, types: Sequence[str | None] | None, what: str, draws: int) -> dict[str, Any]:
+    if types is None:
+        return {}
+    if len(types) != accuracy.size:
+        raise DigrapError(f"{len(types)} {what} for {accuracy.size} accuracies: give one a question")
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(types):
+        if name is not None:
+            places.setdefault(name, []).append(place)
+    return {name: cell(accuracy[places[name]], draws) for name in sorted(places)}

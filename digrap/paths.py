@@ -1,7 +1,0 @@
-"""Where things lie in a clone of the repository."""
-
-from pathlib import Path
-
-REPO = Path(__file__).resolve().parents[1]
-CONFIGS = REPO / "configs"
-OUTPUTS = REPO / "outputs"

@@ -1,0 +1,110 @@
+"""The two pictures of a table: ID against OOD accuracy, and ω over training."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from digrap.core.files import write_atomically
+from digrap.report.scores import OOD_MEAN, Scores, omega_history
+
+MARKERS = "oDs^vP*X<>hd"
+DPI = 150
+LEGEND_INSIDE = 6  # rows
+
+
+def id_against_ood(scores: Scores) -> Figure | None:
+    """One point a row with its standard deviations, the runs as small dots; None where no run is there."""
+    identity = next((name for name, kind in scores.columns.items() if kind == "id_test"), None)
+    if identity is None or OOD_MEAN not in scores.columns or scores.values.empty:
+        return None
+    wide = scores.values.pivot_table(index=["row", "seed"], columns="column", values="value")
+    many = len(scores.table.rows) > LEGEND_INSIDE
+    figure = Figure(figsize=(8.6 if many else 6.4, 4.6), layout="constrained")
+    axes = figure.subplots()
+    colours = colormaps["tab10"].colors
+    for position, row in enumerate(scores.table.rows):
+        if row not in wide.index.get_level_values("row"):
+            continue
+        points, colour = wide.loc[row], colours[position % len(colours)]
+        axes.scatter(points[identity], points[OOD_MEAN], s=12, color=colour, alpha=0.45, linewidths=0)
+        (x, dx, _), (y, dy, _) = scores.cell(row, identity), scores.cell(row, OOD_MEAN)
+        axes.errorbar(
+            x, y, xerr=dx, yerr=dy, fmt=MARKERS[position % len(MARKERS)], color=colour, capsize=2, ms=8,
+            markeredgecolor="black", markeredgewidth=0.6, label=row,
+        )  # fmt: skip
+    axes.set(xlabel=f"ID accuracy, {identity} (%)", ylabel="OOD accuracy, mean (%)", title=scores.table.title)
+    axes.grid(alpha=0.3)
+    beside = dict(loc="center left", bbox_to_anchor=(1, 0.5)) if many else {}  # inside, it would cover points
+    axes.legend(frameon=False, fontsize=9, **beside)
+    return figure
+
+
+def omega_over_training(histories: Mapping[str, list[pd.DataFrame]], title: str) -> Figure | None:
+    """A panel a row: ω of every tensor (thin, mean over seeds) and the mean of every block (bold), over steps.
+
+    `histories` maps a row to its runs' `omega_history`. None where no row learns ω.
+    """
+    curves = {row: _mean_over_seeds(runs) for row, runs in histories.items()}
+    curves = {row: curve for row, curve in curves.items() if curve is not None}
+    if not curves:
+        return None
+    figure = Figure(figsize=(1.5 + 5.5 * len(curves), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]
+    for axes, (row, curve) in zip(panels, curves.items(), strict=True):
+        blocks = list(dict.fromkeys(_block(name) for name in curve.columns))
+        for position, block in enumerate(blocks):
+            colour = colormaps["viridis"](position / max(len(blocks) - 1, 1) * 0.92)
+            members = curve[[name for name in curve.columns if _block(name) == block]]
+            axes.plot(members.index, members, color=colour, alpha=0.18, linewidth=0.7)
+            axes.plot(members.index, members.mean(axis=1), color=colour, linewidth=2.2, label=block)
+        axes.set(xlabel="step", ylabel="ω", title=row, ylim=(-0.02, 1.02))
+        axes.grid(alpha=0.3)
+    panels[-1].legend(title="block, mean", frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.suptitle(f"{title}: projection strength")
+    return figure
+
+
+def _mean_over_seeds(runs: list[pd.DataFrame]) -> pd.DataFrame | None:
+    """Steps × tensors, from ω = 0 at the start; None for a fixed ω or none at all."""
+    runs = [run for run in runs if not run.empty]
+    if not runs or all(run["omega"].nunique() == 1 for run in runs):
+        return None
+    together = pd.concat(runs)
+    order = list(dict.fromkeys(together["tensor"]))
+    curve = together.pivot_table(index="step", columns="tensor", values="omega", aggfunc="mean")[order]
+    curve.loc[0] = 0.0
+    return curve.sort_index()
+
+
+def _block(tensor: str) -> str:
+    """The part of the model a tensor belongs to: the first component of its name."""
+    return tensor.split(".", 1)[0]
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG."""
+    write_atomically(path, lambda file: file.write(as_png(figure)))
+    return path
+
+
+def as_png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI)
+    return file.getvalue()
+
+
+def draw(scores: Scores) -> dict[str, Figure]:
+    """Every picture that a table's runs give, by the ending of its file's name. ω is read from the run folders."""
+    histories = {row: [] for row in scores.table.rows}
+    for run in scores.runs:
+        histories[run.row].append(omega_history(run.file.parent))
+    title = scores.table.title
+    pictures = {"id_ood": id_against_ood(scores), "omega": omega_over_training(histories, title)}
+    return {name: figure for name, figure in pictures.items() if figure is not None}

@@ -1,0 +1,154 @@
+"""A published table: a folder from whose predictions anyone can make its every number again.
+
+`<folder>/<table>/` holds manifest.json, runs/<hash>.json (results.json) and .npz (predictions), labels/<digest>.npz,
+and the table as md, tex, csv and pictures. It stands alone: the manifest has the table's description too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from digrap.core.errors import DigrapError
+from digrap.core.files import write_atomically
+from digrap.report import render
+from digrap.report.gather import Missing, Run, Source, read_result
+from digrap.report.scores import Scores, check_clean
+from digrap.runs.predictions import TRUTH, labels_file
+from digrap.tables import spec
+from digrap.tables.spec import Row, Search, Table
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+LIMIT_MB = 40  # of all published tables
+
+
+def publish(scores: Scores, pictures: dict[str, bytes], folder: Path) -> tuple[Path, int]:
+    """Write a table to <folder>/<table>/. Returns that folder and its size in bytes.
+
+    Raises DigrapError for runs made with uncommitted changes, for bundles that do not give the scores, and where
+    `folder` would grow beyond 40 MB; nothing is written then.
+    """
+    check_clean(scores.runs)
+    if not scores.runs:
+        raise DigrapError(f"table={scores.table.name}: no run is there; {scores.missing[0].command}")
+    for run in scores.runs:
+        for split in run.result["scores"]:
+            run.correct(split)
+    content = _content(scores) | pictures
+    content[MANIFEST] = manifest(scores, content)
+    place = folder / scores.table.name
+    others = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and place not in path.parents)
+    size = sum(map(len, content.values()))
+    if others + size > LIMIT_MB * 10**6:
+        raise DigrapError(
+            f"{folder} would hold {(others + size) / 1e6:.1f} MB, {LIMIT_MB} at most; {scores.table.name} has "
+            f"{size / 1e6:.1f}: remove another table first"
+        )
+    _remove_old(place, set(content))
+    for name, data in content.items():  # the manifest last
+        write_atomically(place / name, lambda file, data=data: file.write(data))
+    return place, size
+
+
+def _content(scores: Scores) -> dict[str, bytes]:
+    """File → bytes of the table's texts, its runs and their labels."""
+    content = {name: text.encode() for name, text in render.files(scores).items()}
+    for run in scores.runs:
+        identity, digest = run.result["hash"], _truth(run)
+        content[f"runs/{identity}.json"] = run.file.read_bytes()
+        content[f"runs/{identity}.npz"] = run.bundle.read_bytes()
+        content[f"labels/{digest}.npz"] = labels_file(run.labels_folder, digest).read_bytes()
+    return content
+
+
+def _truth(run: Run) -> str:
+    with np.load(run.bundle, allow_pickle=False) as archive:
+        return str(archive[TRUTH])
+
+
+def _remove_old(place: Path, kept: set[str]) -> None:
+    """Remove what an earlier publication listed and this one has not. What it did not list is left."""
+    if (place / MANIFEST).exists():
+        for name in read_manifest(place)["files"]:
+            if name not in kept:
+                (place / name).unlink(missing_ok=True)
+
+
+def manifest(scores: Scores, content: dict[str, bytes]) -> bytes:
+    """What a published folder says of itself."""
+    source, table = scores.source, scores.table
+    cells = [
+        {"row": run.row, "seed": run.seed, "hash": run.result["hash"], "overrides": list(run.overrides)}
+        for run in scores.runs
+    ]
+    plain = {
+        "schema": SCHEMA, "table": table.name, "yaml": spec_text(table.name), "spec": dataclasses.asdict(table),
+        "splits": source.splits, "own_pictures": source.own_pictures, "cells": cells,
+        "missing": [dataclasses.asdict(missing) for missing in source.missing],
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(content.items())},
+    }  # fmt: skip
+    return (json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def spec_text(name: str) -> str:
+    """configs/tables/<name>.yaml as it is now."""
+    return (spec.CONFIGS / "tables" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def read_manifest(place: Path) -> dict[str, Any]:
+    """A published folder's manifest. Raises DigrapError for one that is missing, damaged or of another schema."""
+    path = place / MANIFEST
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        found = plain.get("schema")
+    except (OSError, ValueError, AttributeError) as error:
+        raise DigrapError(f"{path} cannot be read ({error}); publish the table again") from error
+    if found != SCHEMA:
+        raise DigrapError(f"{path} has schema {found}, this version reads {SCHEMA}; publish the table again")
+    return plain
+
+
+def from_published(place: Path) -> Source:
+    """A published table, from its folder alone. Raises DigrapError for a manifest that contradicts itself."""
+    plain = read_manifest(place)
+    try:
+        table = _table(plain["spec"])
+        runs = [_run(place, table, cell) for cell in plain["cells"]]
+        missing = [Missing(**entry) for entry in plain["missing"]]
+        source = Source(table, plain["splits"], plain["own_pictures"], runs, missing)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DigrapError(f"{place / MANIFEST} is damaged ({error!r}); publish the table again") from error
+    found = sorted((entry.row, entry.seed) for entry in (*runs, *missing))
+    if found != sorted((row, seed) for row in table.rows for seed in table.seeds):
+        raise DigrapError(f"{place / MANIFEST}: cells and missing are not every row and seed once")
+    return source
+
+
+def _table(plain: dict[str, Any]) -> Table:
+    """dataclasses.asdict of a table, read back."""
+    rows = {}
+    for label, row in plain["rows"].items():
+        grid = {key: tuple(values) for key, values in row["grid"].items()}
+        rows[label] = Row(**{**row, "overrides": tuple(row["overrides"]), "grid": grid})
+    seeds = plain["search"]["seeds"]
+    search = Search(None if seeds is None else tuple(seeds), plain["search"]["rule"])
+    given = {"overrides": tuple(plain["overrides"]), "seeds": tuple(plain["seeds"])}
+    given["means"] = {label: tuple(names) for label, names in plain["means"].items()}
+    return Table(**{**plain, **given, "rows": rows, "search": search})
+
+
+def _run(place: Path, table: Table, cell: dict[str, Any]) -> Run:
+    row, seed, overrides = cell["row"], cell["seed"], tuple(cell["overrides"])
+    chosen = overrides[len(table.overrides) + len(table.rows[row].overrides) : -1]
+    file = place / "runs" / f"{cell['hash']}.json"
+    result = read_result(file)
+    facts = (result.get("hash"), result.get("seed"), table.cell(row, seed, chosen).overrides)
+    if facts != (cell["hash"], seed, overrides):
+        raise DigrapError(f"{row}, seed {seed}: {file} is another run than the manifest's cell says")
+    return Run(row, seed, overrides, result, file, file.with_suffix(".npz"), place)

@@ -1,0 +1,223 @@
+"""A table's numbers as Markdown, LaTeX (booktabs) and csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+
+from digrap.report.scores import OOD_MEAN, Scores
+from digrap.report.stats import ALPHA, DRAWS
+from digrap.tables.spec import PILOT, Row
+
+EMPTY = "—"
+LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "±": r"$\pm$", "—": "---", "Δ": r"$\Delta$",
+         "ω": r"$\omega$", "µ": r"$\mu$", "μ": r"$\mu$", "λ": r"$\lambda$", "→": r"$\to$", "−": "$-$", "<": "$<$",
+         ">": "$>$", "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "“": "``",
+         "”": "''", "^": r"\textasciicircum{}", "·": r"$\cdot$"}  # fmt: skip
+
+
+CSV = ["row", "column", "kind", "mean", "std", "n", "delta", "delta_low", "delta_high", "bold", "published"]
+
+
+class Bold(str):
+    """Text to print bold."""
+
+
+def title(scores: Scores) -> str:
+    """The table's title, marked where its seeds are those of development."""
+    return scores.table.title + (f" — pilot (seeds below {PILOT})" if scores.table.pilot else "")
+
+
+def header(scores: Scores) -> list[str]:
+    """The table's column titles."""
+    identity = next((name for name, kind in scores.columns.items() if kind == "id_test"), None)
+    titles = ["", *(f"{name} (ID)" if name == identity else name for name in scores.columns)]
+    return [*titles, *(["Δ ID", "Δ OOD"] if scores.table.baseline else []), "n"]
+
+
+def body(scores: Scores) -> Iterator[list[str]]:
+    """The table's rows as text: mean ± standard deviation, differences to the baseline, number of runs. A row with
+    published numbers is followed by them."""
+    compared = [name for name, kind in scores.columns.items() if kind == "id_test" or name == OOD_MEAN]
+    best = {column: scores.best(column) for column in scores.columns}
+    for row in scores.table.rows:
+        cells = {column: scores.cell(row, column) for column in scores.columns}
+        texts = [row]
+        for column, (mean, std, _) in cells.items():
+            texts.append(Bold(number(mean, std)) if best[column] == row else number(mean, std))
+        if scores.table.baseline:
+            itself = row == scores.table.baseline
+            texts += [EMPTY if itself else signed(scores.difference(row, column)[0]) for column in compared]
+        yield [*texts, str(max(n for *_, n in cells.values()))]
+        if targets := scores.table.targets.get(row):
+            published = [number(targets.get(column, math.nan), math.nan) for column in scores.columns]
+            yield [f"{row}, published", *published, *[""] * (len(texts) - 1 - len(published)), ""]
+
+
+def number(mean: float, std: float) -> str:
+    """`79.3 ± 0.4`; without the spread where one run gives none; `—` for no run."""
+    if math.isnan(mean):
+        return EMPTY
+    return f"{mean:.1f}" if math.isnan(std) else f"{mean:.1f} ± {std:.1f}"
+
+
+def signed(mean: float) -> str:
+    """`+0.4` or `−0.4`; `—` for no number."""
+    return EMPTY if math.isnan(mean) else f"{round(mean, 1) + 0.0:+.1f}".replace("-", "−")  # + 0.0: no −0.0
+
+
+def notes(scores: Scores) -> list[str]:
+    """What a reader must know of the numbers, a sentence or two a line."""
+    table = scores.table
+    varies = "draws its own pictures and order" if scores.source.own_pictures else "changes the order only"
+    units = "seeds, and examples within each" if scores.source.own_pictures else "seeds, and examples once for all"
+    lines = [
+        f"Accuracy in %, mean ± sample standard deviation over n runs; seeds {_listed(table.seeds)}; a seed {varies}.",
+        f"Checkpoint: best ID validation.{_selection(scores)}",
+    ]
+    lines += sorted({f"Beware: {caveat}." for run in scores.runs for caveat in run.result.get("caveats", ())})
+    if table.baseline:
+        lines.append(f"Δ: mean difference to “{table.baseline}”, seed by seed.")
+    lines.append(
+        "Bold: the best of a column, where all its runs and the runner-up's are there and a paired bootstrap over "
+        f"{units}, puts it above the runner-up (one-sided p < {ALPHA}, {DRAWS:,} draws)."
+    )
+    if chosen := _chosen(scores):
+        lines.append(f"Chosen on ID validation: {'; '.join(chosen)}.")
+    if table.targets:
+        lines.append(f"Published: {table.source}.")
+    if scores.runs:
+        lines.append(_provenance(scores))
+    if scores.missing:
+        lines.append(f"{len(scores.missing)} of {len(table.rows) * len(table.seeds)} runs are missing.")
+    return lines
+
+
+def commands(scores: Scores) -> list[str]:
+    """The commands that make what is missing, each once."""
+    return list(dict.fromkeys(missing.command for missing in scores.missing))
+
+
+def _listed(values: tuple[int, ...]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _selection(scores: Scores) -> str:
+    search = scores.table.search
+    if not scores.table.searches:
+        return ""
+    rule = {
+        "best": "best ID validation",
+        "one_std_error": "the first of its grid within one standard error of the best ID validation",
+    }[search.rule]
+    if search.seeds is None:
+        where = "every seed by itself"
+    else:
+        where = f"on seed{'s' * (len(search.seeds) > 1)} {_listed(search.seeds)}, for all seeds"
+    return f" Hyper-parameters: {rule}, {where}."
+
+
+def _chosen(scores: Scores) -> list[str]:
+    """What the search chose: `vanilla lr 1e-3`, or with the seeds of every choice where they differ."""
+    lines = []
+    for row in scores.table.rows.values():
+        found: dict[str, list[int]] = {}
+        for run in scores.runs:
+            if run.row == row.label and row.grid:
+                found.setdefault(_values(row, run.overrides), []).append(run.seed)
+        if len(found) == 1:
+            lines.append(f"{row.label} {next(iter(found))}")
+        elif found:
+            parts = [f"{text} (seed{'s' * (len(seeds) > 1)} {_listed(tuple(seeds))})" for text, seeds in found.items()]
+            lines.append(f"{row.label} {', '.join(parts)}")
+    return lines
+
+
+def _values(row: Row, overrides: tuple[str, ...]) -> str:
+    """The grid's keys among a run's overrides, by their last part where that tells them apart."""
+    given = dict(override.lstrip("+").split("=", 1) for override in overrides)
+    short = {key: key.rpartition(".")[2] for key in row.grid}
+    clear = len(set(short.values())) == len(short)
+    return " ".join(f"{short[key] if clear else key} {given[key]}" for key in row.grid)
+
+
+def _provenance(scores: Scores) -> str:
+    results = [run.result for run in scores.runs]
+    versions = sorted({f"{name} {made['versions'].get(name, '?')}" for made in results for name in ("torch", "timm")})
+    commits = sorted({made["commit"][:10] + (" with local changes" if made["dirty"] else "") for made in results})
+    devices = sorted({made["device"] for made in results})
+    text = f"Commit {', '.join(commits)}; {', '.join(versions)}; device {', '.join(devices)}"
+    for key in ("protocol", "scorer"):  # alike in all runs
+        text += f"; {key} {results[0][key]}" if results[0].get(key) else ""
+    return text + "."
+
+
+def files(scores: Scores) -> dict[str, str]:
+    """File name → text, of every form."""
+    name = scores.table.name
+    return {f"{name}.md": markdown(scores), f"{name}.tex": latex(scores), f"{name}.csv": as_csv(scores)}
+
+
+def markdown(scores: Scores) -> str:
+    """The table with its title and notes, and the commands for what is missing."""
+    titles = header(scores)
+    lines = [f"**{title(scores)}**", "", _pipes(titles), _pipes(["---", *["---:"] * (len(titles) - 1)])]
+    lines += [_pipes(row) for row in body(scores)]
+    lines += ["", *(f"- {line}" for line in notes(scores))]
+    if scores.missing:
+        lines += ["", "These commands make what is missing:", "", *(f"    {line}" for line in commands(scores))]
+    return "\n".join(lines) + "\n"
+
+
+def _pipes(cells: list[str]) -> str:
+    texts = [cell.replace("|", "\\|") for cell in cells]
+    marked = [f"**{text}**" if isinstance(cell, Bold) else text for cell, text in zip(cells, texts, strict=True)]
+    return "| " + " | ".join(marked) + " |"
+
+
+def latex(scores: Scores) -> str:
+    """A booktabs table environment; the notes are its caption."""
+    titles, caption = header(scores), " ".join([f"{title(scores)}.", *notes(scores)])
+    lines = [
+        "% needs \\usepackage{booktabs}", r"\begin{table}", r"  \centering", f"  \\caption{{{escape(caption)}}}",
+        f"  \\begin{{tabular}}{{l{'r' * (len(titles) - 1)}}}", r"    \toprule",
+        _ampersands(titles), r"    \midrule", *(_ampersands(row) for row in body(scores)),
+        r"    \bottomrule", r"  \end{tabular}", r"\end{table}",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _ampersands(cells: list[str]) -> str:
+    marked = [f"\\textbf{{{escape(cell)}}}" if isinstance(cell, Bold) else escape(cell) for cell in cells]
+    return "    " + " & ".join(marked) + r" \\"
+
+
+def escape(text: str) -> str:
+    """Text as LaTeX source."""
+    return "".join(LATEX.get(character, character) for character in text)
+
+
+def as_csv(scores: Scores) -> str:
+    """One line a row and column: mean, std and delta to the baseline with full precision, delta's 95 % interval, 1
+    where the cell is bold, the published number."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(CSV)
+    base = scores.table.baseline
+    best = {column: scores.best(column) for column in scores.columns}
+    for row in scores.table.rows:
+        tests = {} if base in (None, row) else scores.compare(row, base)
+        for column, kind in scores.columns.items():
+            mean, std, n = scores.cell(row, column)
+            delta, *_ = scores.difference(row, column)
+            interval = [f"{value:.3f}" for value in (tests[column].low, tests[column].high)] if tests else ["", ""]
+            numbers, published = [_exact(mean), _exact(std), n, _exact(delta)], scores.table.targets.get(row, {})
+            bold = int(best[column] == row)
+            writer.writerow([row, column, kind, *numbers, *interval, bold, published.get(column, "")])
+    return file.getvalue()
+
+
+def _exact(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)

@@ -1,0 +1,215 @@
+"""From finished runs to the numbers of a table: means, spreads, differences, what is best. Reads files only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from digrap.core.errors import DigrapError, nearest
+from digrap.report.gather import OOD, Missing, Run, Source, from_outputs
+from digrap.report.stats import ALPHA, Paired, bootstrap, paired, standard
+from digrap.tables.spec import Table
+
+OOD_MEAN = "OOD mean"
+MEAN_NAMES = {"near_ood": "near OOD", "far_ood": "far OOD"}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the runs of a table gave.
+
+    `columns` maps a column to its kind: the tested splits, ID first, then means over them; `parts` maps a column to
+    the splits it is the mean of. `values` has one line a row, seed and column (percent).
+    """
+
+    source: Source
+    columns: dict[str, str]
+    parts: dict[str, list[str]]
+    values: pd.DataFrame
+    _pairs: dict[tuple[str, str], dict[str, Paired]] = field(default_factory=dict, repr=False)
+
+    @property
+    def table(self) -> Table:
+        return self.source.table
+
+    @property
+    def missing(self) -> list[Missing]:
+        return self.source.missing
+
+    @property
+    def runs(self) -> list[Run]:
+        return self.source.runs
+
+    def cell(self, row: str, column: str) -> tuple[float, float, int]:
+        """Mean, sample standard deviation (NaN for one run) and number of runs of a cell."""
+        return standard(list(self._by_seed(row, column).values()))
+
+    def difference(self, row: str, column: str) -> tuple[float, float, int]:
+        """The same of the differences to the baseline, run by run of the same seed."""
+        base = {} if self.table.baseline is None else self._by_seed(self.table.baseline, column)
+        found = self._by_seed(row, column)
+        return standard([value - base[seed] for seed, value in found.items() if seed in base])
+
+    def compare(self, row: str, other: str) -> dict[str, Paired]:
+        """Paired bootstrap of two rows by column, in percent, over the seeds that both have; empty without any."""
+        if (row, other) not in self._pairs:
+            self._pairs[row, other] = self._compare(row, other)
+        return self._pairs[row, other]
+
+    def _compare(self, row: str, other: str) -> dict[str, Paired]:
+        first, second = self._runs[row], self._runs[other]
+        seeds, splits = [seed for seed in first if seed in second], list(self.source.splits)
+        if not seeds:
+            return {}
+        signs = [[signed(first[seed], second[seed], split) for split in splits] for seed in seeds]
+        draws = 100 * bootstrap(signs, shared=not self.source.own_pictures)
+        result = {}
+        for column, parts in self.parts.items():
+            places = [splits.index(split) for split in parts]
+            mean = 100 * float(np.mean([signs[k][place].mean() for k in range(len(seeds)) for place in places]))
+            result[column] = paired(mean, draws[:, places].mean(axis=1))
+        return result
+
+    def best(self, column: str) -> str | None:
+        """The row to print bold: the highest mean, all of its runs there and all of the runner-up's, and above it in
+        the paired test; else None."""
+        means = {row: self.cell(row, column) for row in self.table.rows}
+        order = sorted((row for row in means if means[row][2]), key=lambda row: -means[row][0])
+        if len(order) < 2 or any(means[row][2] < len(self.table.seeds) for row in order[:2]):
+            return None
+        return order[0] if self.compare(order[0], order[1])[column].p < ALPHA else None
+
+    @cached_property
+    def _runs(self) -> dict[str, dict[int, Run]]:
+        result: dict[str, dict[int, Run]] = {row: {} for row in self.table.rows}
+        for run in self.runs:
+            result[run.row][run.seed] = run
+        return result
+
+    @cached_property
+    def _values(self) -> dict[tuple[str, str], dict[int, float]]:
+        result: dict[tuple[str, str], dict[int, float]] = {}
+        for row, seed, column, value in self.values.itertuples(index=False):
+            result.setdefault((row, column), {})[seed] = value
+        return result
+
+    def _by_seed(self, row: str, column: str) -> dict[int, float]:
+        return self._values.get((row, column), {})
+
+
+def gather(table: Table, outputs: Path, dirty: bool = False) -> Scores:
+    """The scores of every run of the table that is done in `outputs`."""
+    return tally(from_outputs(table, outputs), dirty)
+
+
+def tally(source: Source, dirty: bool = False) -> Scores:
+    """A source's scores. Raises DigrapError, naming the runs, for results that belong in no one table; `dirty` allows
+    those made with uncommitted changes."""
+    check_alike(source.runs)
+    if not dirty:
+        check_clean(source.runs)
+    parts = _parts(source.splits) | _own_means(source.table, source.splits)
+    columns = {name: source.splits.get(name, "mean") for name in parts}
+    _check_targets(source.table, columns)
+    lines = []
+    for run in source.runs:
+        _check_kinds(run, source.splits)
+        scores = {split: run.score(split) for split in source.splits}
+        for column, splits in parts.items():
+            lines.append((run.row, run.seed, column, standard([scores[split] for split in splits])[0]))
+    values = pd.DataFrame(lines, columns=["row", "seed", "column", "value"])
+    return Scores(source, columns, parts, values)
+
+
+def signed(first: Run, second: Run, split: str) -> np.ndarray:
+    """+1, 0 or −1 an example: right in `first` alone, alike, right in `second` alone. Raises DigrapError where the
+    two were tested on different examples."""
+    right, other = first.correct(split), second.correct(split)
+    if not np.array_equal(first.labels(split), second.labels(split)):
+        raise DigrapError(f"split {split}: {first.name} and {second.name} have different labels; they cannot be paired")
+    return right.astype(np.int8) - other.astype(np.int8)
+
+
+def _parts(splits: dict[str, str]) -> dict[str, list[str]]:
+    """Column → the splits it is the mean of."""
+    by_kind = {kind: [name for name, found in splits.items() if found == kind] for kind in OOD}
+    result = {name: [name] for name in splits}
+    if all(by_kind.values()):
+        result |= {MEAN_NAMES[kind]: names for kind, names in by_kind.items()}
+    if together := [name for names in by_kind.values() for name in names]:
+        result[OOD_MEAN] = together
+    return result
+
+
+def _own_means(table: Table, splits: dict[str, str]) -> dict[str, list[str]]:
+    """The means that the table itself asks for. Raises DigrapError for a split that it has not."""
+    for label, names in table.means.items():
+        for name in names:
+            if name not in splits:
+                raise DigrapError(f"table={table.name}: means.{label}: no split {name!r}; {nearest(name, splits)}")
+    return {label: list(names) for label, names in table.means.items()}
+
+
+def check_alike(runs: list[Run]) -> None:
+    """Raise DigrapError where runs differ in what no table may mix, naming the runs of every value."""
+    for key in ("schema", "metric", "protocol", "scorer"):
+        found = _by_value(runs, lambda run, key=key: run.result.get(key))
+        if len(found) > 1:
+            lines = [f"  {value}: {'; '.join(names)}" for value, names in sorted(found.items())]
+            raise DigrapError("\n".join([f"mixed {key}: make these runs anew with one {key}", *lines]))
+
+
+def check_clean(runs: list[Run]) -> None:
+    """Raise DigrapError for runs made with uncommitted changes, naming them. An unknown commit passes: it is said."""
+    found = _by_value([run for run in runs if run.result.get("dirty")], lambda run: run.result["commit"][:10])
+    if found:
+        lines = [f"  {commit} with local changes: {'; '.join(names)}" for commit, names in sorted(found.items())]
+        advice = "commit and make them again, or for your own experiments give dirty=allow"
+        raise DigrapError("\n".join([f"runs made with uncommitted changes: {advice}", *lines]))
+
+
+def _by_value(runs: list[Run], value: Callable[[Run], Any]) -> dict[str, list[str]]:
+    result: dict[str, list[str]] = {}
+    for run in runs:
+        result.setdefault(str(value(run)), []).append(run.name)
+    return result
+
+
+def _check_kinds(run: Run, splits: dict[str, str]) -> None:
+    for split, kind in splits.items():
+        found = (run.result.get("scores") or {}).get(split, {}).get("kind")
+        if found != kind:
+            raise DigrapError(f"{run.file}: split {split} is {found or 'missing'}, the table's is {kind}")
+
+
+def _check_targets(table: Table, columns: dict[str, str]) -> None:
+    for row, values in table.targets.items():
+        for column in values:
+            if column not in columns:
+                raise DigrapError(
+                    f"table={table.name}: targets.values.{row}: {column!r} is no column; {nearest(column, columns)}"
+                )
+
+
+def omega_history(folder: Path) -> pd.DataFrame:
+    """ω over a run: columns step, tensor, omega, removed, conflict; empty where the run logs none."""
+    path = folder / "metrics.jsonl"
+    lines = []
+    if path.exists():
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise DigrapError(f"{path}, line {number}, is damaged ({error}); make the run again") from error
+            if record["event"] == "omega":
+                lines += [
+                    {"step": record["step"], "tensor": name, **entry} for name, entry in record["tensors"].items()
+                ]
+    return pd.DataFrame(lines, columns=["step", "tensor", "omega", "removed", "conflict"])

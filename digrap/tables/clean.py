@@ -1,0 +1,196 @@
+"""What under outputs/ no table refers to: run folders, and label files without a run."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from digrap.core.errors import DigrapError
+from digrap.runs.predictions import PREDICTIONS, TRUTH
+from digrap.tables.plan import as_start
+from digrap.tables.spec import Cell, Row, Table
+from digrap.tables.status import State, state_of
+
+RUN = re.compile(r"[0-9a-f]{10}(-fresh[1-9][0-9]*)?")
+LABELS = re.compile(r"[0-9a-f]{10}\.npz")
+RUN_FILES = ("config.yaml", "run.json", "results.json")
+REMAINS = {".lock", "error.txt", "train.log"}  # all that a run may have which never began
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A run folder or label file that nothing refers to. `kept` says why it is not to be deleted, if so."""
+
+    path: Path
+    size: int
+    what: str
+    kept: str = ""
+
+    @property
+    def place(self) -> str:
+        """Its path within outputs."""
+        folders = 2 if self.path.suffix == ".npz" else 1
+        return "/".join(self.path.parts[-1 - folders :])
+
+
+def every_cell(tables: Iterable[Table]) -> list[Cell]:
+    """Every run that a table may ever need: whole grids on all seeds, whatever has won. Nothing is composed yet."""
+    return list({cell.overrides: cell for table in tables for cell in _cells(table)}.values())
+
+
+def _cells(table: Table) -> Iterator[Cell]:
+    seeds = dict.fromkeys((*table.seeds, *(table.search.seeds or ())))
+    for row in table.rows.values():
+        for choice, seed in itertools.product(_choices(table, row), seeds):
+            yield table.cell(row.label, seed, choice)
+
+
+def _choices(table: Table, row: Row) -> list[tuple[str, ...]]:
+    starts: list[tuple[str, ...]] = [()]
+    if row.start is not None:
+        earlier = table.rows[row.start]
+        starts = [as_start((*earlier.overrides, *choice)) for choice in earlier.choices()]
+    return [(*start, *choice) for start in starts for choice in row.choices()]
+
+
+def unreferenced(places: Iterable[str], cells: Iterable[Cell]) -> set[str]:
+    """Those of `places` (<dataset>/<hash>) that are neither a cell's run nor the run that one goes on from."""
+    rest = set(places)
+    for cell in cells:
+        if not rest:  # a cell takes a seventh of a second to compose
+            break
+        rest.discard(cell.place)
+        if rest and cell.config.optim.start:
+            rest.discard(cell.start_place)
+    return rest
+
+
+def run_folders(outputs: Path) -> list[Path]:
+    """outputs/<dataset>/<hash> and <hash>-fresh<k>, as far as they look like runs. Links are not followed."""
+    if not outputs.is_dir():
+        raise DigrapError(f"outputs={outputs}: there is no such folder")
+    return [
+        path for folder in _folders(outputs) for path in _folders(folder) if RUN.fullmatch(path.name) and _run(path)
+    ]
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.is_symlink())
+
+
+def _run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in RUN_FILES) or {entry.name for entry in folder.iterdir()} <= REMAINS
+
+
+def find(outputs: Path, cells: Iterable[Cell]) -> list[Leftover]:
+    """All leftovers under `outputs`, given every cell of every table. Raises DigrapError where that is no folder."""
+    outputs = Path(outputs)
+    runs = {f"{path.parent.name}/{path.name}": path for path in run_folders(outputs)}
+    found = [_leftover(runs[place]) for place in sorted(unreferenced(runs, cells))]
+    going = {folder for folder in _folders(outputs) for run in _folders(folder) if _busy(state_of(run))}
+    leaving = {item.path for item in found if not item.kept}
+    for folder in _folders(outputs):
+        # A run writes its labels before the predictions that refer to them.
+        if folder not in going:
+            found += _labels(folder, leaving)
+    return found
+
+
+def _busy(state: State) -> bool:
+    return state.name == "running"
+
+
+def _leftover(folder: Path) -> Leftover:
+    state = state_of(folder)
+    kept = ("it is running" if state.sure else "it was written to within ten minutes") if _busy(state) else ""
+    name, _, fresh = folder.name.partition("-fresh")
+    state_name = "never begun" if state.name == "pending" else state.name
+    what = f"{_who(folder)}, {state_name}" + (f", made once more beside {name}" if fresh else "")
+    return Leftover(folder, size_of(folder), what, kept)
+
+
+def _who(folder: Path) -> str:
+    """Method and seed, from the results or else the config."""
+    try:
+        result = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        return f"{result['method']}, seed {result['seed']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    try:
+        cfg = OmegaConf.load(folder / "config.yaml")
+        return f"{cfg.optim.name}, seed {cfg.seed}"
+    except (OSError, YAMLError, OmegaConfBaseException, AttributeError):
+        return "method unknown"
+
+
+def _labels(folder: Path, leaving: set[Path]) -> list[Leftover]:
+    """Label files of a dataset that only runs in `leaving`, or none at all, refer to."""
+    files = [path for path in sorted(folder.glob("labels/*.npz")) if LABELS.fullmatch(path.name)]
+    if not files:
+        return []
+    used = {_truth(path) for path in folder.glob(f"*/{PREDICTIONS}") if path.parent not in leaving}
+    if None in used:  # one cannot be read: it may refer to any of them
+        return []
+    return [Leftover(path, size_of(path), "labels of no run") for path in files if path.stem not in used]
+
+
+def _truth(path: Path) -> str | None:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return str(archive[TRUTH])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+        return None
+
+
+def delete(leftovers: Iterable[Leftover]) -> tuple[list[Leftover], list[Leftover]]:
+    """Delete them. Returns (deleted, kept): what is marked so, or has been started since, is kept."""
+    deleted, kept = [], []
+    for item in leftovers:
+        gone = not item.kept and (_delete_run(item.path) if item.path.is_dir() else _delete_file(item.path))
+        (deleted if gone else kept).append(item)
+    return deleted, kept
+
+
+def _delete_run(folder: Path) -> bool:
+    if _busy(state_of(folder)):
+        return False
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            (folder / "results.json").unlink(missing_ok=True)  # first: what is half deleted must not look done
+            shutil.rmtree(folder)
+    except Timeout:
+        return False
+    except OSError as error:
+        raise DigrapError(f"{folder} could not be deleted ({error})") from error
+    return True
+
+
+def _delete_file(path: Path) -> bool:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise DigrapError(f"{path} could not be deleted ({error})") from error
+    return True
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if not file.is_dir()]
+    return sum(file.lstat().st_size for file in files)
+
+
+def in_megabytes(size: int) -> str:
+    """`12.3 MB`."""
+    return f"{size / 1e6:.1f} MB"

@@ -1,0 +1,221 @@
+"""A table as configs/tables/<name>.yaml describes it: rows with their grids, seeds, how winners are chosen, targets."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from digrap.config.compose import compose, start_config
+from digrap.config.identity import run_hash
+from digrap.core.errors import DigrapError, nearest
+from digrap.core.paths import CONFIGS, OUTPUTS
+
+KEYS = ("title", "overrides", "seeds", "baseline", "rows", "search", "means", "targets")
+ROW_KEYS = ("overrides", "grid", "start")
+SEARCH_KEYS = ("seeds", "rule")
+TARGET_KEYS = ("source", "values")
+RULES = ("best", "one_std_error")
+PILOT = 100  # seeds below are for development and demos
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a table: a row with one seed and all of its overrides."""
+
+    row: str
+    seed: int
+    overrides: tuple[str, ...]
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """What `python train.py <overrides>` would run."""
+        return compose(list(self.overrides))
+
+    @cached_property
+    def place(self) -> str:
+        """<dataset>/<hash>: the run's folder within outputs."""
+        return f"{self.config.dataset.name}/{run_hash(self.config)}"
+
+    @cached_property
+    def start_place(self) -> str | None:
+        """The same of the run that this one goes on from; None where it starts from the backbone."""
+        start = start_config(self.config)
+        return start and f"{start.dataset.name}/{run_hash(start)}"
+
+    def folder(self, outputs: Path = OUTPUTS) -> Path:
+        """The run's folder, whether or not it is there."""
+        return outputs / self.place
+
+    @property
+    def command(self) -> str:
+        """The command that fills the cell."""
+        return shlex.join(["python", "train.py", *self.overrides])
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method with its overrides. `grid` maps a key to the values to search; `start` names the row whose winner is
+    the run that this one goes on from (its `optim.start`)."""
+
+    label: str
+    overrides: tuple[str, ...]
+    grid: dict[str, tuple[str, ...]]
+    start: str | None = None
+
+    def choices(self) -> list[tuple[str, ...]]:
+        """Overrides of every point of the grid, in its order; one empty point without a grid."""
+        axes = [[f"{key}={value}" for value in values] for key, values in self.grid.items()]
+        return list(itertools.product(*axes))
+
+    @property
+    def slug(self) -> str:
+        """The label as a file's name."""
+        return re.sub(
+            r"[^a-z0-9]+", "_", self.label.lower().replace("ω", "omega").replace("µ", "mu").replace("λ", "lam")
+        ).strip("_")
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a row's winner is chosen: on which seeds (None: every seed chooses its own), and by which rule."""
+
+    seeds: tuple[int, ...] | None = None
+    rule: str = "best"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows × seeds. `overrides` come before those of every row; `targets` are published numbers with their source;
+    `means` further columns, each the mean of the splits it names."""
+
+    name: str
+    title: str
+    overrides: tuple[str, ...]
+    seeds: tuple[int, ...]
+    rows: dict[str, Row]
+    baseline: str | None
+    search: Search
+    targets: dict[str, dict[str, float]]
+    source: str | None
+    means: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def cell(self, row: str, seed: int, chosen: tuple[str, ...] = ()) -> Cell:
+        """The run of a row with a seed and what was chosen for it."""
+        return Cell(row, seed, (*self.overrides, *self.rows[row].overrides, *chosen, f"seed={seed}"))
+
+    @property
+    def pilot(self) -> bool:
+        """Whether its seeds are those of development and demos."""
+        return min(self.seeds) < PILOT
+
+    @property
+    def searches(self) -> bool:
+        """Whether any row has something to choose."""
+        return any(row.grid for row in self.rows.values())
+
+
+def load_table(name: str, seeds: list[int] | None = None, extra: tuple[str, ...] = ()) -> Table:
+    """The table called `name`, or in the file `name` (….yaml), with other seeds and further overrides where given.
+
+    Raises DigrapError for a name that is not there (with the nearest ones) and for a file that is no table.
+    """
+    path = Path(name) if str(name).endswith(".yaml") else CONFIGS / "tables" / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(file.stem for file in (CONFIGS / "tables").glob("*.yaml"))
+        raise DigrapError(f"table={name}: there is no such table; {nearest(str(name), known)}")
+    try:
+        plain = OmegaConf.to_container(OmegaConf.load(path))
+    except (OmegaConfBaseException, YAMLError, OSError) as error:
+        raise DigrapError(f"{path}: {str(error).splitlines()[0]}") from error
+    _check(path, plain)
+    rows = {str(label): _row(path, str(label), value) for label, value in plain["rows"].items()}
+    _check_starts(path, rows)
+    search, targets = plain.get("search") or {}, plain.get("targets") or {}
+    table = Table(
+        name=path.stem,
+        title=plain["title"],
+        overrides=(*plain["overrides"], *extra),
+        seeds=tuple(plain["seeds"] if seeds is None else seeds),
+        rows=rows,
+        baseline=plain.get("baseline"),
+        search=Search(_search_seeds(path, search.get("seeds", "each")), search.get("rule", "best")),
+        targets=targets.get("values", {}),
+        source=targets.get("source"),
+        means={str(label): tuple(splits) for label, splits in (plain.get("means") or {}).items()},
+    )
+    if table.search.rule not in RULES:
+        raise DigrapError(f"{path}: search.rule={table.search.rule}; {nearest(table.search.rule, RULES)}")
+    return table
+
+
+def _check(path: Path, plain: object) -> None:
+    if not isinstance(plain, dict):
+        raise DigrapError(f"{path}: a table is a mapping with {', '.join(KEYS)}")
+    _check_keys(path, plain, KEYS)
+    for key, kind in (("title", str), ("overrides", list), ("seeds", list), ("rows", dict)):
+        if not isinstance(plain.get(key), kind) or not plain[key]:
+            raise DigrapError(f"{path}: {key} must be a {kind.__name__} that is not empty")
+    if (baseline := plain.get("baseline")) is not None and baseline not in plain["rows"]:
+        raise DigrapError(f"{path}: baseline {baseline!r} is no row; {nearest(baseline, plain['rows'])}")
+    _check_keys(path, plain.get("search") or {}, SEARCH_KEYS, "search.")
+    targets = plain.get("targets") or {}
+    _check_keys(path, targets, TARGET_KEYS, "targets.")
+    if targets.get("values") and not targets.get("source"):
+        raise DigrapError(f"{path}: targets need a source; a number without one is not printed")
+    for label in targets.get("values") or {}:
+        if label not in plain["rows"]:
+            raise DigrapError(f"{path}: targets.values: {label!r} is no row; {nearest(label, plain['rows'])}")
+
+
+def _check_keys(path: Path, found: dict[str, Any], known: tuple[str, ...], prefix: str = "") -> None:
+    for key in found:
+        if key not in known:
+            raise DigrapError(f"{path}: unknown key {prefix + str(key)!r}; {nearest(str(key), known)}")
+
+
+def _row(path: Path, label: str, value: object) -> Row:
+    """A row from a list of overrides, or from a mapping with overrides, grid and start."""
+    plain = {"overrides": value} if isinstance(value, list) else value
+    if not isinstance(plain, dict):
+        raise DigrapError(f"{path}: row {label!r} is neither a list of overrides nor a mapping")
+    _check_keys(path, plain, ROW_KEYS, f"rows.{label}.")
+    grid = plain.get("grid") or {}
+    for key, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise DigrapError(f"{path}: rows.{label}.grid.{key} must be a list of values")
+    texts = {key: tuple(_text(item) for item in values) for key, values in grid.items()}
+    return Row(label, tuple(plain.get("overrides") or ()), texts, plain.get("start"))
+
+
+def _text(value: object) -> str:
+    """A value as the right side of an override."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _check_starts(path: Path, rows: dict[str, Row]) -> None:
+    for row in rows.values():
+        if row.start is None:
+            continue
+        if row.start not in rows:
+            raise DigrapError(f"{path}: rows.{row.label}.start: {row.start!r} is no row; {nearest(row.start, rows)}")
+        if rows[row.start].start is not None:
+            raise DigrapError(f"{path}: rows.{row.label}.start: {row.start!r} has a start itself; one level is all")
+
+
+def _search_seeds(path: Path, seeds: object) -> tuple[int, ...] | None:
+    if seeds == "each":
+        return None
+    if not isinstance(seeds, list) or not seeds:
+        raise DigrapError(f"{path}: search.seeds={seeds}: give a list of seeds, or `each`")
+    return tuple(seeds)

@@ -1,0 +1,71 @@
+"""What scripts share: help, errors as one message, overrides that say what was meant."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from digrap.cli.door import door, override
+from digrap.config.compose import compose
+from digrap.core.errors import DigrapError
+from digrap.core.paths import REPO
+
+SCRIPTS = sorted(
+    path.name for path in (REPO / "scripts").glob("*.py") if "raise SystemExit(door(main, __doc__))" in path.read_text()
+)
+
+
+def test_every_script_that_takes_keys_has_a_door():
+    without = {path.name for path in (REPO / "scripts").glob("*.py")} - set(SCRIPTS)
+    assert without <= {"make_glyphs.py"}
+
+
+def test_help_is_the_docstring(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["a.py", "key=1", "-h"])
+    assert door(lambda: 1 / 0, "what it does\n") == 0
+    assert capsys.readouterr().out == "what it does\n"
+
+
+def test_a_script_answers_help_in_one_go():
+    done = subprocess.run([sys.executable, "scripts/score_vqa.py", "--help"], cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0 and "predictions=FILE" in done.stdout and not done.stderr
+
+
+def test_files_that_cannot_be_written_are_one_message(tmp_path, capsys):
+    def write():
+        os.replace(tmp_path / "a", tmp_path / "folder")
+
+    (tmp_path / "a").write_text("")
+    (tmp_path / "folder").mkdir()
+    assert door(write) == 2
+    assert f"error: {tmp_path / 'folder'}: cannot be read or written (Is a directory)" in capsys.readouterr().err
+
+
+def test_a_reader_who_has_enough_ends_it_quietly():
+    code = "from digrap.cli.door import door; import sys; sys.exit(door(lambda: print('x' * 10**6)))"
+    command = f'{sys.executable} -c "{code}" | true; exit ${{PIPESTATUS[0]}}'
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(["bash", "-c", command], cwd=REPO, capture_output=True, text=True, env=environment)
+    assert done.returncode == 141 and not done.stderr
+
+
+@pytest.mark.parametrize("error", [OSError("odd"), ValueError("odd")])
+def test_what_is_no_users_fault_stays_a_traceback(error):
+    def fail():
+        raise error
+
+    with pytest.raises(type(error)):
+        door(fail)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text(st.sampled_from("ab/ '\"\\${}()[],:=ä"), min_size=1, max_size=8))
+def test_an_override_says_what_was_meant(text):
+    if "${" in text:
+        with pytest.raises(DigrapError, match="reference to another key"):
+            override("data_root", text)
+    else:
+        assert compose(["dataset=vqav2", override("data_root", text)]).data_root == text

@@ -1,0 +1,60 @@
+"""The doors as a user types them."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from digrap.core.paths import REPO
+from digrap.runs.predictions import PREDICTIONS, read_bundle
+
+
+def call(*arguments):
+    return subprocess.run([sys.executable, *map(str, arguments)], cwd=REPO, capture_output=True, text=True)
+
+
+def test_train_then_evaluate(small_arguments, tmp_path):
+    run = call("train.py", *small_arguments, "trainer.epochs=1", f"hydra.run.dir={tmp_path / 'run'}")
+    assert run.returncode == 0, run.stderr
+    again = call("train.py", *small_arguments, "trainer.epochs=1", f"hydra.run.dir={tmp_path / 'run'}")
+    assert again.returncode == 0 and "is done" in again.stdout + again.stderr and "sketch" in again.stdout
+    result = json.loads((tmp_path / "run" / "results.json").read_text())
+    out = tmp_path / "scores.json"
+    options = ["split=[sketch,real_val]", "device=cpu", f"out={out}", f"bundle={tmp_path / 'answers'}"]
+    evaluated = call("evaluate.py", f"run={tmp_path / 'run'}", *options)
+    assert evaluated.returncode == 0, evaluated.stderr
+    scores = json.loads(out.read_text())["scores"]
+    assert list(scores) == ["sketch", "real_val"]
+    for name, score in scores.items():
+        assert {key: score[key] for key in result["scores"][name]} == result["scores"][name]
+        assert score["accuracy_95"][0] <= score["accuracy"] <= score["accuracy_95"][1] <= 100
+        assert score["top5"] >= score["accuracy"] and 0 <= score["ece"] <= 100 and len(score["per_class"]) == 45
+    assert "per_class" not in evaluated.stdout and "ece" in evaluated.stdout
+    predictions, labels = read_bundle(tmp_path / "answers" / PREDICTIONS, tmp_path / "answers")
+    right = predictions["sketch.prediction"] == labels["sketch.label"]
+    assert 100 * right.mean() == pytest.approx(scores["sketch"]["accuracy"])
+
+
+def test_evaluate_a_bare_backbone(small_arguments):
+    small = [argument for argument in small_arguments if not argument.startswith("log_every")]
+    run = call("evaluate.py", *small, "split=sketch")
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout[run.stdout.index("{") :])["scores"]["sketch"]["n"] == 45
+
+
+def test_evaluate_names_what_is_wrong(small_arguments, tmp_path):
+    small = [argument for argument in small_arguments if not argument.startswith("log_every")]
+    run = call("evaluate.py", *small, "split=skech")
+    assert run.returncode == 2 and "nearest: sketch" in run.stderr and "Traceback" not in run.stderr
+    run = call("evaluate.py", f"run={tmp_path}")
+    assert run.returncode == 2 and "no results.json" in run.stderr
+
+
+def test_multirun_goes_over_methods(small_arguments, tmp_path):
+    run = call(
+        "train.py", "-m", *small_arguments, "trainer.epochs=1", "optim=zero_shot,digrap", f"hydra.sweep.dir={tmp_path}"
+    )
+    assert run.returncode == 0, run.stderr
+    methods = {json.loads(path.read_text())["method"] for path in tmp_path.glob("*/results.json")}
+    assert methods == {"zero_shot", "digrap"}

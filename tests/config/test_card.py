@@ -1,0 +1,108 @@
+"""The commands the project is known by compose to the paper's recipes."""
+
+import pytest
+
+from digrap.config.compose import compose
+from digrap.engine.schedules import cosine
+from digrap.tables.spec import load_table
+
+
+def test_train_alone_is_digrap_on_the_miniature():
+    cfg = compose([])
+    assert (cfg.dataset.name, cfg.backbone.name, cfg.optim.name) == ("minidomainnet", "mini_resnet", "digrap")
+    assert (cfg.trainer.epochs, cfg.trainer.base.name, cfg.trainer.base.lr) == (10, "adamw", 1e-3)
+    assert cfg.optim.optimizer["_target_"] == "digrap.optim.DiGraP"
+
+
+def test_table_1_recipe():
+    cfg = compose(["dataset=domainnet", "optim=digrap", "backbone=moco_resnet50"])
+    base = cfg.trainer.base
+    assert (base.name, base.lr, base.momentum, base.nesterov) == ("sgd", 1e-2, 0.9, True)
+    assert (cfg.trainer.batch_size, cfg.trainer.micro_batch, cfg.trainer.epochs) == (256, 64, 50)
+    assert cfg.optim.mu == 0.1
+    assert cfg.optim.optimizer.base == "sgd" and cfg.optim.optimizer.lr == 1e-2
+    assert cfg.schedule["_target_"].endswith(".cosine")
+
+
+def test_cosine_is_stepped_by_epoch():
+    factor = cosine(base_lr=1e-2, steps_per_epoch=430, epochs=50)
+    factors = [factor(step) for step in range(50 * 430)]
+    assert len(set(factors)) == 50 and factors[0] == factors[429] == 1 and factors[430] < 1
+
+
+PAPER = ["vanilla", "LP", "partial fusion", "L2-SP", "MARS-SP", "LP-FT", "TPGM", "FTP", "SPD", "WiSE-FT",
+         "DiGraP", "DiGraP, λ = 0.5"]  # fmt: skip
+TABLES = {"1": ("moco_resnet50", PAPER), "10": ("clip_vit_b16", ["zero-shot", *PAPER])}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_domainnets_tables_have_the_papers_rows_in_one_recipe(name):
+    table, (backbone, rows) = load_table(name), TABLES[name]
+    assert list(table.rows) == rows and table.baseline == "vanilla"
+    assert len(table.seeds) == 3 and set(table.seeds) == {100, 101, 102}
+    for row in table.rows.values():  # the last point of every row: it composes, and so do all keys of the grid
+        cfg = table.cell(row.label, 100, row.choices()[-1]).config
+        base, trainer = cfg.trainer.base, cfg.trainer
+        assert (cfg.dataset.name, cfg.backbone.name) == ("domainnet", backbone)
+        assert (base.name, base.momentum, base.nesterov) == ("sgd", 0.9, True)
+        assert (trainer.batch_size, trainer.micro_batch, trainer.epochs) == (256, 64, 50)
+        assert cfg.schedule["_target_"].endswith(".cosine") and cfg.schedule.min_lr == 0
+
+
+def grid(row):
+    return {key: {float(value) for value in values} for key, values in row.grid.items()}
+
+
+def test_table_1_grids():
+    rows = load_table("1").rows
+    assert grid(rows["vanilla"]) == {"trainer.base.lr": {1e-2, 5e-2}, "trainer.base.weight_decay": {0, 5e-4}}
+    assert grid(rows["FTP"]) == {"optim.k": {0, 0.5, 1}}
+    for label, lam in (("DiGraP", 0.0), ("DiGraP, λ = 0.5", 0.5)):
+        assert grid(rows[label]) == {"optim.mu": {0.01, 0.1, 0.5, 1, 10}, "trainer.base.weight_decay": {0, 5e-4}}
+        cfg = load_table("1").cell(label, 100).config
+        assert (cfg.trainer.base.lr, cfg.optim.mu, cfg.optim.lam) == (1e-2, 0.1, lam)
+
+
+def test_table_10_adds_a_lower_rate_and_a_higher_mu():
+    first, tenth = load_table("1").rows, load_table("10").rows
+    assert grid(tenth["vanilla"])["trainer.base.lr"] == grid(first["vanilla"])["trainer.base.lr"] | {1e-3}
+    for label in ("DiGraP", "DiGraP, λ = 0.5"):
+        assert grid(tenth[label]) == {
+            "trainer.base.lr": {1e-2, 1e-3},
+            "optim.mu": grid(first[label])["optim.mu"] | {100},
+            "trainer.base.weight_decay": {0, 5e-4},
+        }
+    assert tenth["TPGM"].overrides == ("optim=tpgm_once",) and tenth["TPGM"].start == "vanilla"
+
+
+def test_targets_are_those_with_a_source():
+    """TPGM's README, table 1 alone; its OOD average leaves quickdraw out, and so does our column of that name."""
+    table = load_table("1")
+    assert "TPGM repository" in table.source and set(table.targets) == {"vanilla", "TPGM"}
+    mean = "OOD mean without quickdraw"
+    assert table.means == load_table("10").means == {mean: ("sketch", "painting", "infograph", "clipart")}
+    for values in table.targets.values():
+        assert set(values) == {"real", *table.means[mean], mean}
+        assert sum(values[domain] for domain in table.means[mean]) / 4 == pytest.approx(values[mean], abs=0.006)
+    assert not load_table("10").targets
+
+
+def test_domainnet_takes_clip_by_itself():
+    assert compose(["dataset=domainnet", "optim=digrap"]).backbone.name == "clip_vit_b16"
+
+
+def test_domainnet_tests_five_ood_domains():
+    splits = compose(["dataset=domainnet"]).dataset.splits
+    ood = {name for name, split in splits.items() if split["kind"] == "near_ood"}
+    assert ood == {"sketch", "painting", "infograph", "clipart", "quickdraw"}
+    assert splits["real_train"]["kind"] == "id_train" and splits["real_val"]["kind"] == "id_val"
+
+
+@pytest.mark.parametrize("mu", [0.01, 0.1, 0.5, 1, 10])
+def test_table_4b_values_compose(mu):
+    assert compose([f"optim.mu={mu}"]).optim.optimizer.mu == mu
+
+
+def test_digraps_defaults():
+    optim = compose(["optim=digrap"]).optim
+    assert (optim.mu, optim.lam, optim.rule, optim.normalize, optim.omega) == (0.1, 0.0, "conflict", "rows", None)

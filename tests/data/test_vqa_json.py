@@ -1,0 +1,129 @@
+"""dataset=vqa_json: one's own questions."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from digrap.config.compose import compose
+from digrap.core.errors import DigrapError
+from digrap.engine.build import build_data
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "images").mkdir()
+    for number in range(8):
+        Image.new("RGB", (20, 10), (30 * number, 0, 0)).save(tmp_path / "images" / f"{number}.png")
+    for number, name in enumerate(("train", "val", "test", "test_night", "test_xray")):
+        rows = [
+            {"image": f"{number}.png", "question": "How dark?", "answer": "very"},
+            {"image": f"{number}.png", "question": "Which?", "answers": ["a", "b", "b"], "answer_type": "other"},
+        ]
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    return tmp_path
+
+
+def build(root, *overrides):
+    return build_data(compose(["dataset=vqa_json", f"dataset.root={root}", *overrides]))
+
+
+def test_a_users_sets_become_splits(root):
+    data = build(root, "dataset.near_ood=[night]", "dataset.far_ood=xray")
+    assert [(s.name, s.kind) for s in data.splits.values()] == [
+        ("train", "id_train"), ("val", "id_val"), ("test", "id_test"), ("night", "near_ood"), ("xray", "far_ood"),
+    ]  # fmt: skip
+    picture, record = data.splits["night"].load()[0]
+    assert picture.getpixel((0, 0)) == (90, 0, 0)
+    assert (record.id, record.answers, record.kind, record.target) == ("0", ("very",) * 10, "near_ood", "very")
+    about = data.about()
+    assert about["problems"]["night"]["not ten answers"]["count"] == 1
+    assert about["leaks"]["test"]["pictures_leaked"] == 0
+
+
+def test_what_training_has_of_the_tests_is_counted(root):
+    (root / "test.json").write_text((root / "train.json").read_text())
+    found = build(root).about()["leaks"]["test"]
+    assert found["by_text"] == found["questions"] == 2 and found["pictures_leaked"] == 1
+
+
+def test_vqas_pair_of_files(root):
+    questions = [{"question_id": 5, "image_id": 3, "question": "What?"}]
+    answers = [{"answer": "yes", "answer_id": k} for k in range(1, 11)]
+    (root / "q.json").write_text(json.dumps({"questions": questions}))
+    (root / "a.json").write_text(json.dumps({"annotations": [{"question_id": 5, "image_id": 3, "answers": answers}]}))
+    splits = "dataset.splits.test={questions: q.json, annotations: a.json, kind: id_test}"
+    data = build(root, "~dataset.splits.test", f"+{splits}", "dataset.image_name='{image_id}.png'")
+    picture, record = data.splits["test"].load()[0]
+    assert (record.id, record.image, record.answers) == ("5", "images/3.png", ("yes",) * 10)
+    for name in ("nothing", "image_id.x", "image_id[x]", ""):
+        spoilt = build(root, "~dataset.splits.test", f"+{splits}", f"dataset.image_name='{{{name}}}.png'")
+        with pytest.raises(DigrapError, match="no question could be read.*question that names no picture"):
+            spoilt.about()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda root: (root / "val.json").unlink(), "val.json is missing"),
+        (lambda root: (root / "val.json").write_text("[{"), "cut off"),
+        (lambda root: (root / "val.json").write_bytes(b'["\xff"]'), "not UTF-8"),
+        (lambda root: (root / "val.json").write_text("{}"), "has no 'questions'"),
+        (lambda root: [path.unlink() for path in (root / "images").iterdir()], "dataset.images=FOLDER"),
+    ],
+)
+def test_bad_files_end_in_one_message(root, spoil, words):
+    spoil(root)
+    with pytest.raises(DigrapError, match=words):
+        build(root).about()
+
+
+def test_bad_options_end_in_one_message(root):
+    with pytest.raises(DigrapError, match="no such folder"):
+        build(root / "no")
+    with pytest.raises(DigrapError, match="already"):
+        build(root, "dataset.near_ood=[test]")
+    with pytest.raises(DigrapError, match="give kind"):
+        build(root, "+dataset.splits.more={folder: x, kind: far_ood}")
+    with pytest.raises(DigrapError, match="2 of kind id_val"):
+        build(root, "+dataset.splits.more={file: val.json, kind: id_val}")
+
+
+def test_faulty_entries_are_counted_and_the_others_keep_their_place(root):
+    rows = [
+        {"image": "1.png", "question": "no answers"}, {"image": "1.png"}, 3, {"question": "no picture", "answer": "b"},
+        {"image": "2.png", "question": "a", "answer": "b"}, {"image": "2.png", "question": None, "answers": "c"},
+    ]  # fmt: skip
+    (root / "test.json").write_text(json.dumps(rows))
+    data = build(root)
+    assert [record.id for record in data.splits["test"].load().records] == ["4", "5"]
+    assert data.splits["test"].load().records[1].question == ""
+    counts = {kind: found["count"] for kind, found in data.about()["problems"]["test"].items()}
+    assert counts == {
+        "entry that lacks a key (left out)": 2, "entry that is no object (left out)": 1,
+        "question that names no picture (left out)": 1, "empty question": 1,
+    }  # fmt: skip
+    with pytest.raises(DigrapError, match="lacks a key"):
+        build(root, "dataset.strict=true").splits["test"].load()
+
+
+def test_an_answer_that_is_a_number_is_taken_as_text(root):
+    rows = [
+        {"image": "1.png", "question": "How many?", "answer": 5},
+        {"image": "1.png", "question": "How?", "answers": [5]},
+    ]
+    (root / "test.json").write_text(json.dumps(rows))
+    data = build(root)
+    assert [record.answers for record in data.splits["test"].load().records] == [("5",) * 10] * 2
+
+
+def test_a_picture_is_one_whatever_its_path(root):
+    rows = json.loads((root / "train.json").read_text())
+    (root / "test.json").write_text(json.dumps([{**row, "image": f"./x/../{row['image']}"} for row in rows]))
+    assert build(root).about()["leaks"]["test"]["by_text"] == 2
+
+
+def test_nothing_but_faults_is_said(root):
+    (root / "test.json").write_text("[null]")
+    with pytest.raises(DigrapError, match="split test: no question could be read.*no object"):
+        build(root).about()

@@ -1,0 +1,112 @@
+"""`python train.py -m table=…` runs what is missing, stage by stage, and nothing else."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from digrap.core.files import write_json
+from digrap.core.paths import CONFIGS, REPO
+from digrap.tables.plan import Plan
+from digrap.tables.spec import load_table
+
+
+def train(*arguments, **options):
+    return subprocess.run([sys.executable, "train.py", *arguments], cwd=REPO, capture_output=True, text=True, **options)
+
+
+@pytest.fixture
+def small(small_arguments):
+    return [*small_arguments, "trainer.epochs=1"]
+
+
+def test_a_table_runs_what_is_missing(small, tmp_path):
+    outputs = tmp_path / "minidomainnet"
+    cells = Plan(load_table("demo", [3], tuple(small)), tmp_path).ready()
+    done = cells[1:]
+    for cell in done:
+        write_json(cell.folder(tmp_path) / "results.json", {"untouched": True})
+    run = train("-m", "table=demo", "seed=3", *small, f"hydra.sweep.dir={outputs}")
+    assert run.returncode == 0, run.stderr
+    assert "4 of 5 runs are there" in run.stdout
+    made = json.loads((cells[0].folder(tmp_path) / "results.json").read_text())
+    assert made["method"] == "zero_shot" and made["seed"] == 3
+    assert all("untouched" in (cell.folder(tmp_path) / "results.json").read_text() for cell in done)
+    assert len(list(outputs.glob("*/results.json"))) == 5
+
+
+TINY = """
+title: tiny
+overrides: [dataset=minidomainnet]
+seeds: [0]
+rows:
+  vanilla: {overrides: [optim=vanilla], grid: {trainer.base.lr: [1e-4, 1e-3]}}
+  WiSE-FT: {overrides: [optim=wise_ft, "optim.curve=[]"], start: vanilla}
+  %s
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A table in a file of its own."""
+
+    def make(more=""):
+        path = tmp_path / "tiny.yaml"
+        path.write_text(TINY % more)
+        return path
+
+    return make
+
+
+def test_stages_and_two_launches_at_once(small, tmp_path, tiny):
+    """Two launches share the work: each run is made once, the search before what goes on from its winner."""
+    command = ["train.py", "-m", f"table={tiny()}", *small, f"hydra.sweep.dir={tmp_path / 'minidomainnet'}"]
+    launches = [
+        subprocess.Popen(
+            [sys.executable, *command], cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for _ in range(2)
+    ]
+    logs = [launch.communicate()[0] for launch in launches]
+    assert [launch.returncode for launch in launches] == [0, 0], logs
+    results = [json.loads(path.read_text()) for path in (tmp_path / "minidomainnet").glob("*/results.json")]
+    assert sorted(result["method"] for result in results) == ["vanilla", "vanilla", "wise_ft"]
+    (averaged,) = (result for result in results if result["method"] == "wise_ft")
+    best = max((result for result in results if result["method"] == "vanilla"), key=lambda r: r["selection"]["score"])
+    if len({result["selection"]["score"] for result in results if result["method"] == "vanilla"}) == 2:
+        assert averaged["start"]["hash"] == best["hash"]
+    for path in (tmp_path / "minidomainnet").glob("*/metrics.jsonl"):  # no line twice: made once
+        lines = path.read_text().splitlines()
+        assert len(lines) == len(set(lines))
+    assert not (CONFIGS / "best" / "tiny").exists()  # with other overrides than the file's there is no winner
+
+
+def test_a_failed_run_stops_no_other_and_is_named(small, tmp_path, tiny):
+    name = tiny('broken: [optim=digrap, "optim.mu=-1"]')
+    run = train("-m", f"table={name}", *small, f"hydra.sweep.dir={tmp_path / 'minidomainnet'}")
+    assert run.returncode == 2 and "Traceback" not in run.stderr.split("error: ")[-1]
+    assert "1 runs failed" in run.stderr and "Invalid mu: mu=-1" in run.stderr and "optim.mu=-1 seed=0" in run.stderr
+    assert len(list((tmp_path / "minidomainnet").glob("*/results.json"))) == 3
+
+
+def test_dry_run_runs_nothing(small, tmp_path, tiny):
+    run = train("-m", f"table={tiny()}", "dry_run=true", *small, f"hydra.sweep.dir={tmp_path / 'minidomainnet'}")
+    assert run.returncode == 0 and "0 of 2 runs known by now are done" in run.stdout
+    assert not list(tmp_path.rglob("results.json"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["table=demo"], "python train.py -m table=demo"),
+        (["dry_run=true"], "dry_run=true goes with a table"),
+        (["-m", "table=dmo"], "nearest: demo"),
+        (["-m", "table=demo", "optim.mu=0.1,1"], "only seed may list several values"),
+        (["-m", "table=demo", "optim=spd"], "optim: the rows of table=demo set it themselves"),
+        (["-m", "table=demo", "seed=a"], "give whole numbers"),
+    ],
+)
+def test_wrong_calls_are_one_message(arguments, message, tmp_path):
+    run = train(*arguments)
+    assert run.returncode == 2 and message in run.stderr and "Traceback" not in run.stderr
