@@ -73,8 +73,8 @@ def score_splits(
         )
         said = task.report(predictions, labels) if full else task.score(predictions, labels)
         scores[split.name] = {"kind": split.kind, "n": len(labels), **said}
-        predicted |= {f"{split.name}.{key}": predictions[key].numpy() for key in task.bundled}
-        truth[f"{split.name}.label"] = labels.numpy()
+        predicted[split.name] = {key: predictions[key].numpy() for key in task.bundled}
+        truth[split.name] = {"label": labels.numpy()}
     if bundle is not None and accelerator.is_main_process:
         write_bundle(bundle, predicted, truth, labels_folder)
     return scores
