@@ -42,7 +42,7 @@ def _call(group: str, node: DictConfig, **extra: Any) -> Any:
     arguments = {key: value for key, value in arguments.items() if key not in DESCRIPTIVE}
     known = inspect.signature(target).parameters
     for key in arguments:
-        if key not in known:
+        if key not in known and not any(value.kind is value.VAR_KEYWORD for value in known.values()):
             raise DigrapError(f"{group}.{key}: {group}={node.name} has no such option; {nearest(key, known)}")
     return target(**arguments, **extra)
 
