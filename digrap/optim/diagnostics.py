@@ -1,4 +1,4 @@
-"""Diagnostics for logs and plots: ω by parameter (DiGraP), and how far every parameter is from its pre-trained value."""
+"""Diagnostics for logs and plots: ω by parameter (DiGraP), and the distance of every parameter from its anchor."""
 
 from __future__ import annotations
 
