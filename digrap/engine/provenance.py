@@ -14,7 +14,7 @@ from digrap.core.files import write_json
 from digrap.core.paths import REPO
 from digrap.core.progress import console
 from digrap.data.splits import DataModule
-from digrap.data.vqa.leakage import leak_table
+from digrap.data.vqa.leakage import leakage_table
 
 PACKAGES = ("digrap", "torch", "torchvision", "timm", "accelerate", "hydra-core", "numpy")
 
@@ -58,7 +58,7 @@ def data(folder: Path, source: DataModule) -> None:
     write_json(folder / "data.json", said)
     if said.get("leaks"):
         caveats = [f"! {caveat}" for caveat in source.caveats]
-        console().print("Of the tests, training has:", *caveats, leak_table(said["leaks"]), sep="\n")
+        console().print("Of the tests, training has:", *caveats, leakage_table(said["leaks"]), sep="\n")
 
 
 class Metrics:
