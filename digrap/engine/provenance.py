@@ -18,7 +18,7 @@ from digrap.core.files import write_json
 from digrap.core.paths import REPO
 from digrap.core.progress import console
 from digrap.data.splits import DataModule
-from digrap.data.vqa.leakage import leak_table
+from digrap.data.vqa.leakage import leakage_table
 from digrap.runs.folder import RunFolder
 
 PACKAGES = ("digrap", "torch", "torchvision", "timm", "accelerate", "hydra-core", "numpy")
@@ -57,7 +57,7 @@ def describe_data(run: RunFolder, source: DataModule) -> None:
     write_json(run.data_file, about)
     if about.get("leaks"):
         caveats = [f"! {caveat}" for caveat in source.caveats]
-        console().print("Test examples that are in training:", *caveats, leak_table(about["leaks"]), sep="\n")
+        console().print("Test examples that are in training:", *caveats, leakage_table(about["leaks"]), sep="\n")
 
 
 def peak_memory(accelerator: Accelerator) -> dict[str, float]:

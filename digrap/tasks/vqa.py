@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from digrap.core.errors import DigrapError
 from digrap.metrics.vqa.accuracy import M4C_ANSWERS, SCORERS, accuracies
 from digrap.metrics.vqa.question import Question
-from digrap.metrics.vqa.summary import summary
+from digrap.metrics.vqa.summary import report as vqa_report
 from digrap.models.backbone import Answering, Backbone
 from digrap.tasks.task import Answers, Batch, check_select_by
 
@@ -60,7 +60,7 @@ class VQA:
     def report(self, answers: Answers, truth: np.ndarray) -> dict[str, Any]:
         """Each scorer's accuracy with its interval, overall and by type; see `digrap.metrics.vqa.summary`."""
         kinds = ([q.answer_type or None for q in truth], [q.question_type or None for q in truth])
-        found = {name: summary(scores, *kinds) for name, scores in self.example_scores(answers, truth).items()}
+        found = {name: vqa_report(scores, *kinds) for name, scores in self.example_scores(answers, truth).items()}
         plain = {name: scored["overall"]["accuracy"] for name, scored in found.items()}
         return {**plain, **{f"{name}_95": scored["overall"]["interval_95"] for name, scored in found.items()},
                 "by_type": found}  # fmt: skip
