@@ -101,7 +101,7 @@ class Job:
         backbone = build_backbone(cfg, splits.classes)
         task = build_task(cfg, backbone, splits.classes)
         base = base_of(backbone)
-        initial = {} if start is None else read_weights(start, base, backbone.module)
+        initial = {} if start is None else read_weights(start, base, backbone.module, anchored=True)
         if method.trains:
             with worded(method.name):
                 choose_trained(backbone.module, method.trains, backbone.head)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import set_seed
 from omegaconf import DictConfig, OmegaConf
 
 from digrap.config.schema import typed
@@ -15,6 +16,7 @@ from digrap.data.splits import DataModule, Split
 from digrap.engine.accelerator import open_accelerator
 from digrap.engine.build import build_backbone, build_data, build_task, check_task
 from digrap.engine.evaluate import Evaluator
+from digrap.engine.loaders import derive_seed
 from digrap.engine.trained_state import base_of, overlay, read_weights
 from digrap.models.backbone import Backbone
 from digrap.runs.folder import PREDICTIONS, RunFolder
@@ -55,6 +57,7 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
 
 def trained_backbone(cfg: DictConfig, classes: tuple[str, ...], weights: Path | None) -> Backbone:
     """The backbone of `cfg`, with the weights that a run saved on top of its own where `weights` is given."""
+    set_seed(derive_seed(cfg.seed, "run") % 2**32)  # as in the run: what is random and frozen comes out the same
     backbone = build_backbone(cfg, classes)
     if weights is not None:
         overlay(backbone.module, read_weights(weights, base_of(backbone), backbone.module), weights)

@@ -98,11 +98,11 @@ def overlay(module: nn.Module, weights: dict[str, Tensor], file: Path | str) -> 
     module.load_state_dict(weights, strict=False)
 
 
-def read_weights(file: Path, base: dict[str, str], module: nn.Module) -> dict[str, Tensor]:
+def read_weights(file: Path, base: dict[str, str], module: nn.Module, anchored: bool = False) -> dict[str, Tensor]:
     """The weights of a file that a run saved, for `module` whose pre-trained weights are `base`.
 
-    A file that names no base holds a whole model (an exported one, say) and stands on nothing. Raises DigrapError for a
-    damaged file, one of another base, and one of neither kind.
+    A file with every tensor of the model (an exported one, say) stands on nothing, unless they will be compared with
+    the pre-trained ones (`anchored`). Raises DigrapError for a damaged file and for one of another base or of none.
     """
     try:
         with safetensors.safe_open(file, "pt") as opened:
@@ -112,9 +112,10 @@ def read_weights(file: Path, base: dict[str, str], module: nn.Module) -> dict[st
         raise DigrapError(
             f"{file}: the weights cannot be read ({error}); delete the run folder and train again"
         ) from error
-    if "base" in notes:
+    missing = module.state_dict().keys() - weights.keys()
+    if "base" in notes and (missing or anchored):
         check_base(json.loads(notes["base"]), base, file)
-    elif missing := module.state_dict().keys() - weights.keys():
+    elif missing:
         raise DigrapError(
             f"{file}: it names no pre-trained weights that it stands on, and {len(missing)} tensors are missing "
             f"({', '.join(sorted(missing)[:3])}); train the run again"

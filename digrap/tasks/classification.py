@@ -12,7 +12,7 @@ from torch.utils.data import default_collate
 
 from digrap.metrics.classification import report
 from digrap.models.backbone import Backbone
-from digrap.tasks.task import Answers, Batch, check_select_by
+from digrap.tasks.task import Answers, Batch, Stored, check_select_by
 
 TOP = 5  # most probable classes that are kept
 
@@ -48,7 +48,7 @@ class Classification:
         """1 where the prediction is the label, else 0."""
         return {"accuracy": (answers["prediction"] == truth).astype(np.float64)}
 
-    def stored(self, answers: Answers, truth: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def stored(self, answers: Answers, truth: np.ndarray) -> tuple[Stored, Stored]:
         """Prediction and probability; the labels. Accuracy follows from them."""
         return {key: answers[key] for key in ("prediction", "probability")}, {"label": truth}
 

@@ -18,6 +18,9 @@ from digrap.models.backbone import Backbone
 Answers = dict[str, np.ndarray]
 """Answers of N examples by name, arrays (N, …), strings as dtype object; "prediction" (N,) is always there."""
 
+Stored = dict[str, np.ndarray | list[str]]
+"""What a prediction bundle keeps of a split, by name: arrays (n,), or n strings."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -64,7 +67,7 @@ class Task(Protocol):
     def example_scores(self, answers: Answers, truth: np.ndarray) -> dict[str, np.ndarray]:
         """Every score that applies, by name: float64 (n,) in [0, 1] for all examples of a split."""
 
-    def stored(self, answers: Answers, truth: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def stored(self, answers: Answers, truth: np.ndarray) -> tuple[Stored, Stored]:
         """What a prediction bundle keeps of a split: the answers (and scores that are no function of them and the
         truth), and the truth. See `digrap.runs.predictions`."""
 

@@ -14,7 +14,7 @@ from digrap.metrics.vqa.accuracy import M4C_ANSWERS, SCORERS, accuracies
 from digrap.metrics.vqa.question import Question
 from digrap.metrics.vqa.summary import report as vqa_report
 from digrap.models.backbone import Answering, Backbone
-from digrap.tasks.task import Answers, Batch, check_select_by
+from digrap.tasks.task import Answers, Batch, Stored, check_select_by
 
 
 class VQA:
@@ -52,10 +52,10 @@ class VQA:
         applying = [scorer for scorer in SCORERS if ten or scorer != "m4c"]
         return {scorer: accuracies(texts, given, scorer, names=names) for scorer in applying}
 
-    def stored(self, answers: Answers, truth: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def stored(self, answers: Answers, truth: np.ndarray) -> tuple[Stored, Stored]:
         """Answers with their scores, which need the human answers of the dataset's files; no truth."""
         scores = {f"score.{name}": values for name, values in self.example_scores(answers, truth).items()}
-        return {"prediction": answers["prediction"], **scores}, {}
+        return {"prediction": list(answers["prediction"]), **scores}, {}
 
     def report(self, answers: Answers, truth: np.ndarray) -> dict[str, Any]:
         """Each scorer's accuracy with its interval, overall and by type; see `digrap.metrics.vqa.summary`."""

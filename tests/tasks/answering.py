@@ -60,7 +60,7 @@ def write_questions(root, count=24):
         for k in range(count):
             colour, agree = ("red", "blue")[(k + shift) % 2], 4 - (k + shift) % 4
             others = [answer for answer in ANSWERS if answer != colour]
-            answers = [colour] * agree + [f"{other} {split}" for other in others * 3][: 10 - agree]
+            answers = [colour] * agree + [f"{others[i % 4]} {split} {i}" for i in range(10 - agree)]
             entries.append({
                 "question_id": 100 * shift + k, "image": f"{colour}.png", "question": f"what colour is number {k % 5}",
                 "answers": answers, "answer_type": ("other", "number")[k % 2],

@@ -29,6 +29,11 @@ class Questions(Dataset):
     ):
         self.root, self.records, self.faults, self.left_out = str(root), records, dict(faults or {}), list(left_out)
 
+    @property
+    def ids(self) -> list[str]:
+        """Names of the questions, for prediction bundles."""
+        return [record.id for record in self.records]
+
     def __len__(self) -> int:
         return len(self.records)
 
