@@ -95,7 +95,7 @@ class Classifier(nn.Module):
 def zero_shot_weight(clip: nn.Module, tokenizer: Any, classes: Sequence[str]) -> Tensor:
     """The head's weight (classes, width): mean text embeddings over OpenAI's prompts at length 1, times CLIP's scale.
 
-    The scale is in the weight, where the optimizer finds logits of the size that a fresh head would have. A logit
+    The scale is part of the weight, so that the logits that the optimizer sees are as large as a fresh head's. A logit
     bias, where a model has one, is the same for all classes and is left out.
     """
     names = [spoken(name) for name in classes]

@@ -59,8 +59,8 @@ class TextTower:
     def embed(self, texts: Sequence[str], description: str = "embedding texts") -> np.ndarray:
         """Float32 (len(texts), width) in the texts' order; equal ones are embedded once.
 
-        A text longer than the model's context is truncated. "" is embedded as start and end
-        tokens alone: it has a nearest class like any other text.
+        A text longer than the model's context is truncated. "" is embedded as start and end tokens alone: it
+        has a nearest class like any other text.
         """
         distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         each = list(distinct)

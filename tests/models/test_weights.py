@@ -9,7 +9,6 @@ from torch import nn
 
 from digrap.core.errors import DigrapError
 from digrap.core.files import sha256
-from digrap.models.backbone import check_image_size, nearest_models
 from digrap.models.weights import WeightFile, account, hub_revision, random_weights
 
 FIX = "give another file"
@@ -140,24 +139,3 @@ def test_the_provenance_is_of_the_file(file, tmp_path):
         assert known == plain | {"source": "timm", "model": "m", "revision": "0123abc"}
     assert hub_revision(tmp_path / "snapshots") is None and hub_revision(tmp_path / "snapshots" / "w.pt") is None
     assert random_weights() == {"source": "random weights"}
-
-
-@pytest.mark.parametrize("size", [0, -1, True, 1.5, "32"])
-def test_image_sizes_are_whole_numbers(size):
-    with pytest.raises(DigrapError, match=f"image_size={size}: give a whole number of pixels, or null"):
-        check_image_size(size)
-    with pytest.raises(DigrapError, match="whole number of pixels$"):
-        check_image_size(size, default=False)
-
-
-def test_no_image_size_is_the_models_own():
-    check_image_size(None)
-    check_image_size(1, default=False)
-    with pytest.raises(DigrapError, match="image_size=None"):
-        check_image_size(None, default=False)
-
-
-def test_the_nearest_models_are_few():
-    models = [f"resnet{n}" for n in range(500)]
-    assert nearest_models("resnt50", models).startswith("nearest: resnet")
-    assert nearest_models("zzz", models) == "nearest: resnet0, resnet1, resnet2"
