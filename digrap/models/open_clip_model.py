@@ -80,7 +80,7 @@ def open_clip_backbone(
 
 
 class Classifier(nn.Module):
-    """Float (N, 3, S, S) → logits: `visual`'s features at length 1, times the head's rows."""
+    """Float (N, 3, S, S) → logits (N, classes): `visual`'s features normalised to length 1, times the head's rows."""
 
     def __init__(self, visual: nn.Module, weight: Tensor):
         super().__init__()
@@ -95,8 +95,8 @@ class Classifier(nn.Module):
 def zero_shot_weight(clip: nn.Module, tokenizer: Any, classes: Sequence[str]) -> Tensor:
     """The head's weight (classes, width): mean text embeddings over OpenAI's prompts at length 1, times CLIP's scale.
 
-    The scale is in the weight, where the optimizer finds logits of the size that a fresh head would have. A logit
-    bias, where a model has one, is the same for all classes and left out.
+    The scale is part of the weight, so that the logits that the optimizer sees are as large as a fresh head's. A logit
+    bias, where a model has one, is the same for all classes and is left out.
     """
     names = [spoken(name) for name in classes]
     clip.eval()  # patch or attention dropout, in models that have any

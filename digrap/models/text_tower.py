@@ -1,7 +1,7 @@
 """ClipMatch: an answer in free text counts as the class whose name open_clip's text tower puts nearest to it.
 
 After open-ended VQA (Ging et al. 2024) as the authors use it: a class is the mean, over OpenAI's ImageNet templates, of
-the embeddings of its prompts, each of length 1; the mean is left as long as it is. An answer is the embedding of its
+the embeddings of its prompts, each of length 1; the mean itself is not normalised. An answer is the embedding of its
 text alone. Nearest is by cosine.
 """
 
@@ -48,7 +48,7 @@ OPTIONS = Options(
 
 @dataclass
 class TextTower:
-    """Texts → embeddings of length 1. `provenance` says which weights these are, for the record."""
+    """Texts → embeddings of length 1. `provenance` names the model, the weights and their sha256."""
 
     network: nn.Module
     tokenizer: Any
@@ -59,8 +59,8 @@ class TextTower:
     def embed(self, texts: Sequence[str], description: str = "embedding texts") -> np.ndarray:
         """Float32 (len(texts), width) in the texts' order; equal ones are embedded once.
 
-        A text longer than the model's context is cut there. "" is embedded as it is, start and end and nothing between:
-        it has a nearest class like any other text.
+        A text longer than the model's context is truncated. "" is embedded as start and end tokens alone: it
+        has a nearest class like any other text.
         """
         distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         each = list(distinct)
@@ -77,8 +77,8 @@ class TextTower:
 def class_embeddings(tower: TextTower, names: Sequence[str], cache: Path | None = None) -> np.ndarray:
     """Float32 (len(names), width): for each class the mean over `TEMPLATES`, at most of length 1.
 
-    `cache`: a folder where they are kept, one file for a model, its weights and the prompts: without a GPU the default
-    model takes an hour for DomainNet's.
+    `cache` is a folder that keeps them, one file for each model, weights and prompts: without a GPU the default model
+    needs an hour for DomainNet's classes.
     """
     prompts = [template(name) for name in names for template in TEMPLATES]
     file = cache and _cache_file(Path(cache), tower, prompts)
@@ -100,7 +100,7 @@ def _kept(file: Path) -> np.ndarray | None:
     try:
         return np.load(file) if file.is_file() else None
     except (OSError, ValueError, EOFError):
-        log.warning("%s is damaged: it is made anew", file)
+        log.warning("%s is damaged: its embeddings are computed again", file)
         return None
 
 
@@ -109,8 +109,8 @@ def load_text_tower(
 ) -> TextTower:
     """open_clip's `model` without its image tower. `weights` is one of open_clip's tags for it, or a file.
 
-    A tag's file comes from the hub's cache or the hub. `device` auto is CUDA where there is some. Raises DigrapError
-    for a model, weights or device that there are not, and for files that are damaged or of another model.
+    A tag's file comes from the hub's cache or the hub. `device` auto is CUDA where there is a GPU. Raises DigrapError
+    for a model, weights or device that do not exist, and for files that are damaged or of another model.
     """
     where = _device(device)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:

@@ -150,7 +150,7 @@ def _cached(facts: dict[str, Any]) -> Path | None:
 
 
 def _account(module: nn.Module, model: str, results: list[Any]) -> Account:
-    """What became of the keys that timm loaded loosely.
+    """The account of the keys that timm loaded loosely.
 
     An unexpected key inside a part that the model has (a block too many) is unknown: the file is of another model. One
     of a part that the model lacks (an auxiliary head, a projector) is dropped, as is the file's head.

@@ -93,7 +93,7 @@ class WeightFile:
 
     @classmethod
     def find(cls, path: str | Path | None, fix: str, option: str = "backbone.weights") -> WeightFile:
-        """The file at `path`. Raises DigrapError where none is given or there is none."""
+        """The file at `path`. Raises DigrapError where none is given or it does not exist."""
         if path is None:
             raise DigrapError(f"{option}=null: a file of weights is needed; {fix}")
         file = cls(Path(path).expanduser(), fix, option)

@@ -54,7 +54,7 @@ SPOKEN = ("cello", "cell phone", "teddy bear", "trumpet", "t-shirt")
 
 
 def test_scores_by_hand(call):
-    """Of 20 questions, four a class: in words of its own, with other marks, another class, nothing, not at all."""
+    """20 questions, four of each class: exact names, other punctuation, other classes, empty answers, none at all."""
     answers = dict(enumerate(["cello", "Cello!", "a cello", "cellos"] + ["cell  phone", "cell-phone", "phone", ""]))
     answers |= {8: "Teddy-Bear.", 9: "teddy bear and trumpet", 10: "trumpet", 11: "???"}
     answers |= {12: "trumpet", 13: "trumpet", 14: "trumpet", 16: "T-shirt", 17: "t shirt", 18: "tshirt", 19: "shirt"}
@@ -81,8 +81,8 @@ def test_clip_match_of_answers(call, tiny):
     hits = {1: 0, 5: 0}
     for n, text in answers.items():
         normal = {"Cello": "cello", "cell-phone": "cell phone", "TEDDY bear": "teddy bear", "t-shirt!": "t shirt"}
-        said = embed(normal.get(text, text))
-        cosines = [said @ one / np.linalg.norm(one) for one in classes]
+        answer = embed(normal.get(text, text))
+        cosines = [answer @ one / np.linalg.norm(one) for one in classes]
         order = sorted(range(5), key=lambda k: -cosines[k])
         for k in hits:
             hits[k] += LABELS[n] in order[:k]
@@ -93,7 +93,7 @@ def test_clip_match_of_answers(call, tiny):
 
 
 def test_both_sides_are_normalised_first():
-    """And a question without answer is wrong, wherever "" would be nearest."""
+    """A question without answer is wrong, whichever class "" is nearest to."""
     seen = []
 
     class Tower:
@@ -115,9 +115,9 @@ def test_problems_are_counted_and_strict_stops(call):
     odd = [*rows[1:], {"question_id": 3, "answer": "tuba"}, {"question_id": 20, "answer": "tuba"}]
     found = call(odd, "clip=false")
     assert found["acc"] == 90  # 0 is missing, and of 3 the last counts
-    told = {kind.split(" ")[0]: value for kind, value in found["problems"].items()}
-    assert {kind: value["count"] for kind, value in told.items()} == {"question": 1, "duplicate": 1, "prediction": 1}
-    assert "question 20" in str(told["prediction"]) and "question 0" in str(told["question"])
+    counted = {kind.split(" ")[0]: value for kind, value in found["problems"].items()}
+    assert {kind: value["count"] for kind, value in counted.items()} == {"question": 1, "duplicate": 1, "prediction": 1}
+    assert "question 20" in str(counted["prediction"]) and "question 0" in str(counted["question"])
     assert "question 20" in call(odd, "clip=false", "strict=true")
 
 
