@@ -62,7 +62,7 @@ def read_entries(
     made = (_entry(record, f"question {record['question_id']}", answer_ids, problems, pictures) for record in found)
     entries = [entry for entry in made if entry]
     if not entries:
-        raise DigrapError(f"{annotations} has no annotation that can be scored ({problems.said()})")
+        raise DigrapError(f"{annotations} has no annotation that can be scored ({problems.one_line()})")
     _tell(entries, problems)
     return entries if questions is None else _with_questions(entries, questions, problems)
 
