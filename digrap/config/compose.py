@@ -1,4 +1,4 @@
-"""Configs composed by Hydra outside of its own main, and the config of the run that another one starts from."""
+"""Composition of configs outside of Hydra's main, and the config of the run that another run is initialised from."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ from digrap.core.paths import CONFIGS, REPO
 
 
 def register_resolvers() -> None:
-    """Make ${digrap.run_hash:}, ${digrap.repo:} and ${digrap.sha256:file} known to OmegaConf; calling it twice is
-    harmless."""
+    """Register ${digrap.run_hash:}, ${digrap.repo:} and ${digrap.sha256:file} with OmegaConf; may be called again."""
     OmegaConf.register_new_resolver("digrap.run_hash", _run_hash, replace=True)
     OmegaConf.register_new_resolver("digrap.repo", lambda: str(REPO), replace=True)
     OmegaConf.register_new_resolver(
-        "digrap.sha256",  # None for a file that is not there: whoever reads it words that better than OmegaConf
+        "digrap.sha256",  # None for a missing file: the code that reads it has the better message
         lambda file: sha256(Path(file))[:12] if file and Path(file).is_file() else None,
         replace=True,
     )
 
 
 def _run_hash(*, _root_: DictConfig) -> str:
-    from digrap.config.identity import run_hash  # it composes the run that this one starts from
+    from digrap.config.identity import run_hash  # imported here: identity imports this module
 
     return run_hash(_root_)
 
@@ -41,10 +40,10 @@ def compose(overrides: list[str], config: str = "train") -> DictConfig:
 
 
 def start_config(cfg: DictConfig) -> DictConfig | None:
-    """The run that `cfg` goes on from; None where it starts from the backbone.
+    """The config of the run whose weights `cfg` is initialised from; None if it is initialised from the backbone.
 
-    It is `cfg` with what optim.start says merged in: {optim: lp, trainer: {base: {lr: 3e-3}}}; with {optim: {name: spd,
-    strength: 1}} the earlier method gets options of its own. Raises DigrapError for what does not compose.
+    It is `cfg` with optim.start merged into it: {optim: lp, trainer: {base: {lr: 3e-3}}}. With {optim: {name: spd,
+    strength: 1}} the earlier method gets options of its own. Raises DigrapError if that does not compose.
     """
     start = cfg.optim.start
     if not start:
@@ -57,8 +56,10 @@ def start_config(cfg: DictConfig) -> DictConfig | None:
     try:
         chosen = changes.pop("optim")
         chosen = dict(chosen) if isinstance(chosen, dict) else {"name": chosen}
-        chosen.setdefault("holdout", cfg.optim.holdout)  # what is held out from this run is held out from that one
-        earlier = _hydra_composed([f"optim={chosen['name']}"], "train")  # its references to the trainer are kept
+        chosen.setdefault(
+            "holdout", cfg.optim.holdout
+        )  # examples held out from this run are held out from the earlier one too
+        earlier = _hydra_composed([f"optim={chosen['name']}"], "train")  # with its references to the trainer unresolved
         plain = {**OmegaConf.to_container(cfg), "optim": OmegaConf.to_container(earlier.optim)}
         earlier = OmegaConf.create(plain, flags={"struct": True})
         return typed(OmegaConf.merge(earlier, {**changes, "optim": chosen}))
@@ -68,7 +69,7 @@ def start_config(cfg: DictConfig) -> DictConfig | None:
 
 def _hydra_composed(overrides: list[str], config: str) -> DictConfig:
     register_resolvers()
-    if GlobalHydra.instance().is_initialized():  # inside a job: Hydra holds one loader at a time
+    if GlobalHydra.instance().is_initialized():  # inside a job: Hydra allows one config loader at a time
         GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return hydra_compose(config, overrides=overrides)

@@ -1,4 +1,4 @@
-"""What identifies a run: a hash of the part of its config that decides its results."""
+"""The identity of a run: a hash of the part of its config that decides its results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from digrap.config.compose import start_config
 from digrap.config.schema import typed
 from digrap.core.paths import REPO
 
-# Where or how a run is made, and what only checks or scores: none of it changes what is trained.
+# Keys that decide where or how a run is made, or that only check or score: they change nothing that is trained.
 NOT_IDENTITY = (
     "hydra", "table", "dry_run", "cluster", "logger", "data_root", "device", "log_every", "best", "fresh", "wait",
     "trainer.workers", "trainer.eval_batch_size", "trainer.checkpoint_minutes",
@@ -32,7 +32,7 @@ FIRST_TARGETS = {
 
 
 def run_hash(cfg: DictConfig) -> str:
-    """Ten hexadecimal digits that name what a run is. Where it is made (device, folders, logging) does not enter."""
+    """Ten hexadecimal digits that identify a run, independent of where it is made (device, folders, logging)."""
     plain = OmegaConf.to_container(typed(cfg))
     for key in NOT_IDENTITY:
         _take(plain, key)
@@ -42,11 +42,11 @@ def run_hash(cfg: DictConfig) -> str:
     for key, first in FIRST_KEYS.items():
         if (found := _take(plain, key)) is not None:
             _put(plain, first, found)
-    if plain["optim"].get("sha256"):  # optim=file: the file's content says what it is, wherever it lies
+    if plain["optim"].get("sha256"):  # optim=file: the digest of the content stands for the file
         del plain["optim"]["file"], plain["optim"]["optimizer"]["file"]
-    if plain["optim"]["start"]:  # the run it is initialised from is part of it, however it was given
+    if plain["optim"]["start"]:  # the hash of the run it is initialised from, in whatever form that was given
         plain["optim"]["start"] = run_hash(start_config(cfg))
-    elif not plain["optim"]["trains"]:  # nothing trains: one run serves every recipe
+    elif not plain["optim"]["trains"]:  # nothing trains: one run for all recipes
         plain.pop("schedule")
         plain["trainer"] = {key: plain["trainer"][key] for key in ("precision", "threads")}
     text = json.dumps(_canonical(plain, str(cfg.data_root)), sort_keys=True)
@@ -54,7 +54,7 @@ def run_hash(cfg: DictConfig) -> str:
 
 
 def _take(plain: dict[str, Any], key: str, default: Any = None) -> Any:
-    """Remove the dotted `key` and return its value, or `default` where it is not there."""
+    """Remove the dotted `key` and return its value, or `default` if it is missing."""
     *groups, last = key.split(".")
     for group in groups:
         plain = plain.get(group) or {}
@@ -62,6 +62,7 @@ def _take(plain: dict[str, Any], key: str, default: Any = None) -> Any:
 
 
 def _put(plain: dict[str, Any], key: str, value: Any) -> None:
+    """Set the dotted `key`, whose groups exist."""
     *groups, last = key.split(".")
     for group in groups:
         plain = plain[group]
@@ -69,7 +70,8 @@ def _put(plain: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _canonical(value: Any, data_root: str) -> Any:
-    """mu=1 and mu=1.0 are one value; folders are written relative to the repository and the data root."""
+    """`value` with all numbers as floats (mu=1 is mu=1.0), folders relative to the repository or the data root, and
+    targets under their first names."""
     if isinstance(value, dict):
         return {key: _canonical(item, data_root) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

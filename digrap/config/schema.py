@@ -1,4 +1,4 @@
-"""The typed schema of a run's config, and the ranges its numbers must lie in."""
+"""The typed schema of a run's config, and the valid ranges of its values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from digrap.core.errors import DigrapError
 
 @dataclass
 class Base:
-    """The optimizer under every method."""
+    """The base optimizer of every method."""
 
     name: str = MISSING
     lr: float = MISSING
@@ -26,7 +26,7 @@ class Base:
 
 @dataclass
 class Trainer:
-    """One recipe. Batches are counted in examples."""
+    """The training recipe. Batch sizes are in examples."""
 
     base: Base = field(default_factory=Base)
     epochs: int = MISSING
@@ -44,7 +44,7 @@ class Trainer:
 
 @dataclass
 class Train:
-    """What train.py composes; the open parts belong to the room that reads them."""
+    """The config of train.py; groups typed as dict are validated by the code that reads them."""
 
     backbone: dict[str, Any] = MISSING
     peft: dict[str, Any] = MISSING
@@ -76,7 +76,7 @@ def typed(cfg: DictConfig) -> DictConfig:
 
 
 def check_ranges(cfg: DictConfig) -> None:
-    """Raise DigrapError for numbers no recipe can have."""
+    """Raise DigrapError, naming the key and the valid range, for a value out of range."""
     trainer = cfg.trainer
     rules = {
         "trainer.base.name": (trainer.base.name in ("adamw", "sgd"), "adamw or sgd"),
@@ -98,7 +98,8 @@ def check_ranges(cfg: DictConfig) -> None:
 
 
 def split_kinds(cfg: DictConfig) -> dict[str, str]:
-    """Split → kind, as the dataset's config lists them: under `splits`, or by name under the kind (dataset=folder)."""
+    """{split: kind} from the dataset's config, which lists them under `splits`, or by name under the kind
+    (dataset=folder)."""
     kinds = {name: options["kind"] for name, options in cfg.dataset.splits.items()}
     for kind in ("near_ood", "far_ood"):
         names = cfg.dataset.get(kind) or ()

@@ -1,4 +1,4 @@
-"""The one error a user is meant to read, and what helps to word it."""
+"""The error whose text is written for the user, and the nearest valid names for such texts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 
 class DigrapError(Exception):
-    """Bad input or a broken file, said as: what is wrong, where, and the command or change that mends it.
+    """Bad input or a broken file. The text says what is wrong, where, and the command or change that fixes it.
 
-    The doors (train.py, evaluate.py, scripts) print its text alone and end with exit code 2. A loading process of
-    torch's hands an error on as its type called with a whole traceback: the message is that text's end.
+    The doors (train.py, evaluate.py, scripts) print the text alone and exit with code 2. A worker of torch's DataLoader
+    raises the error anew with a whole traceback as its text; the original text is cut out of that.
     """
 
     def __init__(self, text: str):
@@ -20,11 +20,11 @@ class DigrapError(Exception):
 
 
 class Busy(DigrapError):
-    """Another process is writing the run folder."""
+    """The run folder is locked: another process is writing it."""
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """`nearest: a, b` for the choices most like `name`, or all of them where none is."""
+    """`nearest: a, b` for the choices most like `name`, or all of them if none is like it."""
     choices = list(choices)
     near = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
     return f"nearest: {', '.join(near)}" if near else f"valid: {', '.join(choices)}"

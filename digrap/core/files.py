@@ -1,4 +1,4 @@
-"""Files are written whole or not at all: a temporary name beside the target, flushed to disk, then renamed."""
+"""Atomic writing of files (a temporary file beside the target, flushed to disk, then renamed), and their digests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Call `write(file)` on a temporary file in `path`'s folder, then rename it to `path`.
 
-    Raises OSError (a full disk, say) after removing the temporary file; what stood at `path` is untouched then.
+    Raises OSError (on a full disk, for example) after removing the temporary file; a file at `path` is then unchanged.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,11 +37,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically. Raises ValueError on NaN and infinities."""
+    """Write `value` as indented JSON, atomically. Raises ValueError for NaN and infinities."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def sha256(path: Path) -> str:
-    """The file's sha256 in hexadecimal."""
+    """The SHA-256 digest of the file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Reading JSON that others wrote: one clear error for what cannot be read."""
+"""Reading of JSON files from other sources, with one clear error for each way in which they can be bad."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from digrap.core.problems import Problems
 
 
 def read_json(path: Path | str, what: str) -> Any:
-    """The file's value. `what` says in errors what it should have been ("predictions", say).
+    """The file's value. `what` names the expected content in errors ("predictions", for example).
 
     Raises DigrapError for a file that is missing, empty, not UTF-8 or not (whole) JSON.
     """
@@ -25,7 +25,7 @@ def read_json(path: Path | str, what: str) -> Any:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         cut = error.pos >= len(text.rstrip()) - 1 or "Unterminated" in error.msg
-        hint = "the file is cut off: write or download it again" if cut else "mend it there"
+        hint = "the file is cut off: write or download it again" if cut else "fix it there"
         raise DigrapError(f"{path} is not JSON ({error.msg}, {place}); {hint}") from error
     except RecursionError as error:
         raise DigrapError(f"{path} is nested too deeply to be {what}") from error
@@ -34,7 +34,7 @@ def read_json(path: Path | str, what: str) -> Any:
 
 
 def read_text(path: Path | str, what: str) -> str:
-    """The file's text; a byte order mark at its start goes. Raises DigrapError if it is missing or not UTF-8."""
+    """The file's text without a byte order mark. Raises DigrapError if it is missing or not UTF-8."""
     try:
         return read_bytes(path, what).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -52,10 +52,10 @@ def read_bytes(path: Path | str, what: str) -> bytes:
 
 
 def entries(value: Any, key: str, path: Path | str, problems: Problems, needed: Sequence[str] = ()) -> list[dict]:
-    """The objects of a file's value: of the list itself, or of what stands under `key`, as official files have it.
+    """The JSON objects of a list: `value` itself, or its entry `key`, as in official files.
 
-    What is no object, lacks one of the `needed` keys, or has a question_id that is neither number nor text is counted
-    in `problems` and left out. Raises DigrapError for anything else than such a list, an empty one included.
+    An entry that is no object, lacks one of the `needed` keys, or has a question_id that is neither a number nor a
+    string is left out and counted in `problems`. Raises DigrapError if there is no such list, or an empty one.
     """
     if isinstance(value, dict):
         if key not in value:
@@ -80,7 +80,7 @@ def entries(value: Any, key: str, path: Path | str, problems: Problems, needed: 
 
 
 def by_place(value: Any) -> Any:
-    """The value; where it is a list, its objects without question_id have their place, from 0, for it."""
+    """`value`, changed in place: in a list, objects without question_id get their position, from 0, as one."""
     for place, entry in enumerate(value if isinstance(value, list) else ()):
         if isinstance(entry, dict):
             entry.setdefault("question_id", place)
@@ -88,10 +88,10 @@ def by_place(value: Any) -> Any:
 
 
 def is_id(value: Any) -> bool:
-    """Whether a value can name a question."""
+    """Whether a value can be a question_id: a number or a string."""
     return isinstance(value, (int, str)) and not isinstance(value, bool)
 
 
 def fingerprint(path: Path | str) -> dict[str, str]:
-    """A file's name and sha256."""
+    """{"name", "sha256"} of a file."""
     return {"name": Path(path).name, "sha256": sha256(Path(path))}

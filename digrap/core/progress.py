@@ -1,4 +1,4 @@
-"""Progress of long steps: a bar on a terminal, plain log lines in a file."""
+"""Progress of long steps: a bar on a terminal, plain log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ QUIET_SECONDS = 10.0
 
 
 def track(iterable: Iterable[Item], description: str, total: float | None = None) -> Iterator[Item]:
-    """Yield the items while showing how many are done, the rate and the time left.
+    """Yield the items and show how many are done, the rate and the time left.
 
-    On a terminal (stderr) that is a rich bar; otherwise log lines of level INFO, at most one in ten seconds and one at
-    the end. `total` is the number of items; it is taken from `len(iterable)` where there is one.
+    If stderr is a terminal, this is a bar; otherwise log lines of level INFO, at most one in ten seconds and one at the
+    end. `total` is the number of items, by default `len(iterable)` if it has a length.
     """
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
-    # Two processes of a sweep would draw their bars over each other.
+    # The bars of a sweep's processes would overwrite each other.
     alone = multiprocessing.current_process().name == "MainProcess"
     return _bar(iterable, description, total) if alone and sys.stderr.isatty() else _lines(iterable, description, total)
 
 
 def _bar(iterable: Iterable[Item], description: str, total: float | None) -> Iterator[Item]:
-    # rich takes a third of a second to import: only a terminal pays for it.
+    # rich takes a third of a second to import, so it is imported only for a terminal.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.text import Text
@@ -43,7 +43,7 @@ def _bar(iterable: Iterable[Item], description: str, total: float | None) -> Ite
 
 
 def console():
-    """A rich console whose tables are whole in a file or pipe too."""
+    """A rich console that prints tables at full width into files and pipes too."""
     from rich.console import Console
 
     return Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)

@@ -1,4 +1,4 @@
-"""The update rules, as plain torch optimizers. Needs torch only: `from digrap.optim import DiGraP`."""
+"""The update rules as torch optimizers: `from digrap.optim import DiGraP`. Needs nothing but torch."""
 
 from digrap.optim.base import AnchoredOptimizer
 from digrap.optim.digrap import DiGraP

@@ -2,10 +2,10 @@
 
 With δ = θ − θ0, per tensor:
 
-    d = <g, δ>,  n = <δ, δ>,  p = (d/n) δ                      the gradient's part along δ
-    h = Σ unit(g) ⊙ unit(p of the step before)                 for t > 1, the hyper-gradient of ω
+    d = <g, δ>,  n = <δ, δ>,  p = (d/n) δ                      the component of the gradient along δ
+    h = Σ unit(g) ⊙ unit(p of the previous step)               for t > 1, the hyper-gradient of ω
     ω ← clamp(ω − µ · Adam(h), 0, ω_max)                       ω = 0 at t = 1
-    g' = g − ω p  where d < 0 (descent would leave θ0),  g elsewhere
+    g' = g − ω p  where d < 0 (descent would move away from θ0),  g elsewhere
     θ ← base update with g' (+ λ δ)
 """
 
@@ -25,7 +25,7 @@ from digrap.optim.validate import at_least_zero, one_of
 
 RULES = ("conflict", "listing")
 NORMALIZE = ("rows", "tensor", "none")
-TINY = 1e-12  # the floor of norms, torch.nn.functional.normalize's
+TINY = 1e-12  # lower bound of norms, as in torch.nn.functional.normalize
 
 
 class DiGraP(AnchoredOptimizer):
@@ -41,10 +41,11 @@ class DiGraP(AnchoredOptimizer):
         normalize: unit(·) over "rows" (along dimension 1; dimension 0 of vectors), the whole "tensor", or "none"
             (then h = α_{t−1} <g, p_{t−1}>).
         omega: None learns ω; a number in [0, omega_max] fixes it from the first step on.
-        omega_max: upper end of ω.
+        omega_max: upper bound of ω.
 
     Raises:
-        ValueError: a hyper-parameter out of range, a misspelt option, anchors of another shape, complex parameters.
+        ValueError: a hyper-parameter out of range, an unknown choice, anchors of the wrong shape, complex parameters.
+        TypeError: an unknown argument.
         RuntimeError: a sparse or complex gradient, in `step`.
     """
 
@@ -85,7 +86,7 @@ class DiGraP(AnchoredOptimizer):
         keys = ["removed", "conflicts"]
         if group["omega"] is None:
             keys += ["omega", "omega_exp_avg", "omega_exp_avg_sq", "projection"]
-            # p of the step before is projection · delta: exact, whatever happens to θ between the steps.
+            # The previous step's p is projection · delta: exact, whatever happens to θ between the steps.
             state["delta"] = torch.zeros_like(param, memory_format=torch.preserve_format)
         return state | {key: number_for(param) for key in keys}
 
@@ -93,7 +94,7 @@ class DiGraP(AnchoredOptimizer):
         group, grads, learnt = bucket.group, bucket.grads, bucket.group["omega"] is None
         if learnt:
             omega = self._learn_omega(bucket) if bucket.step > 1 else bucket.numbers("omega")
-        # δ is written over that of the step before, which ω has read by now: no memory is taken for it.
+        # δ overwrites that of the previous step, which ω no longer needs, so it takes no memory of its own.
         delta = self.displacement(bucket, out=bucket.gather("delta") if learnt else None)
         d, n = dots(grads, delta), dots(delta, delta)
         if not learnt:
@@ -103,7 +104,7 @@ class DiGraP(AnchoredOptimizer):
         strength = torch.where(conflict if group["rule"] == "conflict" else ~conflict, omega, 0.0)
         self._record(bucket, d, projection, strength, conflict)
         if learnt:
-            # without unit(·) the step size before belongs to h; with it α cancels
+            # h of the next step contains this α, except where unit(·) cancels it
             scale = group["lr"] if group["normalize"] == "none" else 1.0
             bucket.store(projection=projection * scale)
         adjusted = scaled(delta, group["lam"] - strength * projection)
@@ -111,7 +112,7 @@ class DiGraP(AnchoredOptimizer):
         return adjusted
 
     def _learn_omega(self, bucket: Bucket) -> Tensor:
-        """One Adam step on ω per tensor from h = Σ unit(g) ⊙ unit(p_{t−1}); its exponent is the parameter's t."""
+        """ω of each tensor after one Adam step on h = Σ unit(g) ⊙ unit(p_{t−1}): shape (number of tensors,)."""
         group = bucket.group
         h = _hyper_gradient(bucket.grads, bucket.gather("delta"), bucket.numbers("projection"), group["normalize"])
         omega = bucket.learn("omega", h, group["mu"]).clamp(0.0, group["omega_max"])
@@ -119,14 +120,14 @@ class DiGraP(AnchoredOptimizer):
         return omega
 
     def _record(self, bucket: Bucket, d: Tensor, projection: Tensor, strength: Tensor, conflict: Tensor) -> None:
-        """‖g'‖² = ‖g‖² − (2ω − ω²) d²/n: the share that the projection took, and the count of conflicts."""
+        """Store the share of ‖g‖² that is projected out, from ‖g'‖² = ‖g‖² − (2ω − ω²) d²/n, and count conflicts."""
         energy = dots(bucket.grads, bucket.grads)
         taken = (2 - strength) * strength * d * projection
         removed = torch.where(energy > 0, taken / energy, 0.0)
         bucket.store(removed=removed, conflicts=bucket.numbers("conflicts") + conflict)
 
     def omega_report(self) -> dict[str, dict[str, float]]:
-        """ω by parameter name, for logs and plots; it waits for the device once. See `digrap.optim.diagnostics`."""
+        """ω by parameter name, for logs and plots; reads the device once. See `digrap.optim.diagnostics`."""
         return omega_report(self)
 
 

@@ -1,6 +1,6 @@
-"""FTP, Fast Trainable Projection (Tian et al. 2023, arXiv 2310.19182): a learnt bound γ on row norms of θ − θ0.
+"""FTP, Fast Trainable Projection (Tian et al. 2023, arXiv 2310.19182): a learnt bound γ on the row norms of θ − θ0.
 
-Per tensor, θ' the candidate after the base step, rows over dimensions ≥ 1 (a vector is one row), α the base's:
+Per tensor, with the candidate θ' after the base update; row sums run over dimensions ≥ 1 (a vector is one row):
 
     c = θ' − θ0,   s = ‖c‖₁ by rows + 1e-8
     γ = 1e-8 at t = 1;   t > 1: h = Σ_rows <g, c_{t−1}> / s_{t−1};  if h > 0: h ← k h;  γ ← γ − µ · Adam(h)
@@ -20,7 +20,7 @@ from digrap.optim.bucket import Bucket
 from digrap.optim.tensors import number_for, row_sums, wide
 from digrap.optim.validate import at_least_zero
 
-TINY = 1e-8  # the floor of γ and what is added to norms
+TINY = 1e-8  # lower bound of γ; also added to the norms
 
 
 class FTP(AnchoredOptimizer):
@@ -28,7 +28,7 @@ class FTP(AnchoredOptimizer):
 
     Args:
         params, lr, betas, eps, weight_decay: as torch.optim.AdamW's.
-        k: in [0, 1], how much of a positive hyper-gradient counts; smaller lets the bound γ shrink less.
+        k: in [0, 1], factor of positive hyper-gradients; a smaller k makes the bound γ shrink less.
         mu: µ ≥ 0, learning rate of γ.
         common: base ("adamw" or "sgd"), momentum, nesterov, anchor, foreach: see `AnchoredOptimizer`.
     """
@@ -77,7 +77,7 @@ class FTP(AnchoredOptimizer):
             ratio = ratio.to(param.dtype)
             if anchor is None:
                 param.mul_(ratio)
-            else:  # lerp gives θ' itself where the ratio is 1
+            else:  # lerp returns exactly θ' where the ratio is 1
                 param.copy_(torch.lerp(anchor, param, ratio))
 
 

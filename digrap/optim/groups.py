@@ -1,4 +1,4 @@
-"""Parameter groups for fine-tuning: what has no anchor, what takes no weight decay."""
+"""Parameter groups for fine-tuning: with and without anchor, with and without weight decay."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def param_groups(
     Args:
         model: the module to train; parameters with requires_grad=False are left out.
         unanchored: names of parameters or modules ("head" covers head.weight and head.bias) that were not
-            pre-trained: their group has anchor="none".
-        no_decay: names likewise whose group has weight_decay=0, or "vectors" for every tensor of at most one
-            dimension (biases and normalisation layers).
-        options: go into every group (lr=…, mu=…).
+            pre-trained; their group has anchor="none".
+        no_decay: names of parameters or modules whose group has weight_decay=0, or "vectors" for every tensor of at
+            most one dimension (biases, normalisation layers).
+        options: options of every group (lr=…, mu=…).
 
-    Returns groups whose parameters carry their names, ready for `DiGraP(param_groups(model))`.
-    Raises ValueError for a name that fits no parameter, or when nothing is trainable.
+    Returns groups of named parameters, ready for `DiGraP(param_groups(model))`.
+    Raises ValueError for a name that matches no parameter, and for a model without trainable parameters.
     """
     named = [(name, param) for name, param in model.named_parameters() if param.requires_grad]
     if not named:
@@ -42,7 +42,8 @@ def param_groups(
 
 
 def covered(names: list[str], wanted: Iterable[str]) -> set[str]:
-    """Parameter names covered by names of parameters or of the modules that hold them."""
+    """The parameter names that `wanted`, names of parameters or of modules, refer to. Raises ValueError for an unknown
+    name."""
     wanted = [wanted] if isinstance(wanted, str) else list(wanted)
     found: set[str] = set()
     for want in wanted:

@@ -1,4 +1,4 @@
-"""L2-SP (Li, Grandvalet & Davoine 2018, arXiv 1802.01483): a penalty λ/2 ‖θ − θ0‖² on the way from the anchor.
+"""L2-SP (Li, Grandvalet & Davoine 2018, arXiv 1802.01483): a penalty λ/2 ‖θ − θ0‖² on the distance to the anchor.
 
 g' = g + λ δ,   δ = θ − θ0;   θ ← base update with g'
 """
@@ -17,8 +17,8 @@ from digrap.optim.validate import at_least_zero
 
 
 class L2SP(AnchoredOptimizer):
-    """L2-SP over AdamW or SGD. The penalty comes on top of a group's weight_decay, which pulls to zero: set that to 0
-    where only the anchor shall pull. A group without anchor (a new head) has its weight_decay alone.
+    """L2-SP over AdamW or SGD. The penalty is added to a group's weight_decay, which pulls towards zero: set that to 0
+    if only the anchor should pull. A group without anchor (a new head) has its weight_decay alone.
 
     Args:
         params, lr, betas, eps, weight_decay: as torch.optim.AdamW's.

@@ -1,8 +1,8 @@
 """MARS-SP (Gouk, Hospedales & Pontil 2021, arXiv 2002.08253): a penalty on the largest row ℓ1 norm of θ − θ0.
 
-Per tensor, δ = θ − θ0, rows are the first dimension (conv kernels flattened to out × rest; a vector is one row):
+Per tensor, with δ = θ − θ0 and rows along the first dimension (kernels are out × rest; a vector is one row):
 
-    penalty λ max_i ‖δ_i‖₁   →   g'_i = g_i + λ sign(δ_i) on the first row i of largest norm, g elsewhere
+    penalty λ max_i ‖δ_i‖₁   →   g'_i = g_i + λ sign(δ_i) for the first row i with the largest norm, g elsewhere
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class MARSSP(AnchoredOptimizer):
 
 
 def _subgradient(delta: Tensor) -> Tensor:
-    """sign(δ) on the row with the largest ℓ1 norm (the first of equals), 0 elsewhere; in δ's dtype."""
+    """sign(δ) on the row with the largest ℓ1 norm (the first, if several), 0 elsewhere; same shape and dtype as δ."""
     norms = row_sums(wide([delta])[0].abs())
     rows = torch.arange(norms.numel(), device=delta.device).view_as(norms)
     return delta.sign() * (rows == norms.argmax())

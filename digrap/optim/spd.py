@@ -1,6 +1,6 @@
-"""SPD, Selective Projection Decay (Tian et al. 2024, arXiv 2411.01713): shrinks what the base step added to ‖θ − θ0‖.
+"""SPD, Selective Projection Decay (Tian et al. 2024, arXiv 2411.01713): undoes a part of the growth of ‖θ − θ0‖.
 
-Per tensor, θ' the candidate after the base step (its own weight decay included), g the raw gradient:
+Per tensor, with the candidate θ' after the base update (its weight decay included) and the raw gradient g:
 
     if <g, θ − θ0> > 0:   r = clamp((‖θ'−θ0‖ − ‖θ−θ0‖) / ‖θ'−θ0‖, 0, 1);   θ' ← θ' − strength · r · (θ' − θ0)
 """
@@ -46,7 +46,7 @@ class SPD(AnchoredOptimizer):
         at_least_zero(strength=group["strength"])
 
     def anchored_update(self, bucket: Bucket) -> None:
-        before = self.displacement(bucket)  # may be the parameters: read before they move
+        before = self.displacement(bucket)  # may alias the parameters: use it before they change
         selected, start = dots(bucket.grads, before) > 0, norms(before)
         self.base_update(bucket, bucket.grads)
         after = self.displacement(bucket)

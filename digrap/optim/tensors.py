@@ -1,4 +1,4 @@
-"""Sums, norms and per-tensor numbers over lists of tensors, without reading any of them on the host."""
+"""Sums, norms and per-tensor numbers of lists of tensors; none of them is read on the host."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from torch import Tensor
 
 
 def scalar_dtype(param: Tensor) -> torch.dtype:
-    """The dtype of per-tensor quantities: float32, or float64 for float64 parameters."""
+    """The dtype of per-tensor numbers: float32, or float64 for float64 parameters."""
     return torch.promote_types(param.dtype, torch.float32)
 
 
 def number_for(param: Tensor, value: float = 0.0) -> Tensor:
-    """A per-tensor quantity of a parameter: 0-dim, on its device."""
+    """A per-tensor number: 0-dim, on the parameter's device."""
     return torch.full((), value, dtype=scalar_dtype(param), device=param.device)
 
 
 def wide(tensors: list[Tensor]) -> list[Tensor]:
-    """float32 at least: sums over a bfloat16 tensor are not taken in bfloat16."""
+    """The tensors, all of one dtype, in float32 at least, so that sums are not taken in half precision."""
     dtype = scalar_dtype(tensors[0])
     return [tensor.to(dtype) for tensor in tensors]
 
@@ -34,7 +34,7 @@ def norms(tensors: list[Tensor]) -> Tensor:
 
 
 def row_sums(x: Tensor) -> Tensor:
-    """Sums over dimensions ≥ 1, kept as ones so that they broadcast: (out, 1, …). A vector is one row, a scalar too."""
+    """Sums over dimensions ≥ 1, which are kept with size 1: shape (out, 1, …). A vector or a scalar is one row."""
     if not x.ndim:
         return x
     return x.sum(dim=tuple(range(1, x.ndim)) or 0, keepdim=True)

@@ -88,7 +88,7 @@ class QuestionSplits:
             found = with_pictures(self.root, found, problems, self.fix(name))
         self.keep_problems(name, problems)
         if not found:
-            raise DigrapError(f"split {name}: no question could be read ({problems.said()})")
+            raise DigrapError(f"split {name}: no question could be read ({problems.one_line()})")
         seen = set()
         if self.clean() and name != self.train:
             seen = {record.picture for record in self.chosen(self.train)}

@@ -40,7 +40,7 @@ def read_annotations(
     read = [_question(record, answer_ids, problems, names) for record in found]
     scored = [question for question in read if question]
     if not scored:
-        raise DigrapError(f"{annotations} has no annotation that can be scored ({problems.said()})")
+        raise DigrapError(f"{annotations} has no annotation that can be scored ({problems.one_line()})")
     _count_odd(scored, problems)
     return scored if questions is None else _with_questions(scored, questions, problems)
 

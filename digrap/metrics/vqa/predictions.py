@@ -42,7 +42,7 @@ def read_predictions(path: Path | str, problems: Problems, format: str | None = 
     read = _read_vqa if format == "vqa" else _read_lmms_eval
     found = [prediction for prediction in read(path, problems) if prediction]
     if not found:
-        raise DigrapError(f"{path} has no predictions that can be read as format={format} ({problems.said()})")
+        raise DigrapError(f"{path} has no predictions that can be read as format={format} ({problems.one_line()})")
     return found
 
 
