@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from digrap.core.errors import DigrapError
+from digrap.runs.folder import RunFolder, Validation
 from digrap.tables.spec import Cell, Row, Table
-
-
-@dataclass(frozen=True)
-class Validation:
-    """All that selection ever sees of a run: its ID-validation score in percent, over n examples."""
-
-    score: float
-    n: int
-
-
-def read_validation(folder: Path) -> Validation | None:
-    """A run's ID-validation score; None where it is not finished. Raises DigrapError for a damaged one."""
-    path = folder / "results.json"
-    if not path.exists():
-        return None
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        chosen = result["selection"]
-        return Validation(float(chosen["score"]), int(result["scores"][chosen["split"]]["n"]))
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise DigrapError(f"{path} is damaged ({error!r}); delete it and make the run again") from error
 
 
 def choose(candidates: list[list[Validation]], rule: str) -> int:
@@ -61,7 +38,7 @@ class Plan:
 
     def done(self, cell: Cell) -> bool:
         """Whether the run is finished."""
-        return (cell.folder(self.outputs) / "results.json").exists()
+        return RunFolder(cell.folder(self.outputs)).done()
 
     def search_seeds(self, seed: int) -> tuple[int, ...]:
         """The seeds on which the winner for `seed` is searched."""
@@ -92,7 +69,7 @@ class Plan:
         return choices[choose(found, self.table.search.rule)]
 
     def _validation(self, row: Row, seed: int, choice: tuple[str, ...]) -> Validation | None:
-        return read_validation(self.cell(row, seed, choice).folder(self.outputs))
+        return RunFolder(self.cell(row, seed, choice).folder(self.outputs)).validation()
 
     def cell(self, row: Row, seed: int, choice: tuple[str, ...]) -> Cell:
         """The run of a row with a seed and chosen overrides."""
@@ -132,8 +109,8 @@ class Plan:
         return list(cells.values())
 
     def ready(self) -> list[Cell]:
-        """Missing runs that wait for nothing. A run whose start is missing too waits for it: two rows that go on from
-        one run, on two cores, would else make it twice or wait for each other."""
+        """Missing runs that wait for nothing. A run whose start is missing too waits for it: two rows that are
+        initialised from one run, on two cores, would else make it twice or wait for each other."""
         missing = {cell.place: cell for cell in self.known() if not self.done(cell)}
         return [cell for cell in missing.values() if not self._waits(cell, missing)]
 
