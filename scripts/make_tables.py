@@ -1,8 +1,9 @@
-"""Tables and figures from run folders: `python scripts/make_tables.py table=demo [seeds=0,1 scorer=… out=DIR outputs=DIR]`.
+"""Tables and figures from run folders: `python scripts/make_tables.py table=demo [seeds=0,1 out=DIR outputs=DIR]`.
 
-Prints the table; writes <out>/<table>.md, .tex, .csv and the pictures _id_ood.png and _omega.png. publish=docs/results
-also writes docs/results/<table>/, from which `python scripts/verify.py` makes every number again. Runs made with
-uncommitted changes are refused; dirty=allow prints them, for one's own experiments.
+Prints the table; writes <out>/<table>.md, .tex, .csv and the pictures _id_ood.png and _omega.png. scorer=NAME prints
+another score than the one that chose the checkpoints. publish=docs/results also writes docs/results/<table>/, from
+which `python scripts/verify.py` makes every number again. Runs made with uncommitted changes are refused; dirty=allow
+prints them, for your own experiments.
 """
 
 import sys

@@ -20,7 +20,7 @@ LEGEND_INSIDE = 6  # rows
 
 
 def id_against_ood(scores: Scores) -> Figure | None:
-    """One point a row with its standard deviations, the runs as small dots; None where no run is there."""
+    """One point a row with its standard deviations, the runs as small dots; None where no run is finished."""
     identity = next((name for name, kind in scores.columns.items() if kind == "id_test"), None)
     if identity is None or OOD_MEAN not in scores.columns or scores.values.empty:
         return None
@@ -80,7 +80,7 @@ def _mean_over_seeds(runs: list[History]) -> pd.DataFrame | None:
         for run in runs
         if "omega" in run.values
     ]
-    if all(frame.stack().nunique() <= 1 for frame in frames):
+    if all(frame.melt()["value"].nunique() <= 1 for frame in frames):
         return None
     together = pd.concat(frames)
     curve = together.groupby(level=0).mean()[list(dict.fromkeys(together.columns))]

@@ -84,7 +84,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Missing:
-    """A printed cell that is not there, and the command that makes it."""
+    """A printed cell without a finished run, and the command that makes it."""
 
     row: str
     seed: int
@@ -153,7 +153,7 @@ def _sample(table: Table, seed: int) -> Cell:
 
 
 def _table_command(table: Table) -> str:
-    if not (spec.CONFIGS / "tables" / f"{table.name}.yaml").is_file():  # a file of one's own
+    if not (spec.CONFIGS / "tables" / f"{table.name}.yaml").is_file():  # a file outside configs/tables
         return f"python train.py -m table=….yaml, the file of table {table.name}"
     seeds = "" if load_table(table.name).seeds == table.seeds else f" seed={','.join(map(str, table.seeds))}"
     return f"python train.py -m table={table.name}{seeds}"

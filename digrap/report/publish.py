@@ -1,7 +1,8 @@
 """A published table: a folder from whose predictions anyone can make its every number again.
 
-`<folder>/<table>/` holds manifest.json, runs/<hash>.json (results.json), .npz (predictions) and .history.npz (statistics
-of layers over training, where the run has them), labels/<digest>.npz, and the table as md, tex, csv and pictures. It stands alone: the manifest has the table's description too.
+`<folder>/<table>/` holds manifest.json, runs/<hash>.json (results.json), runs/<hash>.npz (predictions) and, where the
+run has statistics of its layers, runs/<hash>.history.npz; labels/<digest>.npz; and the table as md, tex, csv and
+pictures. It stands alone: the manifest has the table's description too.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def publish(scores: Scores, pictures: dict[str, bytes], folder: Path) -> tuple[P
     """
     check_clean(scores.runs)
     if not scores.runs:
-        raise DigrapError(f"table={scores.table.name}: no run is there; {scores.missing[0].command}")
+        raise DigrapError(f"table={scores.table.name}: no run is finished; {scores.missing[0].command}")
     if scores.table.scorer != spec.load_table(scores.table.name).scorer:
         raise DigrapError(
             f"table={scores.table.name} scorer={scores.table.scorer}: a published table is as its yaml says; "
@@ -83,7 +84,7 @@ def _remove_old(place: Path, kept: set[str]) -> None:
 
 
 def manifest(scores: Scores, content: dict[str, bytes]) -> bytes:
-    """What a published folder says of itself."""
+    """The published folder's description of itself, as the bytes of manifest.json."""
     source, table = scores.source, scores.table
     cells = [
         {"row": run.row, "seed": run.seed, "hash": run.results.hash, "overrides": list(run.overrides)}

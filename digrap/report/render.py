@@ -57,12 +57,13 @@ def body(scores: Scores) -> Iterator[list[str]]:
 
 
 def notes(scores: Scores) -> list[str]:
-    """What a reader must know of the numbers, a sentence or two a line."""
+    """The facts that a reader needs to judge the numbers, a sentence or two a line."""
     table = scores.table
     varies = "draws its own pictures and order" if scores.source.own_pictures else "changes the order only"
     units = "seeds, and examples within each" if scores.source.own_pictures else "seeds, and examples once for all"
     lines = [
-        f"{_measure(scores)} in %, mean ± sample standard deviation over n runs; seeds {_listed(table.seeds)}; a seed {varies}.",
+        f"{_measure(scores)} in %, mean ± sample standard deviation over n runs; seeds {_listed(table.seeds)}; "
+        f"a seed {varies}.",
         f"Checkpoint: best ID validation.{_selection(scores)}",
     ]
     lines += sorted({f"Beware: {caveat}." for run in scores.runs for caveat in run.results.caveats})
@@ -108,7 +109,7 @@ def _selection(scores: Scores) -> str:
 
 
 def _chosen(scores: Scores) -> list[str]:
-    """What the search chose: `vanilla lr 1e-3`, or with the seeds of every choice where they differ."""
+    """The values that the search chose: `vanilla lr 1e-3`, or with the seeds of every choice where they differ."""
     lines = []
     for row in scores.table.rows.values():
         found: dict[str, list[int]] = {}

@@ -22,7 +22,7 @@ MEAN_NAMES = {"near_ood": "near OOD", "far_ood": "far OOD"}
 
 @dataclass(frozen=True)
 class Scores:
-    """What the runs of a table gave.
+    """The numbers of a table.
 
     `columns` maps a column to its kind: the tested splits, ID first, then means over them; `parts` maps a column to
     the splits it is the mean of. `values` has one line a row, seed and column (percent).
@@ -165,11 +165,11 @@ def check_alike(runs: list[Run]) -> None:
         found = _by_value(runs, lambda run, key=key: getattr(run.results, key))
         if len(found) > 1:
             lines = [f"  {value}: {'; '.join(names)}" for value, names in sorted(found.items())]
-            raise DigrapError("\n".join([f"mixed {key}: make these runs anew with one {key}", *lines]))
+            raise DigrapError("\n".join([f"mixed {key}: make these runs again with one {key}", *lines]))
 
 
 def check_clean(runs: list[Run]) -> None:
-    """Raise DigrapError for runs made with uncommitted changes, naming them. An unknown commit passes: it is said."""
+    """Raise DigrapError for runs made with uncommitted changes, naming them. An unknown commit passes."""
     found = _by_value([run for run in runs if run.results.dirty], lambda run: run.results.commit[:10])
     if found:
         lines = [f"  {commit} with local changes: {'; '.join(names)}" for commit, names in sorted(found.items())]

@@ -48,7 +48,7 @@ def _own_examples(random: np.random.RandomState, picked: np.ndarray, seeds: list
     examples."""
     result = np.empty(picked.shape)
     for seed, difference in enumerate(seeds):
-        here, n = picked == seed, len(difference)
+        here = picked == seed
         values, counts = np.unique(_rounded(difference), return_counts=True)
         others = ~np.isin(values, SIGNS)
         # +1, −1 and 0 come first, present or not: differences of right and wrong always take the same draws.

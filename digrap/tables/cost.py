@@ -1,4 +1,4 @@
-"""What a table's missing runs will cost, from the runs that are there. Reads files only."""
+"""The cost of a table's missing runs, estimated from finished ones. Reads files only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from digrap.tables.spec import Cell
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished run: what it was, its epochs, how long it took in seconds, how many bytes it left."""
+    """A finished run: its kind, epochs, duration in seconds and size in bytes."""
 
     kind: tuple[str, str, str]  # dataset, backbone, method
     epochs: int

@@ -1,4 +1,4 @@
-"""Which runs a table needs: searches on ID validation, winners, then all seeds with them. Reads run folders only."""
+"""The runs that a table needs: searches on ID validation, winners, then all seeds with them. Reads run folders only."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def as_start(overrides: tuple[str, ...]) -> tuple[str, ...]:
 
 class Stages:
     """Batches of a table's missing runs: each time the ones that wait for nothing, after a look at what is done by
-    now. A run is offered once; `again` offers it anew."""
+    now. A run is offered once; `again` offers it once more."""
 
     def __init__(self, plan: Plan):
         self.plan, self.offered = plan, set()

@@ -37,7 +37,7 @@ class Cell:
 
     @cached_property
     def config(self) -> DictConfig:
-        """What `python train.py <overrides>` would run."""
+        """The config of `python train.py <overrides>`."""
         return compose(list(self.overrides))
 
     @cached_property
@@ -52,7 +52,7 @@ class Cell:
         return start and f"{start.dataset.name}/{run_hash(start)}"
 
     def folder(self, outputs: Path = OUTPUTS) -> Path:
-        """The run's folder, whether or not it is there."""
+        """The run's folder, whether it exists or not."""
         return outputs / self.place
 
     @property

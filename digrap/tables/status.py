@@ -103,22 +103,22 @@ def progress_of(folder: Path, epochs: int) -> Progress:
     run = RunFolder(folder)
     begun, logged = _changed(run.facts_file), run.last_record("train")
     saved = [(step, _changed(_manifest(run, step))) for step in run.checkpoint_steps()]
-    marks = [*saved, *([(logged["step"], _changed(run.metrics_file))] if logged else [])]
+    points = [*saved, *([(logged["step"], _changed(run.metrics_file))] if logged else [])]
     total = run.facts().get("total_steps")
     if total is None and logged and logged["epoch"]:
         total = round(logged["step"] / logged["epoch"] * epochs)
-    step = max((step for step, _ in marks), default=None)
-    last = max((mark for mark in marks if mark[1] >= begun), default=None)
+    step = max((step for step, _ in points), default=None)
+    last = max((point for point in points if point[1] >= begun), default=None)
     if last is None:
         return Progress(step, total)
-    first = _first_mark(saved, begun)
+    first = _first_point(saved, begun)
     steps, seconds = last[0] - first[0], last[1] - first[1]
     return Progress(step, total, steps / seconds if steps > 0 and seconds > 0 else None)
 
 
-def _first_mark(saved: list[tuple[int, float]], begun: float) -> tuple[int, float]:
+def _first_point(saved: list[tuple[int, float]], begun: float) -> tuple[int, float]:
     """The earliest (step, time) that is known of this start of the run."""
-    earlier = [mark for mark in saved if mark[1] < begun]
+    earlier = [point for point in saved if point[1] < begun]
     if earlier:
         return earlier[-1][0], begun  # resumed from there
     # Where checkpoints may have been dropped since, the step it began with is not known.

@@ -190,7 +190,7 @@ def test_what_is_not_published(small_table, tmp_path, monkeypatch):
     write_run(table.cell("DiGraP", 101), outputs, 90, dirty=True)
     with pytest.raises(DigrapError, match="made with uncommitted changes"):
         publish(gather(table, outputs, dirty=True), {}, place)
-    with pytest.raises(DigrapError, match="no run is there; python train.py"):
+    with pytest.raises(DigrapError, match="no run is finished; python train.py"):
         publish(gather(table, tmp_path / "none"), {}, place)
     assert not place.exists()
 

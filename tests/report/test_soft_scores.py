@@ -44,7 +44,7 @@ def runs_of(made, seed=100):
 
 def test_the_metric_that_chose_is_printed_and_any_other_on_request(made):
     table, outputs = made
-    (run, _), scores = runs_of(made), {name: None for name in (None, "official2017", "m4c")}
+    (run, _), scores = runs_of(made), dict.fromkeys((None, "official2017", "m4c"))
     for scorer in scores:
         scores[scorer] = gather(dataclasses.replace(table, scorer=scorer), outputs)
         alone = scores[scorer].values.query("row == 'DiGraP' and seed == 100 and column == 'real'")["value"].item()

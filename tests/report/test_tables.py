@@ -1,14 +1,12 @@
-"""Every number of a table against arithmetic by hand; what is missing or broken is said."""
+"""Every number of a table against arithmetic by hand; missing and damaged runs are named."""
 
 import csv
-import dataclasses
 import io
 import shutil
 import subprocess
 import sys
 
 import pytest
-from PIL import Image
 
 from digrap.core.errors import DigrapError
 from digrap.core.paths import CONFIGS

@@ -42,7 +42,9 @@ def test_a_run_without_any(folder, tmp_path):
     assert history_of(folder) is None
 
 
-@pytest.mark.parametrize("record", [{}, {"step": 1, "epoch": 1, "tensors": 3}, {"step": "x", "epoch": 1, "tensors": {}}])
+@pytest.mark.parametrize(
+    "record", [{}, {"step": 1, "epoch": 1, "tensors": 3}, {"step": "x", "epoch": 1, "tensors": {}}]
+)
 def test_a_damaged_record_is_named(folder, record):
     folder.metrics_file.write_text(json.dumps({"event": "layers", **record}) + "\n")
     with pytest.raises(DigrapError, match="metrics.jsonl has a damaged 'layers' record"):

@@ -1,4 +1,4 @@
-"""What is deleted is exactly what no table refers to."""
+"""Exactly those folders are deleted that no table refers to."""
 
 import importlib.util
 import os
@@ -41,7 +41,8 @@ def make(folder, labels=None, age=3600, done=True):
     write_text(folder / "config.yaml", "optim: {name: digrap}\nseed: 3\n")
     write_json(folder / "run.json", {})
     if labels is not None:
-        write_bundle(folder / PREDICTIONS, {"real": {"prediction": np.array([0, 1])}}, {"real": {"label": np.array(labels)}})
+        answers = {"real": {"prediction": np.array([0, 1])}}
+        write_bundle(folder / PREDICTIONS, answers, {"real": {"label": np.array(labels)}})
     if done:
         write_json(folder / "results.json", result({VALIDATION: ("id_val", 2, 50.0)}, seed=4, method="spd"))
     for path in folder.iterdir():

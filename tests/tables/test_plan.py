@@ -49,7 +49,7 @@ def outputs(tmp_path):
 
 def finish(cell, outputs, score, ood=10.0):
     """A run's results: its validation score, and OOD scores that selection must not see."""
-    scores = {"real_val": ("id_val", 5000, score)} | {name: ("near_ood", 1500, ood) for name in ("sketch", "clipart")}
+    scores = {"real_val": ("id_val", 5000, score)} | dict.fromkeys(("sketch", "clipart"), ("near_ood", 1500, ood))
     folder = RunFolder(cell.folder(outputs))
     folder.write_results(result(scores, cell.seed, method=cell.config.optim.name))
     folder.write_facts({"wall_s": 20.0})
