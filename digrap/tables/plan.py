@@ -15,7 +15,8 @@ def choose(candidates: list[list[Validation]], rule: str) -> int:
     """The place of the winner among candidates, each with one validation per search seed; the first of equals.
 
     "best": the highest mean. "one_std_error": the first whose mean is within one standard error of the best's. The
-    standard error is over seeds where there are several, else the binomial one of the validation set.
+    standard error is over seeds where there are several, else the binomial one of the validation set, which no scores
+    between 0 and 1 exceed.
     """
     means = [statistics.fmean(validation.score for validation in runs) for runs in candidates]
     best = max(range(len(means)), key=means.__getitem__)
