@@ -32,6 +32,7 @@ from digrap.engine.build import build_backbone, build_data, build_method  # noqa
 from digrap.methods.from_file import find_class  # noqa: E402
 from digrap.optim import param_groups  # noqa: E402
 from digrap.report import matched_id as statistic  # noqa: E402
+from digrap.report.formats import format_difference  # noqa: E402
 from digrap.tables.spec import PILOT, Cell  # noqa: E402
 
 DEFAULTS = {"method": None, "cls": None, "seeds": "0,1", "jobs": os.cpu_count() or 1, "outputs": str(OUTPUTS)}
@@ -246,7 +247,7 @@ def show(answers: dict, gains: dict, steps: dict, lines: list[str], verdict: str
     for row, runs in answers.items():
         text, gain = "—", gains.get(row)
         if gain is not None:
-            text = f"{statistic.signed(gain.gain)} [{statistic.signed(gain.low)} … {statistic.signed(gain.high)}]"
+            text = f"{format_difference(gain.gain)} [{format_difference(gain.low)} … {format_difference(gain.high)}]"
         numbers = [f"{value:.1f}" for value in statistic.accuracy(runs)]
         step = f"{steps[row]:.1f}" if row in steps else "—"
         grid.add_row(row, *numbers, text.replace("[", r"\["), step)

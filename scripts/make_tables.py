@@ -1,8 +1,9 @@
 """Tables and figures from run folders: `python scripts/make_tables.py table=demo [seeds=0,1 out=DIR outputs=DIR]`.
 
-Prints the table; writes <out>/<table>.md, .tex, .csv and the pictures _id_ood.png and _omega.png. publish=docs/results
-also writes docs/results/<table>/, from which `python scripts/verify.py` makes every number again. Runs made with
-uncommitted changes are refused; dirty=allow prints them, for one's own experiments.
+Prints the table; writes <out>/<table>.md, .tex, .csv and the pictures _id_ood.png and _omega.png. scorer=NAME prints
+another score than the one that chose the checkpoints. publish=docs/results also writes docs/results/<table>/, from
+which `python scripts/verify.py` makes every number again. Runs made with uncommitted changes are refused; dirty=allow
+prints them, for your own experiments.
 """
 
 import sys
@@ -26,7 +27,7 @@ from digrap.tables.spec import load_table  # noqa: E402
 
 DEFAULTS = {
     "table": "demo", "seeds": None, "out": str(OUTPUTS / "tables"), "outputs": str(OUTPUTS), "publish": None,
-    "dirty": "refuse",
+    "dirty": "refuse", "scorer": None,
 }  # fmt: skip
 
 
@@ -53,7 +54,7 @@ def main() -> None:
         raise DigrapError(f"seeds={options.seeds}: give whole numbers, as in seeds=0,1,2") from None
     if options.dirty not in ("refuse", "allow"):
         raise DigrapError(f"dirty={options.dirty}: give refuse or allow")
-    table, out = load_table(options.table, seeds), Path(options.out)
+    table, out = load_table(options.table, seeds, scorer=options.scorer), Path(options.out)
     scores = gather(table, Path(options.outputs), dirty=options.dirty == "allow")
     show(scores)
     pictures = {f"{table.name}_{name}.png": figures.as_png(figure) for name, figure in figures.draw(scores).items()}

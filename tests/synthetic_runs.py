@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from digrap.config.schema import split_kinds
 from digrap.core.files import write_json, write_text
 from digrap.core.paths import REPO
+from digrap.runs.folder import RunFolder
 from digrap.runs.predictions import write_bundle
 from digrap.tables import spec
 from digrap.tables.spec import Table, load_table
@@ -64,6 +66,25 @@ def write_run(cell, outputs, accuracy, validation=50, **changes):
     return folder
 
 
+def write_soft_run(cell, outputs, gain, ids="question"):
+    """A finished run of a cell that answers questions: texts with soft scores by three scorers, better by `gain`
+    tenths an example; `ids` is the prefix of the questions' ids."""
+    folder, kinds, n = RunFolder(cell.folder(outputs)), split_kinds(cell.config), 60
+    random, splits, scores = np.random.RandomState(cell.seed), {}, {}
+    for split in (VALIDATION, *SPLITS):
+        official = np.minimum(random.choice([0.0, 0.3, 0.6, 0.9], n) + gain / 10, 1.0)
+        found = {"official2021": official, "official2017": np.minimum(official + 0.1, 1.0), "m4c": official**2}
+        words = [f"answer {place}" for place in range(n)]
+        splits[split] = {"prediction": words} | {f"score.{name}": values for name, values in found.items()}
+        means = {name: 100 * math.fsum(values) / n for name, values in found.items()}
+        scores[split] = {"kind": kinds[split], "n": n, **means}
+    write_bundle(folder.predictions_file, splits, {name: {"id": [f"{ids} {k}" for k in range(n)]} for name in splits})
+    validation = scores[VALIDATION]["official2021"]
+    plain = result({VALIDATION: ("id_val", n, validation)}, cell.seed, folder.path.name, metric="official2021")
+    folder.write_results(plain | {"scores": scores})
+    return folder.path
+
+
 def script(name):
     """A file of scripts/ as a module."""
     source = importlib.util.spec_from_file_location(name, REPO / "scripts" / f"{name}.py")
@@ -81,7 +102,7 @@ def demo(quick):
 
 @pytest.fixture
 def outputs(demo, tmp_path, quick):
-    """Eleven of the fifteen runs are there; DiGraP's logged ω."""
+    """Eleven of the fifteen runs are there; DiGraP's logged statistics of layers."""
     _, cells = demo
     for row, values in ACCURACY.items():
         for cell, accuracy in zip(cells[row], values, strict=False):
@@ -90,10 +111,10 @@ def outputs(demo, tmp_path, quick):
         records = [{"event": "train", "step": 1, "loss": 1.0}]
         for step in (10, 20, 30):
             tensors = {
-                name: {"omega": step / 100 * scale, "removed": 0.1, "conflict": 0.5}
+                name: {"norm": step * scale, "relative": None, "omega": step / 100 * scale, "removed": 0.1}
                 for name, scale in (("conv1.weight", 1), ("layer1.0.weight", 2), ("fc.weight", 3))
             }
-            records.append({"event": "omega", "epoch": step // 10, "step": step, "tensors": tensors})
+            records.append({"event": "layers", "epoch": step // 10, "step": step, "tensors": tensors})
         path = cell.folder(tmp_path) / "metrics.jsonl"
         path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return tmp_path

@@ -11,7 +11,8 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from digrap.core.files import write_atomically
-from digrap.report.scores import OOD_MEAN, Scores, omega_history
+from digrap.report.scores import OOD_MEAN, Scores
+from digrap.runs.history import History
 
 MARKERS = "oDs^vP*X<>hd"
 DPI = 150
@@ -19,7 +20,7 @@ LEGEND_INSIDE = 6  # rows
 
 
 def id_against_ood(scores: Scores) -> Figure | None:
-    """One point a row with its standard deviations, the runs as small dots; None where no run is there."""
+    """One point a row with its standard deviations, the runs as small dots; None where no run is finished."""
     identity = next((name for name, kind in scores.columns.items() if kind == "id_test"), None)
     if identity is None or OOD_MEAN not in scores.columns or scores.values.empty:
         return None
@@ -45,10 +46,10 @@ def id_against_ood(scores: Scores) -> Figure | None:
     return figure
 
 
-def omega_over_training(histories: Mapping[str, list[pd.DataFrame]], title: str) -> Figure | None:
+def omega_over_training(histories: Mapping[str, list[History]], title: str) -> Figure | None:
     """A panel a row: ω of every tensor (thin, mean over seeds) and the mean of every block (bold), over steps.
 
-    `histories` maps a row to its runs' `omega_history`. None where no row learns ω.
+    `histories` maps a row to those of its runs. None where no row learns ω.
     """
     curves = {row: _mean_over_seeds(runs) for row, runs in histories.items()}
     curves = {row: curve for row, curve in curves.items() if curve is not None}
@@ -70,14 +71,19 @@ def omega_over_training(histories: Mapping[str, list[pd.DataFrame]], title: str)
     return figure
 
 
-def _mean_over_seeds(runs: list[pd.DataFrame]) -> pd.DataFrame | None:
+def _mean_over_seeds(runs: list[History]) -> pd.DataFrame | None:
     """Steps × tensors, from ω = 0 at the start; None for a fixed ω or none at all."""
-    runs = [run for run in runs if not run.empty]
-    if not runs or all(run["omega"].nunique() == 1 for run in runs):
+    frames = [
+        pd.DataFrame(run.values["omega"].astype(float), index=run.steps, columns=list(run.tensors)).dropna(
+            axis=1, how="all"
+        )
+        for run in runs
+        if "omega" in run.values
+    ]
+    if all(frame.melt()["value"].nunique() <= 1 for frame in frames):
         return None
-    together = pd.concat(runs)
-    order = list(dict.fromkeys(together["tensor"]))
-    curve = together.pivot_table(index="step", columns="tensor", values="omega", aggfunc="mean")[order]
+    together = pd.concat(frames)
+    curve = together.groupby(level=0).mean()[list(dict.fromkeys(together.columns))]
     curve.loc[0] = 0.0
     return curve.sort_index()
 
@@ -101,10 +107,11 @@ def as_png(figure: Figure) -> bytes:
 
 
 def draw(scores: Scores) -> dict[str, Figure]:
-    """Every picture that a table's runs give, by the ending of its file's name. ω is read from the run folders."""
-    histories = {row: [] for row in scores.table.rows}
+    """Every picture that a table's runs give, by the suffix of its file's name; of a published table too."""
+    histories: dict[str, list[History]] = {row: [] for row in scores.table.rows}
     for run in scores.runs:
-        histories[run.row].append(omega_history(run.file.parent))
+        if (history := run.history()) is not None:
+            histories[run.row].append(history)
     title = scores.table.title
     pictures = {"id_ood": id_against_ood(scores), "omega": omega_over_training(histories, title)}
     return {name: figure for name, figure in pictures.items() if figure is not None}

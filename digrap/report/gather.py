@@ -1,83 +1,90 @@
-"""Finished runs as tables read them: a result, and from its prediction bundle which examples were right."""
+"""Finished runs as tables read them: results, and from the prediction bundle the score of every example."""
 
 from __future__ import annotations
 
-import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from digrap.config.schema import split_kinds
 from digrap.core.errors import DigrapError
-from digrap.runs.predictions import PREDICTIONS, read_bundle
+from digrap.runs.folder import RunFolder
+from digrap.runs.history import History, history_of, read_history
+from digrap.runs.predictions import Bundle, read_bundle
+from digrap.runs.results import Results, read_results
 from digrap.tables import spec
 from digrap.tables.plan import Plan
 from digrap.tables.spec import Cell, Table, load_table
 
-SCHEMA = 1
-METRIC = "accuracy"  # what a bundle of predictions and labels gives
-KEYS = ("hash", "seed", "metric", "scores", "commit", "dirty", "device", "versions")  # of a results.json, read here
 OOD = ("near_ood", "far_ood")
+TOLERANCE = 1e-9  # between a score in results.json and the same one from the predictions, in percent
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run. `file` is its results.json, `bundle` its predictions; `labels_folder`/labels has their truth."""
+    """A finished run. `file` is its results.json, `bundle_file` its predictions; `labels_folder`/labels has their
+    truth."""
 
     row: str
     seed: int
     overrides: tuple[str, ...]
-    result: dict[str, Any]
+    results: Results
     file: Path
-    bundle: Path
+    bundle_file: Path
     labels_folder: Path
 
     @property
     def name(self) -> str:
         """Row, seed and hash, for messages."""
-        return f"{self.row}, seed {self.seed} ({self.result.get('hash', self.file)})"
-
-    def score(self, split: str) -> float:
-        """The split's score in percent, as results.json has it."""
-        try:
-            return float(self.result["scores"][split][self.result["metric"]])
-        except (KeyError, TypeError, ValueError) as error:
-            raise DigrapError(f"{self.file} has no score of split {split}; make the run again") from error
-
-    def correct(self, split: str) -> np.ndarray:
-        """Which of the split's examples were right: bool (n,). Raises DigrapError where the bundle is not whole, or
-        gives another score than results.json."""
-        predictions, labels = self._arrays
-        prediction, label = predictions.get(f"{split}.prediction"), labels.get(f"{split}.label")
-        if prediction is None or label is None or prediction.shape != label.shape or not label.size:
-            raise DigrapError(f"{self.bundle} has no whole predictions of split {split}; make the run again")
-        right = prediction == label
-        found, written = 100.0 * int(np.count_nonzero(right)) / right.size, self.score(split)
-        n = self.result["scores"][split].get("n")
-        if self.result["metric"] != METRIC:
-            raise DigrapError(f"{self.file}: metric {self.result['metric']} is not computed from predictions yet")
-        if abs(found - written) > 1e-9 or n != right.size:
-            raise DigrapError(
-                f"{self.row}, seed {self.seed}, split {split}: the predictions in {self.bundle} give {found!r} % of "
-                f"{right.size}, {self.file} says {written!r} % of {n}; make the run again"
-            )
-        return right
-
-    def labels(self, split: str) -> np.ndarray:
-        """The split's true classes."""
-        return self._arrays[1][f"{split}.label"]
+        return f"{self.row}, seed {self.seed} ({self.results.hash})"
 
     @cached_property
-    def _arrays(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        return read_bundle(self.bundle, self.labels_folder)
+    def bundle(self) -> Bundle:
+        """The predictions. Raises DigrapError where they are missing or damaged."""
+        return read_bundle(self.bundle_file, self.labels_folder)
+
+    def scorer(self, scorer: str | None = None) -> str:
+        """The scorer, or where it is None the metric that chose the run's checkpoint."""
+        return self.results.metric if scorer is None else scorer
+
+    def score(self, split: str, scorer: str | None = None) -> float:
+        """The split's score in percent, as results.json has it. Raises DigrapError for an unknown split or scorer."""
+        try:
+            return self.results.score(split, scorer)
+        except DigrapError as error:
+            raise DigrapError(f"{self.row}, seed {self.seed}, {self.file}: {error}") from error
+
+    @property
+    def stored_scores(self) -> list[tuple[str, str]]:
+        """(split, metric) of every score in results.json."""
+        return [(split, metric) for split in self.results.scores for metric in self.results.metrics(split)]
+
+    def example_scores(self, split: str, scorer: str | None = None) -> np.ndarray:
+        """The scores of the split's examples in [0, 1]: float64 (n,).
+
+        Raises DigrapError where the bundle is not whole, or gives another score than results.json.
+        """
+        scores, written = self.bundle.example_scores(split, self.scorer(scorer)), self.score(split, scorer)
+        found, n = 100.0 * math.fsum(scores) / scores.size, self.results.scores[split].get("n")
+        if abs(found - written) > TOLERANCE or n != scores.size:
+            raise DigrapError(
+                f"{self.row}, seed {self.seed}, split {split}: the predictions in {self.bundle_file} give {found!r} % "
+                f"of {scores.size}, {self.file} says {written!r} % of {n}; make the run again"
+            )
+        return scores
+
+    def history(self) -> History | None:
+        """The statistics of layers over training; None where the run has none."""
+        published = self.file.with_suffix(".history.npz")
+        return read_history(published) if published.exists() else history_of(RunFolder(self.file.parent))
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A printed cell that is not there, and the command that makes it."""
+    """A printed cell without a finished run, and the command that makes it."""
 
     row: str
     seed: int
@@ -96,32 +103,16 @@ class Source:
     missing: list[Missing]
 
 
-def read_result(path: Path) -> dict[str, Any]:
-    """A results.json. Raises DigrapError for a damaged one or one of another schema."""
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise DigrapError(f"{path} is damaged ({error}); delete it and make the run again") from error
-    if not isinstance(result, dict) or result.get("schema") != SCHEMA:
-        found = result.get("schema") if isinstance(result, dict) else None
-        raise DigrapError(f"{path} has schema {found}, this version reads {SCHEMA}; make the run again")
-    if lacking := [key for key in KEYS if key not in result]:
-        raise DigrapError(f"{path} is damaged (no {', '.join(lacking)}); delete it and make the run again")
-    return result
-
-
-def read_run(folder: Path) -> Run:
+def load_run(folder: Path) -> Run:
     """A run from its folder in outputs/, or from docs/results/<table>/runs/<hash>; its row is its method."""
-    folder = Path(folder)
-    if folder.is_dir():
-        file, bundle, labels = folder / "results.json", folder / PREDICTIONS, folder.parent
+    run = RunFolder(folder)
+    if run.path.is_dir():
+        results, files = run.results(), (run.results_file, run.predictions_file, run.path.parent)
+    elif (file := run.path.with_suffix(".json")).exists():
+        results, files = read_results(file), (file, file.with_suffix(".npz"), file.parent.parent)
     else:
-        file, bundle = folder.with_suffix(".json"), folder.with_suffix(".npz")
-        labels = folder.parent.parent
-    if not file.exists():
-        raise DigrapError(f"{folder} is no finished run: {file} is not there; finish it, or give another folder")
-    result = read_result(file)
-    return Run(str(result.get("method")), result.get("seed"), (), result, file, bundle, labels)
+        raise DigrapError(f"{folder} is no finished run: {file} is missing; finish it, or give another folder")
+    return Run(results.method, results.seed, (), results, *files)
 
 
 def from_outputs(table: Table, outputs: Path) -> Source:
@@ -150,8 +141,9 @@ def tested(kinds: dict[str, str]) -> dict[str, str]:
 
 
 def _run(cell: Cell, folder: Path) -> Run:
-    file = folder / "results.json"
-    return Run(cell.row, cell.seed, cell.overrides, read_result(file), file, folder / PREDICTIONS, folder.parent)
+    run = RunFolder(folder)
+    files = (run.results_file, run.predictions_file, run.path.parent)
+    return Run(cell.row, cell.seed, cell.overrides, run.results(), *files)
 
 
 def _sample(table: Table, seed: int) -> Cell:
@@ -161,7 +153,7 @@ def _sample(table: Table, seed: int) -> Cell:
 
 
 def _table_command(table: Table) -> str:
-    if not (spec.CONFIGS / "tables" / f"{table.name}.yaml").is_file():  # a file of one's own
+    if not (spec.CONFIGS / "tables" / f"{table.name}.yaml").is_file():  # a file outside configs/tables
         return f"python train.py -m table=….yaml, the file of table {table.name}"
     seeds = "" if load_table(table.name).seeds == table.seeds else f" seed={','.join(map(str, table.seeds))}"
     return f"python train.py -m table={table.name}{seeds}"

@@ -8,22 +8,22 @@ those of the ID test split and the mean over the OOD splits, in percent.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from digrap.core.errors import DigrapError
-from digrap.runs.predictions import PREDICTIONS, read_bundle
+from digrap.report.formats import format_difference
+from digrap.report.gather import OOD, load_run
 
-OOD = ("near_ood", "far_ood")
 LEVEL = 95
 
 
 @dataclass(frozen=True)
 class Answers:
-    """One run: which test examples it got right, by split, and its ID-validation score."""
+    """One run: the scores in [0, 1] of its test examples, of the ID split and by OOD split, and its ID-validation
+    score."""
 
     identity: np.ndarray
     ood: dict[str, np.ndarray]
@@ -44,23 +44,14 @@ class Gain:
     seeds: int
 
 
-def read_answers(folder: Path, kinds: dict[str, str]) -> Answers:
-    """What a finished run answered; `kinds` maps its splits to their kinds. Raises DigrapError for damaged files."""
-    predictions, labels = read_bundle(folder / PREDICTIONS, folder.parent)
-    try:
-        selection = json.loads((folder / "results.json").read_text(encoding="utf-8"))["selection"]
-        right = {
-            name: predictions[f"{name}.prediction"] == labels[f"{name}.label"]
-            for name, kind in kinds.items()
-            if kind == "id_test" or kind in OOD
-        }
-    except (OSError, ValueError, KeyError) as error:
-        raise DigrapError(f"{folder} is damaged ({error!r}); delete it and make the run again") from error
-    identity = [right[name] for name in right if kinds[name] == "id_test"]
-    ood = {name: right[name] for name in right if kinds[name] in OOD}
+def read_answers(folder: Path, kinds: dict[str, str], scorer: str | None = None) -> Answers:
+    """How a finished run answered; `kinds` maps its splits to their kinds. Raises DigrapError for damaged files."""
+    run = load_run(folder)
+    identity = [run.example_scores(name, scorer) for name, kind in kinds.items() if kind == "id_test"]
+    ood = {name: run.example_scores(name, scorer) for name, kind in kinds.items() if kind in OOD}
     if len(identity) != 1 or not ood:
         raise DigrapError(f"{folder}: to judge, a dataset needs one split of kind id_test and one or more OOD splits")
-    return Answers(identity[0], ood, float(selection["score"]))
+    return Answers(identity[0], ood, float(run.results.selection["score"]))
 
 
 def front(identity: np.ndarray, ood: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -114,23 +105,18 @@ def chosen(candidates: dict[str, list[Answers]]) -> str:
 
 def verdict(name: str, gain: Gain, step: float) -> str:
     """One line."""
-    interval = f"{LEVEL} % {signed(gain.low)} … {signed(gain.high)}"
+    interval = f"{LEVEL} % {format_difference(gain.low)} … {format_difference(gain.high)}"
     seeds = f"{gain.seeds} seed{'s' * (gain.seeds != 1)}"
     if gain.low > 0:
-        text = f"{name} keeps {signed(gain.gain)} points OOD at matched ID accuracy ({interval})"
+        text = f"{name} keeps {format_difference(gain.gain)} points OOD at matched ID accuracy ({interval})"
     elif gain.high < 0:
-        text = f"{name} is worse: {signed(gain.gain)} points OOD at matched ID accuracy ({interval})"
+        text = f"{name} is worse: {format_difference(gain.gain)} points OOD at matched ID accuracy ({interval})"
     else:
         text = (
             f"{name} makes no difference at matched ID accuracy that {seeds} can show "
-            f"({signed(gain.gain)} points OOD, {interval})"
+            f"({format_difference(gain.gain)} points OOD, {interval})"
         )
     return f"verdict: {text}, step {step:.1f} × AdamW"
-
-
-def signed(value: float) -> str:
-    """`+1.2` or `−0.4`."""
-    return f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")  # + 0.0: no −0.0
 
 
 def _identity(run: Answers) -> float:
@@ -138,7 +124,7 @@ def _identity(run: Answers) -> float:
 
 
 def _ood(run: Answers) -> float:
-    return 100 * float(np.mean([right.mean() for right in run.ood.values()]))
+    return 100 * float(np.mean([scores.mean() for scores in run.ood.values()]))
 
 
 def _check_paired(runs: list[Answers], rows: list[str]) -> None:
@@ -154,10 +140,11 @@ def _accuracies(runs: list[Answers], draws: int, generator: np.random.Generator)
     whole, drawn = [], []
     for right in splits:
         n = right.shape[1]
+        exact = np.float32 if np.isin(right, (0, 1)).all() else np.float64  # sums of 0 and 1 are exact in either
         cells = generator.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
         times = np.bincount(cells.ravel(), minlength=draws * n).reshape(draws, n)  # how often each example was drawn
         whole.append(100 * right.mean(1))
-        drawn.append(100 * (times.astype(np.float32) @ right.T.astype(np.float32)).astype(float) / n)
+        drawn.append(100 * (times.astype(exact) @ right.T.astype(exact)).astype(float) / n)
     return (
         np.stack([whole[0], np.mean(whole[1:], axis=0)], -1),
         np.stack([drawn[0], np.mean(drawn[1:], axis=0)], -1),

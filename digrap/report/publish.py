@@ -1,7 +1,8 @@
 """A published table: a folder from whose predictions anyone can make its every number again.
 
-`<folder>/<table>/` holds manifest.json, runs/<hash>.json (results.json) and .npz (predictions), labels/<digest>.npz,
-and the table as md, tex, csv and pictures. It stands alone: the manifest has the table's description too.
+`<folder>/<table>/` holds manifest.json, runs/<hash>.json (results.json), runs/<hash>.npz (predictions) and, where the
+run has statistics of its layers, runs/<hash>.history.npz; labels/<digest>.npz; and the table as md, tex, csv and
+pictures. It stands alone: the manifest has the table's description too.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_atomically
 from digrap.report import render
-from digrap.report.gather import Missing, Run, Source, read_result
+from digrap.report.gather import Missing, Run, Source
 from digrap.report.scores import Scores, check_clean
-from digrap.runs.predictions import TRUTH, labels_file
+from digrap.runs.history import history_bytes
+from digrap.runs.predictions import labels_file
+from digrap.runs.results import read_results
 from digrap.tables import spec
 from digrap.tables.spec import Row, Search, Table
 
@@ -31,15 +32,20 @@ LIMIT_MB = 40  # of all published tables
 def publish(scores: Scores, pictures: dict[str, bytes], folder: Path) -> tuple[Path, int]:
     """Write a table to <folder>/<table>/. Returns that folder and its size in bytes.
 
-    Raises DigrapError for runs made with uncommitted changes, for bundles that do not give the scores, and where
-    `folder` would grow beyond 40 MB; nothing is written then.
+    Raises DigrapError for runs made with uncommitted changes, for another scorer than the table's own, for bundles
+    that do not give the scores, and where `folder` would grow beyond 40 MB; nothing is written then.
     """
     check_clean(scores.runs)
     if not scores.runs:
-        raise DigrapError(f"table={scores.table.name}: no run is there; {scores.missing[0].command}")
+        raise DigrapError(f"table={scores.table.name}: no run is finished; {scores.missing[0].command}")
+    if scores.table.scorer != spec.load_table(scores.table.name).scorer:
+        raise DigrapError(
+            f"table={scores.table.name} scorer={scores.table.scorer}: a published table is as its yaml says; "
+            f"write scorer: {scores.table.scorer} into {spec.CONFIGS / 'tables' / scores.table.name}.yaml"
+        )
     for run in scores.runs:
-        for split in run.result["scores"]:
-            run.correct(split)
+        for split, metric in run.stored_scores:
+            run.example_scores(split, metric)
     content = _content(scores) | pictures
     content[MANIFEST] = manifest(scores, content)
     place = folder / scores.table.name
@@ -60,16 +66,13 @@ def _content(scores: Scores) -> dict[str, bytes]:
     """File → bytes of the table's texts, its runs and their labels."""
     content = {name: text.encode() for name, text in render.files(scores).items()}
     for run in scores.runs:
-        identity, digest = run.result["hash"], _truth(run)
+        identity, digest = run.results.hash, run.bundle.truth
         content[f"runs/{identity}.json"] = run.file.read_bytes()
-        content[f"runs/{identity}.npz"] = run.bundle.read_bytes()
+        content[f"runs/{identity}.npz"] = run.bundle_file.read_bytes()
+        if history := run.history():
+            content[f"runs/{identity}.history.npz"] = history_bytes(history)
         content[f"labels/{digest}.npz"] = labels_file(run.labels_folder, digest).read_bytes()
     return content
-
-
-def _truth(run: Run) -> str:
-    with np.load(run.bundle, allow_pickle=False) as archive:
-        return str(archive[TRUTH])
 
 
 def _remove_old(place: Path, kept: set[str]) -> None:
@@ -81,10 +84,10 @@ def _remove_old(place: Path, kept: set[str]) -> None:
 
 
 def manifest(scores: Scores, content: dict[str, bytes]) -> bytes:
-    """What a published folder says of itself."""
+    """The published folder's description of itself, as the bytes of manifest.json."""
     source, table = scores.source, scores.table
     cells = [
-        {"row": run.row, "seed": run.seed, "hash": run.result["hash"], "overrides": list(run.overrides)}
+        {"row": run.row, "seed": run.seed, "hash": run.results.hash, "overrides": list(run.overrides)}
         for run in scores.runs
     ]
     plain = {
@@ -147,8 +150,8 @@ def _run(place: Path, table: Table, cell: dict[str, Any]) -> Run:
     row, seed, overrides = cell["row"], cell["seed"], tuple(cell["overrides"])
     chosen = overrides[len(table.overrides) + len(table.rows[row].overrides) : -1]
     file = place / "runs" / f"{cell['hash']}.json"
-    result = read_result(file)
-    facts = (result.get("hash"), result.get("seed"), table.cell(row, seed, chosen).overrides)
+    results = read_results(file)
+    facts = (results.hash, results.seed, table.cell(row, seed, chosen).overrides)
     if facts != (cell["hash"], seed, overrides):
         raise DigrapError(f"{row}, seed {seed}: {file} is another run than the manifest's cell says")
-    return Run(row, seed, overrides, result, file, file.with_suffix(".npz"), place)
+    return Run(row, seed, overrides, results, file, file.with_suffix(".npz"), place)

@@ -7,11 +7,11 @@ import io
 import math
 from collections.abc import Iterator
 
+from digrap.report.formats import EMPTY, format_difference, format_score
 from digrap.report.scores import OOD_MEAN, Scores
 from digrap.report.stats import ALPHA, DRAWS
 from digrap.tables.spec import PILOT, Row
 
-EMPTY = "—"
 LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "±": r"$\pm$", "—": "---", "Δ": r"$\Delta$",
          "ω": r"$\omega$", "µ": r"$\mu$", "μ": r"$\mu$", "λ": r"$\lambda$", "→": r"$\to$", "−": "$-$", "<": "$<$",
          ">": "$>$", "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "“": "``",
@@ -46,38 +46,27 @@ def body(scores: Scores) -> Iterator[list[str]]:
         cells = {column: scores.cell(row, column) for column in scores.columns}
         texts = [row]
         for column, (mean, std, _) in cells.items():
-            texts.append(Bold(number(mean, std)) if best[column] == row else number(mean, std))
+            texts.append(Bold(format_score(mean, std)) if best[column] == row else format_score(mean, std))
         if scores.table.baseline:
             itself = row == scores.table.baseline
-            texts += [EMPTY if itself else signed(scores.difference(row, column)[0]) for column in compared]
+            texts += [EMPTY if itself else format_difference(scores.difference(row, column)[0]) for column in compared]
         yield [*texts, str(max(n for *_, n in cells.values()))]
         if targets := scores.table.targets.get(row):
-            published = [number(targets.get(column, math.nan), math.nan) for column in scores.columns]
+            published = [format_score(targets.get(column, math.nan), math.nan) for column in scores.columns]
             yield [f"{row}, published", *published, *[""] * (len(texts) - 1 - len(published)), ""]
 
 
-def number(mean: float, std: float) -> str:
-    """`79.3 ± 0.4`; without the spread where one run gives none; `—` for no run."""
-    if math.isnan(mean):
-        return EMPTY
-    return f"{mean:.1f}" if math.isnan(std) else f"{mean:.1f} ± {std:.1f}"
-
-
-def signed(mean: float) -> str:
-    """`+0.4` or `−0.4`; `—` for no number."""
-    return EMPTY if math.isnan(mean) else f"{round(mean, 1) + 0.0:+.1f}".replace("-", "−")  # + 0.0: no −0.0
-
-
 def notes(scores: Scores) -> list[str]:
-    """What a reader must know of the numbers, a sentence or two a line."""
+    """The facts that a reader needs to judge the numbers, a sentence or two a line."""
     table = scores.table
     varies = "draws its own pictures and order" if scores.source.own_pictures else "changes the order only"
     units = "seeds, and examples within each" if scores.source.own_pictures else "seeds, and examples once for all"
     lines = [
-        f"Accuracy in %, mean ± sample standard deviation over n runs; seeds {_listed(table.seeds)}; a seed {varies}.",
+        f"{_measure(scores)} in %, mean ± sample standard deviation over n runs; seeds {_listed(table.seeds)}; "
+        f"a seed {varies}.",
         f"Checkpoint: best ID validation.{_selection(scores)}",
     ]
-    lines += sorted({f"Beware: {caveat}." for run in scores.runs for caveat in run.result.get("caveats", ())})
+    lines += sorted({f"Beware: {caveat}." for run in scores.runs for caveat in run.results.caveats})
     if table.baseline:
         lines.append(f"Δ: mean difference to “{table.baseline}”, seed by seed.")
     lines.append(
@@ -120,7 +109,7 @@ def _selection(scores: Scores) -> str:
 
 
 def _chosen(scores: Scores) -> list[str]:
-    """What the search chose: `vanilla lr 1e-3`, or with the seeds of every choice where they differ."""
+    """The values that the search chose: `vanilla lr 1e-3`, or with the seeds of every choice where they differ."""
     lines = []
     for row in scores.table.rows.values():
         found: dict[str, list[int]] = {}
@@ -143,15 +132,19 @@ def _values(row: Row, overrides: tuple[str, ...]) -> str:
     return " ".join(f"{short[key] if clear else key} {given[key]}" for key in row.grid)
 
 
+def _measure(scores: Scores) -> str:
+    """`Accuracy`, with the name of the scorer where that says more."""
+    scorer = next((run.scorer(scores.table.scorer) for run in scores.runs), scores.table.scorer)
+    return "Accuracy" if scorer in (None, "accuracy") else f"Accuracy by the scorer {scorer}"
+
+
 def _provenance(scores: Scores) -> str:
-    results = [run.result for run in scores.runs]
-    versions = sorted({f"{name} {made['versions'].get(name, '?')}" for made in results for name in ("torch", "timm")})
-    commits = sorted({made["commit"][:10] + (" with local changes" if made["dirty"] else "") for made in results})
-    devices = sorted({made["device"] for made in results})
+    made = [run.results for run in scores.runs]
+    versions = sorted({f"{name} {run.versions.get(name, '?')}" for run in made for name in ("torch", "timm")})
+    commits = sorted({run.commit[:10] + (" with local changes" if run.dirty else "") for run in made})
+    devices = sorted({run.device for run in made})
     text = f"Commit {', '.join(commits)}; {', '.join(versions)}; device {', '.join(devices)}"
-    for key in ("protocol", "scorer"):  # alike in all runs
-        text += f"; {key} {results[0][key]}" if results[0].get(key) else ""
-    return text + "."
+    return text + (f"; protocol {made[0].protocol}." if made[0].protocol else ".")  # alike in all runs
 
 
 def files(scores: Scores) -> dict[str, str]:

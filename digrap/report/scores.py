@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,7 +22,7 @@ MEAN_NAMES = {"near_ood": "near OOD", "far_ood": "far OOD"}
 
 @dataclass(frozen=True)
 class Scores:
-    """What the runs of a table gave.
+    """The numbers of a table.
 
     `columns` maps a column to its kind: the tested splits, ID first, then means over them; `parts` maps a column to
     the splits it is the mean of. `values` has one line a row, seed and column (percent).
@@ -68,12 +67,13 @@ class Scores:
         seeds, splits = [seed for seed in first if seed in second], list(self.source.splits)
         if not seeds:
             return {}
-        signs = [[signed(first[seed], second[seed], split) for split in splits] for seed in seeds]
-        draws = 100 * bootstrap(signs, shared=not self.source.own_pictures)
+        scorer = self.table.scorer
+        found = [[example_differences(first[seed], second[seed], split, scorer) for split in splits] for seed in seeds]
+        draws = 100 * bootstrap(found, shared=not self.source.own_pictures)
         result = {}
         for column, parts in self.parts.items():
             places = [splits.index(split) for split in parts]
-            mean = 100 * float(np.mean([signs[k][place].mean() for k in range(len(seeds)) for place in places]))
+            mean = 100 * float(np.mean([found[k][place].mean() for k in range(len(seeds)) for place in places]))
             result[column] = paired(mean, draws[:, places].mean(axis=1))
         return result
 
@@ -121,20 +121,22 @@ def tally(source: Source, dirty: bool = False) -> Scores:
     lines = []
     for run in source.runs:
         _check_kinds(run, source.splits)
-        scores = {split: run.score(split) for split in source.splits}
+        scores = {split: run.score(split, source.table.scorer) for split in source.splits}
         for column, splits in parts.items():
             lines.append((run.row, run.seed, column, standard([scores[split] for split in splits])[0]))
     values = pd.DataFrame(lines, columns=["row", "seed", "column", "value"])
     return Scores(source, columns, parts, values)
 
 
-def signed(first: Run, second: Run, split: str) -> np.ndarray:
-    """+1, 0 or −1 an example: right in `first` alone, alike, right in `second` alone. Raises DigrapError where the
-    two were tested on different examples."""
-    right, other = first.correct(split), second.correct(split)
-    if not np.array_equal(first.labels(split), second.labels(split)):
-        raise DigrapError(f"split {split}: {first.name} and {second.name} have different labels; they cannot be paired")
-    return right.astype(np.int8) - other.astype(np.int8)
+def example_differences(first: Run, second: Run, split: str, scorer: str | None = None) -> np.ndarray:
+    """The score of every example in `first` minus that in `second`: float64 (n,) in [−1, 1]. Raises DigrapError where
+    the two were tested on different examples."""
+    scores, others = first.example_scores(split, scorer), second.example_scores(split, scorer)
+    if not first.bundle.same_examples(second.bundle, split):
+        raise DigrapError(
+            f"split {split}: {first.name} and {second.name} have different labels or ids; they cannot be paired"
+        )
+    return scores - others
 
 
 def _parts(splits: dict[str, str]) -> dict[str, list[str]]:
@@ -159,16 +161,16 @@ def _own_means(table: Table, splits: dict[str, str]) -> dict[str, list[str]]:
 
 def check_alike(runs: list[Run]) -> None:
     """Raise DigrapError where runs differ in what no table may mix, naming the runs of every value."""
-    for key in ("schema", "metric", "protocol", "scorer"):
-        found = _by_value(runs, lambda run, key=key: run.result.get(key))
+    for key in ("schema", "metric", "protocol"):
+        found = _by_value(runs, lambda run, key=key: getattr(run.results, key))
         if len(found) > 1:
             lines = [f"  {value}: {'; '.join(names)}" for value, names in sorted(found.items())]
-            raise DigrapError("\n".join([f"mixed {key}: make these runs anew with one {key}", *lines]))
+            raise DigrapError("\n".join([f"mixed {key}: make these runs again with one {key}", *lines]))
 
 
 def check_clean(runs: list[Run]) -> None:
-    """Raise DigrapError for runs made with uncommitted changes, naming them. An unknown commit passes: it is said."""
-    found = _by_value([run for run in runs if run.result.get("dirty")], lambda run: run.result["commit"][:10])
+    """Raise DigrapError for runs made with uncommitted changes, naming them. An unknown commit passes."""
+    found = _by_value([run for run in runs if run.results.dirty], lambda run: run.results.commit[:10])
     if found:
         lines = [f"  {commit} with local changes: {'; '.join(names)}" for commit, names in sorted(found.items())]
         advice = "commit and make them again, or for your own experiments give dirty=allow"
@@ -184,7 +186,7 @@ def _by_value(runs: list[Run], value: Callable[[Run], Any]) -> dict[str, list[st
 
 def _check_kinds(run: Run, splits: dict[str, str]) -> None:
     for split, kind in splits.items():
-        found = (run.result.get("scores") or {}).get(split, {}).get("kind")
+        found = run.results.scores.get(split, {}).get("kind")
         if found != kind:
             raise DigrapError(f"{run.file}: split {split} is {found or 'missing'}, the table's is {kind}")
 
@@ -196,20 +198,3 @@ def _check_targets(table: Table, columns: dict[str, str]) -> None:
                 raise DigrapError(
                     f"table={table.name}: targets.values.{row}: {column!r} is no column; {nearest(column, columns)}"
                 )
-
-
-def omega_history(folder: Path) -> pd.DataFrame:
-    """ω over a run: columns step, tensor, omega, removed, conflict; empty where the run logs none."""
-    path = folder / "metrics.jsonl"
-    lines = []
-    if path.exists():
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise DigrapError(f"{path}, line {number}, is damaged ({error}); make the run again") from error
-            if record["event"] == "omega":
-                lines += [
-                    {"step": record["step"], "tensor": name, **entry} for name, entry in record["tensors"].items()
-                ]
-    return pd.DataFrame(lines, columns=["step", "tensor", "omega", "removed", "conflict"])

@@ -11,7 +11,9 @@ import numpy as np
 DRAWS = 10_000
 ALPHA = 0.05
 STREAM = 0
-CHUNK = 1_000  # draws at once: patterns of many seeds would else fill the memory
+CELLS = 10**7  # counts at once: those of all draws would fill the memory
+SIGNS = (1.0, -1.0, 0.0)
+DIGITS = 12  # to which differences are rounded: equal ones are then one category
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ def bootstrap(
 ) -> np.ndarray:
     """(draws, splits): mean differences after resampling seeds with replacement, and examples within them.
 
-    `differences[seed][split]` is +1, 0 or −1 an example: right in the first row alone, alike, right in the second
-    alone. `shared`: every seed was tested on the same examples; these are then resampled once for all seeds, not for
+    `differences[seed][split]` has the score of every example in the first row minus that in the second: any values in
+    [−1, 1]. `shared`: every seed was tested on the same examples; these are then resampled once for all seeds, not for
     each by itself, which would take what the examples have in common for chance.
     """
     # RandomState: its stream is frozen for good, a Generator's may change with numpy, and verify compares bytes.
@@ -42,25 +44,41 @@ def bootstrap(
 
 
 def _own_examples(random: np.random.RandomState, picked: np.ndarray, seeds: list[np.ndarray]) -> np.ndarray:
-    """Means (draws, seeds) of a split. A multinomial over three counts is the resampling of the examples."""
+    """Means (draws, seeds) of a split. A multinomial over the counts of distinct values is the resampling of the
+    examples."""
     result = np.empty(picked.shape)
     for seed, difference in enumerate(seeds):
-        here, n = picked == seed, len(difference)
-        shares = np.array([np.count_nonzero(difference == value) for value in (1, -1, 0)]) / n
-        counts = random.multinomial(n, shares, size=np.count_nonzero(here))
-        result[here] = (counts[:, 0] - counts[:, 1]) / n
+        here = picked == seed
+        values, counts = np.unique(_rounded(difference), return_counts=True)
+        others = ~np.isin(values, SIGNS)
+        # +1, −1 and 0 come first, present or not: differences of right and wrong always take the same draws.
+        known = [int(counts[values == sign].sum()) for sign in SIGNS]
+        values, counts = np.array([*SIGNS, *values[others]]), np.array([*known, *counts[others]])
+        result[here] = _means(random, values[:, None], counts, np.count_nonzero(here))[:, 0]
     return result
 
 
 def _shared_examples(random: np.random.RandomState, picked: np.ndarray, seeds: list[np.ndarray]) -> np.ndarray:
     """The same where all seeds have the same examples: a multinomial over the patterns (difference by seed) there."""
-    patterns, counts = np.unique(np.stack(seeds, axis=1), axis=0, return_counts=True)
-    n, parts = len(seeds[0]), []
-    for start in range(0, len(picked), CHUNK):
-        chosen = picked[start : start + CHUNK]
-        means = random.multinomial(n, counts / n, size=len(chosen)) @ patterns / n
-        parts.append(np.take_along_axis(means, chosen, axis=1))
-    return np.concatenate(parts)
+    patterns, counts = np.unique(_rounded(np.stack(seeds, axis=1)), axis=0, return_counts=True)
+    return np.take_along_axis(_means(random, patterns, counts, len(picked)), picked, axis=1)
+
+
+def _rounded(differences: np.ndarray) -> np.ndarray:
+    return np.round(differences.astype(np.float64), DIGITS) + 0.0  # + 0.0: no −0.0
+
+
+def _means(random: np.random.RandomState, values: np.ndarray, counts: np.ndarray, draws: int) -> np.ndarray:
+    """(draws, seeds): means of resampled examples, of which counts (k,) have the values (k, seeds)."""
+    n, parts = counts.sum(), []
+    chunk = max(1, CELLS // len(counts))
+    for start in range(0, draws, chunk):
+        drawn = random.multinomial(n, counts / n, size=min(chunk, draws - start))
+        total = np.zeros((len(drawn), values.shape[1]))
+        for k, value in enumerate(values):  # one order of summation on every machine, which a matrix product has not
+            total += drawn[:, k, None] * value
+        parts.append(total / n)
+    return np.concatenate(parts) if parts else np.empty((0, values.shape[1]))
 
 
 def paired(mean: float, draws: np.ndarray) -> Paired:
@@ -71,9 +89,12 @@ def paired(mean: float, draws: np.ndarray) -> Paired:
     return Paired(mean, float(low), float(high), float(p))
 
 
-def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sided exact p for two correctness arrays: are the examples that one alone got right as often either's?"""
-    only = int(np.count_nonzero(first & ~second)), int(np.count_nonzero(second & ~first))  # Python's: exact
+def mcnemar(first: np.ndarray, second: np.ndarray) -> float | None:
+    """Two-sided exact p for the scores of the same examples in two runs: are the examples that one alone got right as
+    often either's? None where a score is neither 0 nor 1."""
+    if not all(np.isin(scores, (0, 1)).all() for scores in (first, second)):
+        return None
+    only = int(np.count_nonzero(first > second)), int(np.count_nonzero(second > first))  # Python's: exact
     n, term, total = sum(only), 1, 0
     for k in range(min(only) + 1):
         total += term

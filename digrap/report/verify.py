@@ -43,7 +43,7 @@ def verify_table(place: Path) -> Checked:
         found += _files(place)
         source = from_published(place)
         found += _spec(place, source)
-        runs, scores = len(source.runs), sum(len(run.result["scores"]) for run in source.runs)
+        runs, scores = len(source.runs), sum(len(run.stored_scores) for run in source.runs)
         found += _scores(source)
         found += _renderings(place, source)
     except DigrapError as error:  # what comes after it cannot be checked
@@ -82,9 +82,9 @@ def _spec(place: Path, source: Source) -> Iterator[str]:
 def _scores(source: Source) -> Iterator[str]:
     """Every score of every run, computed again."""
     for run in source.runs:
-        for split in run.result["scores"]:
+        for split, metric in run.stored_scores:
             try:
-                run.correct(split)
+                run.example_scores(split, metric)
             except DigrapError as error:
                 yield str(error)
 

@@ -1,4 +1,4 @@
-"""A finished run as a folder to publish: weights, config, scores, card. Reads files only."""
+"""A finished run as a folder to publish: weights, config, scores, card."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json, write_text
 from digrap.core.paths import REPO
+from digrap.runs.folder import RunFolder
+from digrap.runs.results import Results
 
 WEIGHTS = "model.safetensors"
 NOT_SHOWN = ("name", "trains", "start", "holdout", "optimizer", "after_step", "after_fit")  # of optim: no symbols
@@ -38,8 +38,8 @@ tags: [robust-fine-tuning, {method}, {dataset}]
 
 {selection}
 
-| split | kind | n | {metric} % |
-|---|---|---:|---:|
+| split | kind | n | {metrics} |
+|---|---|---:|{rule}
 {scores}
 
 ## Use
@@ -90,44 +90,37 @@ LICENCE = (
 )
 
 
-def read_run(folder: Path) -> tuple[dict[str, Any], DictConfig]:
+def read_trained(path: Path) -> tuple[Results, DictConfig]:
     """(results, config) of a finished run that has weights. Raises DigrapError for any other folder."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DigrapError(f"{folder}: there is no such folder; give a run, as in outputs/minidomainnet/<hash>")
-    if not (folder / "results.json").exists():
-        raise DigrapError(f"{folder}: no results.json there; finish the run first with the same train.py command")
-    try:
-        result = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        cfg = OmegaConf.load(folder / "config.yaml")
-        weights, start = result["weights"], result.get("start")
-    except (OSError, ValueError, KeyError, TypeError, YAMLError, OmegaConfBaseException) as error:
-        raise DigrapError(f"{folder}: its results or config are damaged ({error!r}); make the run again") from error
-    if weights is None:
-        instead = f"; export the run it was tested with, {folder.parent / start['hash']}" if start else ""
-        what = "the earlier run's" if start else f"the pre-trained {cfg.backbone.name}'s"
-        raise DigrapError(f"{folder}: optim={cfg.optim.name} trained nothing, its weights are {what}{instead}")
-    if not (folder / weights).is_file():
-        raise DigrapError(f"{folder / weights} is missing; delete {folder} and train the run again")
-    return result, cfg
+    folder = RunFolder(path)
+    results, cfg = folder.results(), folder.config()
+    if results.weights is None:
+        start = results.start
+        instead = f"; export the run it was tested with, {folder.path.parent / start['hash']}" if start else ""
+        whose = "the earlier run's" if start else f"the pre-trained {results.backbone}'s"
+        raise DigrapError(f"{path}: optim={results.method} trained nothing, its weights are {whose}{instead}")
+    folder.weights()  # raises where the file is missing
+    return results, cfg
 
 
-def export(folder: Path, out: Path, classes: Sequence[str]) -> list[str]:
+def export(folder: Path, out: Path, classes: Sequence[str], write_weights: Callable[[Path], object]) -> list[str]:
     """Write `out`, whole or not at all. Returns paths of this machine (key=value) that its config.yaml still names.
 
-    Raises DigrapError where `out` has something in it, and for what `read_run` refuses.
+    `write_weights` writes the whole model, what trained and what was frozen, to the file that it is given. Raises
+    DigrapError where `out` is no empty folder, and for what `read_trained` refuses.
     """
     folder, out = Path(folder), Path(out)
-    result, cfg = read_run(folder)
+    results, cfg = read_trained(folder)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DigrapError(f"out={out}: there is something already; give another folder, or remove it")
     config = portable(cfg)
     with _whole(out) as temporary:
-        shutil.copyfile(folder / result["weights"], temporary / WEIGHTS)
-        write_text(temporary / "config.yaml", OmegaConf.to_yaml(config))
-        write_json(temporary / "results.json", {**result, "weights": WEIGHTS})  # evaluate.py run=<out> finds them
+        write_weights(temporary / WEIGHTS)
+        exported = RunFolder(temporary)
+        exported.write_config(config)
+        exported.write_results({**results.plain, "weights": WEIGHTS})  # evaluate.py run=<out> finds them
         write_json(temporary / "classes.json", list(classes))
-        write_text(temporary / "README.md", card(result, config))
+        write_text(temporary / "README.md", card(results, config))
     return [f"{key}={value}" for key, value in _strings(config) if value.startswith(("/", "~"))]
 
 
@@ -181,50 +174,52 @@ def _strings(cfg: DictConfig) -> Iterator[tuple[str, str]]:
     yield from walk(OmegaConf.to_container(cfg, resolve=False), "")
 
 
-def card(result: dict[str, Any], cfg: DictConfig) -> str:
+def card(results: Results, cfg: DictConfig) -> str:
     """README.md: what was trained how, on what, with which scores, and how to load it."""
-    metric, chosen = result["metric"], result["selection"]
+    chosen, metrics = results.selection, results.metrics(next(iter(results.scores)))
     epoch = "" if chosen["epoch"] is None else f" of epoch {chosen['epoch']}"
     names = {"method": cfg.optim.name, "dataset": cfg.dataset.name, "backbone": cfg.backbone.name}
-    scores = [
-        f"| {name} | {score['kind']} | {score['n']} | {score[metric]:.2f} |" for name, score in result["scores"].items()
-    ]
+    scores = []
+    for name, score in results.scores.items():
+        numbers = " | ".join(f"{results.score(name, metric):.2f}" for metric in metrics)
+        scores.append(f"| {name} | {score['kind']} | {score['n']} | {numbers} |")
     return CARD.format(
         **names,
-        seed=result["seed"],
-        facts="\n".join(f"| {key} | {value} |" for key, value in _facts(result, cfg).items()),
-        selection=f"The weights{epoch}, chosen by {metric} on {chosen['split']} ({chosen['score']:.2f} %).",
-        metric=metric,
-        scores="\n".join([*scores, *(f"\nBeware: {caveat}." for caveat in result.get("caveats", ()))]),
+        seed=results.seed,
+        facts="\n".join(f"| {key} | {value} |" for key, value in _facts(results, cfg).items()),
+        selection=f"The weights{epoch}, chosen by {results.metric} on {chosen['split']} ({chosen['score']:.2f} %).",
+        metrics=" | ".join(f"{metric} %" for metric in metrics),
+        rule="---:|" * len(metrics),
+        scores="\n".join([*scores, *(f"\nBeware: {caveat}." for caveat in results.caveats)]),
         snippet=snippet(cfg),
         licence=LICENCE.format(**names),
     )
 
 
-def _facts(result: dict[str, Any], cfg: DictConfig) -> dict[str, str]:
+def _facts(results: Results, cfg: DictConfig) -> dict[str, str]:
     optim = OmegaConf.to_container(cfg.optim, resolve=False)
-    base, start = OmegaConf.to_container(cfg.trainer.base), result.get("start")
+    base, start = OmegaConf.to_container(cfg.trainer.base), results.start
     facts = {
         "method": _with(cfg.optim.name, {key: value for key, value in optim.items() if key not in NOT_SHOWN}),
-        "goes on from": start and f"{start['method']}, run {start['hash']}",
+        "initialised from": start and f"{start['method']}, run {start['hash']}",
         "optimizer": _with(base["name"], {key: base[key] for key in base if key != "name"}),
         "training": f"{cfg.trainer.epochs} epochs, batches of {cfg.trainer.batch_size}, "
         f"precision {cfg.trainer.precision}, schedule {cfg.schedule._target_.rpartition('.')[2]}",
         "backbone": _with(cfg.backbone.name, _scalars(cfg.backbone)),
         "dataset": _with(cfg.dataset.name, _scalars(cfg.dataset)),
-        "seed": str(result["seed"]),
-        "run": result["hash"],
-        "commit": result["commit"] + (" with local changes" if result["dirty"] else ""),
-        "device": result["device"],
-        "versions": ", ".join(f"{name} {version}" for name, version in sorted(result["versions"].items())),
+        "seed": str(results.seed),
+        "run": results.hash,
+        "commit": results.commit + (" with local changes" if results.dirty else ""),
+        "device": results.device,
+        "versions": ", ".join(f"{name} {version}" for name, version in sorted(results.versions.items())),
     }
     return {key: value for key, value in facts.items() if value}
 
 
 def _scalars(node: DictConfig) -> dict[str, Any]:
-    """Options that are one value, without folders and what is said elsewhere."""
+    """Options that are one value, except folders and what the card has elsewhere."""
     plain = OmegaConf.to_container(node, resolve=False)
-    skipped = ("name", "_target_", "root", "weights", "seed", "metric")
+    skipped = ("name", "_target_", "root", "weights", "seed", "select_by")
     return {key: value for key, value in plain.items() if key not in skipped and isinstance(value, (str, int, float))}
 
 

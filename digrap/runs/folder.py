@@ -164,7 +164,7 @@ class RunFolder:
         return facts if isinstance(facts, dict) else {}
 
     def write_facts(self, facts: dict[str, Any]) -> None:
-        """Write run.json anew."""
+        """Write run.json, replacing an earlier one."""
         write_json(self.facts_file, facts)
 
     def note(self, **values: Any) -> None:

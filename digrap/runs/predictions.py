@@ -14,10 +14,6 @@ Strings are one JSON list, the member `<name>.json`. The bytes of a file depend 
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,17 +21,15 @@ from pathlib import Path
 import numpy as np
 
 from digrap.core.errors import DigrapError, nearest
-from digrap.core.files import write_atomically
-
-Values = np.ndarray | list[str]
+from digrap.runs.npz import Values, as_json, read_npz, write_npz
 
 PREDICTIONS = "predictions.npz"
+NAME = "the predictions"  # in errors
 FORMAT = 2
 TRUTH = "truth"
 ACCURACY = "accuracy"  # the score that follows from prediction and label
 KEYS = ("prediction", "probability")  # of a split, in the file's order; then the scores by name
 SCORE = "score."
-DAMAGE = (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError)  # of a file cut off or changed
 
 
 @dataclass(frozen=True)
@@ -89,10 +83,19 @@ class Bundle:
             raise DigrapError(
                 f"{self.path} has no scores {metric!r} of split {split}; {nearest(metric, self.metrics(split))}"
             )
-        other = label if stored is None else stored
-        if len(other) != len(answers) or len(self.ids(split)) != len(answers) or not len(answers):
+        parts = (answers, stored, label, self._truth.get(split, {}).get("id"))
+        if len({len(part) for part in parts if part is not None}) > 1 or not len(answers):
             raise DigrapError(f"{self.path} has no whole predictions of split {split}; make the run again")
         return (answers == label).astype(np.float64) if stored is None else stored
+
+    def same_examples(self, other: Bundle, split: str) -> bool:
+        """Whether both were tested on the same examples of a split, as far as sizes, labels and ids tell."""
+        if self.truth == other.truth:
+            return self.size(split) == other.size(split)
+        labels = [bundle.labels(split) for bundle in (self, other)]
+        if (labels[0] is None) != (labels[1] is None) or self.ids(split) != other.ids(split):
+            return False
+        return labels[0] is None or np.array_equal(*labels)
 
     def _of(self, split: str) -> dict[str, Values]:
         if split not in self._predictions:
@@ -117,13 +120,13 @@ def write_bundle(
     digest = truth_digest(kept)
     file = labels_file(labels_folder or path.parent.parent, digest)
     if not file.exists():
-        _write(file, kept)
+        write_npz(file, kept)
     content: dict[str, Values] = {"format": np.array(FORMAT, np.uint8), TRUTH: np.array(digest)}
     for split, entry in splits.items():
         for key in (*KEYS, *sorted(key for key in entry if key.startswith(SCORE))):
             if key in entry:
                 content[f"{split}.{key}"] = _scores(entry[key], path) if key.startswith(SCORE) else _small(entry[key])
-    _write(path, content)
+    write_npz(path, content)
     return digest
 
 
@@ -133,14 +136,14 @@ def read_bundle(path: Path, labels_folder: Path) -> Bundle:
     Raises DigrapError where a file is missing, damaged or of another format, or the truth is not the one the run was
     scored with.
     """
-    content = _read(path)
+    content = read_npz(path, NAME)
     found = int(content.pop("format", 1))
     if found != FORMAT:
         raise DigrapError(f"{path} is a bundle of format {found}, this version reads {FORMAT}; make the run again")
     if TRUTH not in content:
         raise DigrapError(f"{path} does not say which labels it belongs to; make the run again")
     digest = str(content.pop(TRUTH))
-    truth = _read(labels_file(labels_folder, digest))
+    truth = read_npz(labels_file(labels_folder, digest), NAME)
     if truth_digest(truth) != digest:
         raise DigrapError(
             f"{labels_file(labels_folder, digest)}: the labels are not those of its name; make a run again"
@@ -150,11 +153,7 @@ def read_bundle(path: Path, labels_folder: Path) -> Bundle:
 
 def truth_of(path: Path) -> str:
     """The digest of the truth that a bundle of any format refers to. Raises DigrapError for a damaged one."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return str(archive[TRUTH])
-    except DAMAGE as error:
-        raise DigrapError(f"{path}: the predictions cannot be read ({error}); make the run again") from error
+    return str(read_npz(path, NAME, (TRUTH,))[TRUTH])
 
 
 def labels_file(folder: Path, digest: str) -> Path:
@@ -167,7 +166,7 @@ def truth_digest(truth: Mapping[str, Values]) -> str:
     digest = hashlib.sha256()
     for name, values in sorted(truth.items()):
         if isinstance(values, list):
-            digest.update(f"{name} ({len(values)},) ".encode() + _as_json(values))
+            digest.update(f"{name} ({len(values)},) ".encode() + as_json(values))
         else:
             digest.update(f"{name} {values.shape} ".encode() + np.ascontiguousarray(values, dtype="<i8").tobytes())
     return digest.hexdigest()[:10]
@@ -201,43 +200,3 @@ def _small(values: np.ndarray | Sequence[str]) -> Values:
         low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
         return values.astype(np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high)))
     return values
-
-
-def _as_json(strings: list[str]) -> bytes:
-    """One JSON list in ASCII. Raises DigrapError for what would come back as another string."""
-    data = json.dumps(strings, separators=(",", ":")).encode()
-    if json.loads(data) != strings:
-        raise DigrapError("an answer or id is no text: it has surrogates that are one character in two halves")
-    return data
-
-
-def _strings(data: bytes) -> list[str]:
-    strings = json.loads(data)
-    if not isinstance(strings, list) or not all(isinstance(string, str) for string in strings):
-        raise ValueError("a list of strings is none")
-    return strings
-
-
-def _write(path: Path, content: Mapping[str, Values]) -> None:
-    """An npz whose bytes depend on its content alone: it holds no times."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, values in content.items():
-            if isinstance(values, list):
-                archive.writestr(zipfile.ZipInfo(f"{name}.json"), _as_json(values), zipfile.ZIP_DEFLATED)
-                continue
-            inner = io.BytesIO()
-            np.lib.format.write_array(inner, values, allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), inner.getvalue(), zipfile.ZIP_DEFLATED)
-    write_atomically(path, lambda file: file.write(buffer.getvalue()))
-
-
-def _read(path: Path) -> dict[str, Values]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {
-                name.removesuffix(".json"): _strings(archive[name]) if name.endswith(".json") else archive[name]
-                for name in archive.files
-            }
-    except DAMAGE as error:
-        raise DigrapError(f"{path}: the predictions cannot be read ({error}); make the run again") from error

@@ -20,7 +20,7 @@ class Results:
     `scores` maps a split to its kind, its number of examples n and its scores in percent, by metric; `metric` names
     the one that chose the checkpoint. `selection` has split, epoch and score. `weights` is the path of the tested
     weights within the run folder, None where nothing was trained; `start` the method and hash of the run that it was
-    initialised from. `plain` is the whole as in the file.
+    initialised from. `plain` is the file's content as it is.
     """
 
     hash: str

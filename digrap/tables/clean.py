@@ -1,32 +1,28 @@
-"""What under outputs/ no table refers to: run folders, and label files without a run."""
+"""Leftovers under outputs/: run folders that no table refers to, and label files without a run."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import shutil
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from filelock import FileLock, Timeout
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from digrap.core.errors import DigrapError
-from digrap.runs.predictions import PREDICTIONS, TRUTH
+from digrap.runs.folder import CONFIG, ERROR, FACTS, LOCK, RESULTS, RunFolder
+from digrap.runs.predictions import PREDICTIONS, truth_of
 from digrap.tables.plan import as_start
 from digrap.tables.spec import Cell, Row, Table
 from digrap.tables.status import State, state_of
 
 RUN = re.compile(r"[0-9a-f]{10}(-fresh[1-9][0-9]*)?")
 LABELS = re.compile(r"[0-9a-f]{10}\.npz")
-RUN_FILES = ("config.yaml", "run.json", "results.json")
-REMAINS = {".lock", "error.txt", "train.log"}  # all that a run may have which never began
+RUN_FILES = (CONFIG, FACTS, RESULTS)
+REMAINS = {LOCK, ERROR, "train.log"}  # all that a run may have which never began
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ def _choices(table: Table, row: Row) -> list[tuple[str, ...]]:
 
 
 def unreferenced(places: Iterable[str], cells: Iterable[Cell]) -> set[str]:
-    """Those of `places` (<dataset>/<hash>) that are neither a cell's run nor the run that one goes on from."""
+    """Those of `places` (<dataset>/<hash>) that are neither a cell's run nor the run that one is initialised from."""
     rest = set(places)
     for cell in cells:
         if not rest:  # a cell takes a seventh of a second to compose
@@ -121,17 +117,18 @@ def _leftover(folder: Path) -> Leftover:
     return Leftover(folder, size_of(folder), what, kept)
 
 
-def _who(folder: Path) -> str:
+def _who(path: Path) -> str:
     """Method and seed, from the results or else the config."""
+    folder = RunFolder(path)
     try:
-        result = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        return f"{result['method']}, seed {result['seed']}"
-    except (OSError, ValueError, KeyError, TypeError):
+        results = folder.results()
+        return f"{results.method}, seed {results.seed}"
+    except DigrapError:
         pass
     try:
-        cfg = OmegaConf.load(folder / "config.yaml")
+        cfg = folder.config()
         return f"{cfg.optim.name}, seed {cfg.seed}"
-    except (OSError, YAMLError, OmegaConfBaseException, AttributeError):
+    except (DigrapError, OmegaConfBaseException, AttributeError):
         return "method unknown"
 
 
@@ -148,9 +145,8 @@ def _labels(folder: Path, leaving: set[Path]) -> list[Leftover]:
 
 def _truth(path: Path) -> str | None:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return str(archive[TRUTH])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+        return truth_of(path)
+    except DigrapError:
         return None
 
 
@@ -167,8 +163,8 @@ def _delete_run(folder: Path) -> bool:
     if _busy(state_of(folder)):
         return False
     try:
-        with FileLock(folder / ".lock", timeout=0):
-            (folder / "results.json").unlink(missing_ok=True)  # first: what is half deleted must not look done
+        with FileLock(RunFolder(folder).lock_file, timeout=0):
+            RunFolder(folder).results_file.unlink(missing_ok=True)  # first: what is half deleted must not look done
             shutil.rmtree(folder)
     except Timeout:
         return False

@@ -1,23 +1,22 @@
-"""What a table's missing runs will cost, from the runs that are there. Reads files only."""
+"""The cost of a table's missing runs, estimated from finished ones. Reads files only."""
 
 from __future__ import annotations
 
-import json
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
+from digrap.core.errors import DigrapError
+from digrap.runs.folder import RESULTS, RunFolder
 from digrap.tables.plan import Plan
 from digrap.tables.spec import Cell
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished run: what it was, its epochs, how long it took in seconds, how many bytes it left."""
+    """A finished run: its kind, epochs, duration in seconds and size in bytes."""
 
     kind: tuple[str, str, str]  # dataset, backbone, method
     epochs: int
@@ -28,16 +27,15 @@ class Measured:
 def measured(outputs: Path) -> list[Measured]:
     """Every finished run under `outputs`; what cannot be read is left out."""
     found = []
-    for path in sorted(Path(outputs).glob("*/*/results.json")):
+    for path in sorted(Path(outputs).glob(f"*/*/{RESULTS}")):
+        folder = RunFolder(path.parent)
         try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            seconds = float(json.loads((path.parent / "run.json").read_text(encoding="utf-8"))["wall_s"])
-            kind = (result["dataset"], result["backbone"], result["method"])
-            epochs = int(OmegaConf.load(path.parent / "config.yaml").trainer.epochs)
-        except (OSError, ValueError, KeyError, TypeError, YAMLError, OmegaConfBaseException):
+            results = folder.results()
+            seconds, epochs = float(folder.facts()["wall_s"]), int(folder.config().trainer.epochs)
+        except (DigrapError, ValueError, KeyError, TypeError, AttributeError, OmegaConfBaseException):
             continue
         size = sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
-        found.append(Measured(kind, epochs, seconds, size))
+        found.append(Measured((results.dataset, results.backbone, results.method), epochs, seconds, size))
     return found
 
 

@@ -1,44 +1,22 @@
-"""Which runs a table needs: searches on ID validation, winners, then all seeds with them. Reads run folders only."""
+"""The runs that a table needs: searches on ID validation, winners, then all seeds with them. Reads run folders only."""
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from digrap.core.errors import DigrapError
+from digrap.runs.folder import RunFolder, Validation
 from digrap.tables.spec import Cell, Row, Table
-
-
-@dataclass(frozen=True)
-class Validation:
-    """All that selection ever sees of a run: its ID-validation score in percent, over n examples."""
-
-    score: float
-    n: int
-
-
-def read_validation(folder: Path) -> Validation | None:
-    """A run's ID-validation score; None where it is not finished. Raises DigrapError for a damaged one."""
-    path = folder / "results.json"
-    if not path.exists():
-        return None
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        chosen = result["selection"]
-        return Validation(float(chosen["score"]), int(result["scores"][chosen["split"]]["n"]))
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise DigrapError(f"{path} is damaged ({error!r}); delete it and make the run again") from error
 
 
 def choose(candidates: list[list[Validation]], rule: str) -> int:
     """The place of the winner among candidates, each with one validation per search seed; the first of equals.
 
     "best": the highest mean. "one_std_error": the first whose mean is within one standard error of the best's. The
-    standard error is over seeds where there are several, else the binomial one of the validation set.
+    standard error is over seeds where there are several, else the binomial one of the validation set, which no scores
+    between 0 and 1 exceed.
     """
     means = [statistics.fmean(validation.score for validation in runs) for runs in candidates]
     best = max(range(len(means)), key=means.__getitem__)
@@ -61,7 +39,7 @@ class Plan:
 
     def done(self, cell: Cell) -> bool:
         """Whether the run is finished."""
-        return (cell.folder(self.outputs) / "results.json").exists()
+        return RunFolder(cell.folder(self.outputs)).done()
 
     def search_seeds(self, seed: int) -> tuple[int, ...]:
         """The seeds on which the winner for `seed` is searched."""
@@ -92,7 +70,7 @@ class Plan:
         return choices[choose(found, self.table.search.rule)]
 
     def _validation(self, row: Row, seed: int, choice: tuple[str, ...]) -> Validation | None:
-        return read_validation(self.cell(row, seed, choice).folder(self.outputs))
+        return RunFolder(self.cell(row, seed, choice).folder(self.outputs)).validation()
 
     def cell(self, row: Row, seed: int, choice: tuple[str, ...]) -> Cell:
         """The run of a row with a seed and chosen overrides."""
@@ -132,8 +110,8 @@ class Plan:
         return list(cells.values())
 
     def ready(self) -> list[Cell]:
-        """Missing runs that wait for nothing. A run whose start is missing too waits for it: two rows that go on from
-        one run, on two cores, would else make it twice or wait for each other."""
+        """Missing runs that wait for nothing. A run whose start is missing too waits for it: two rows that are
+        initialised from one run, on two cores, would else make it twice or wait for each other."""
         missing = {cell.place: cell for cell in self.known() if not self.done(cell)}
         return [cell for cell in missing.values() if not self._waits(cell, missing)]
 
@@ -159,7 +137,7 @@ def as_start(overrides: tuple[str, ...]) -> tuple[str, ...]:
 
 class Stages:
     """Batches of a table's missing runs: each time the ones that wait for nothing, after a look at what is done by
-    now. A run is offered once; `again` offers it anew."""
+    now. A run is offered once; `again` offers it once more."""
 
     def __init__(self, plan: Plan):
         self.plan, self.offered = plan, set()

@@ -19,7 +19,7 @@ from digrap.config.identity import run_hash
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.paths import CONFIGS, OUTPUTS
 
-KEYS = ("title", "overrides", "seeds", "baseline", "rows", "search", "means", "targets")
+KEYS = ("title", "overrides", "seeds", "baseline", "rows", "search", "means", "targets", "scorer")
 ROW_KEYS = ("overrides", "grid", "start")
 SEARCH_KEYS = ("seeds", "rule")
 TARGET_KEYS = ("source", "values")
@@ -37,7 +37,7 @@ class Cell:
 
     @cached_property
     def config(self) -> DictConfig:
-        """What `python train.py <overrides>` would run."""
+        """The config of `python train.py <overrides>`."""
         return compose(list(self.overrides))
 
     @cached_property
@@ -47,12 +47,12 @@ class Cell:
 
     @cached_property
     def start_place(self) -> str | None:
-        """The same of the run that this one goes on from; None where it starts from the backbone."""
+        """The same of the run that this one is initialised from; None where that is the backbone."""
         start = start_config(self.config)
         return start and f"{start.dataset.name}/{run_hash(start)}"
 
     def folder(self, outputs: Path = OUTPUTS) -> Path:
-        """The run's folder, whether or not it is there."""
+        """The run's folder, whether it exists or not."""
         return outputs / self.place
 
     @property
@@ -64,7 +64,7 @@ class Cell:
 @dataclass(frozen=True)
 class Row:
     """A method with its overrides. `grid` maps a key to the values to search; `start` names the row whose winner is
-    the run that this one goes on from (its `optim.start`)."""
+    the run that this one is initialised from (its `optim.start`)."""
 
     label: str
     overrides: tuple[str, ...]
@@ -95,7 +95,8 @@ class Search:
 @dataclass(frozen=True)
 class Table:
     """Rows × seeds. `overrides` come before those of every row; `targets` are published numbers with their source;
-    `means` further columns, each the mean of the splits it names."""
+    `means` further columns, each the mean of the splits it names; `scorer` is the score that is printed (None: the
+    metric that chose the checkpoint)."""
 
     name: str
     title: str
@@ -107,6 +108,7 @@ class Table:
     targets: dict[str, dict[str, float]]
     source: str | None
     means: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    scorer: str | None = None
 
     def cell(self, row: str, seed: int, chosen: tuple[str, ...] = ()) -> Cell:
         """The run of a row with a seed and what was chosen for it."""
@@ -123,10 +125,13 @@ class Table:
         return any(row.grid for row in self.rows.values())
 
 
-def load_table(name: str, seeds: list[int] | None = None, extra: tuple[str, ...] = ()) -> Table:
-    """The table called `name`, or in the file `name` (….yaml), with other seeds and further overrides where given.
+def load_table(
+    name: str, seeds: list[int] | None = None, extra: tuple[str, ...] = (), scorer: str | None = None
+) -> Table:
+    """The table called `name`, or in the file `name` (….yaml), with other seeds, further overrides and another scorer
+    where given.
 
-    Raises DigrapError for a name that is not there (with the nearest ones) and for a file that is no table.
+    Raises DigrapError for an unknown name (with the nearest ones) and for a file that is no table.
     """
     path = Path(name) if str(name).endswith(".yaml") else CONFIGS / "tables" / f"{name}.yaml"
     if not path.is_file():
@@ -151,6 +156,7 @@ def load_table(name: str, seeds: list[int] | None = None, extra: tuple[str, ...]
         targets=targets.get("values", {}),
         source=targets.get("source"),
         means={str(label): tuple(splits) for label, splits in (plain.get("means") or {}).items()},
+        scorer=plain.get("scorer") if scorer is None else scorer,
     )
     if table.search.rule not in RULES:
         raise DigrapError(f"{path}: search.rule={table.search.rule}; {nearest(table.search.rule, RULES)}")
@@ -166,6 +172,8 @@ def _check(path: Path, plain: object) -> None:
             raise DigrapError(f"{path}: {key} must be a {kind.__name__} that is not empty")
     if (baseline := plain.get("baseline")) is not None and baseline not in plain["rows"]:
         raise DigrapError(f"{path}: baseline {baseline!r} is no row; {nearest(baseline, plain['rows'])}")
+    if not isinstance(plain.get("scorer"), str | None):
+        raise DigrapError(f"{path}: scorer={plain['scorer']}: give the name of one score")
     _check_keys(path, plain.get("search") or {}, SEARCH_KEYS, "search.")
     targets = plain.get("targets") or {}
     _check_keys(path, targets, TARGET_KEYS, "targets.")

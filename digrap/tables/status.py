@@ -1,30 +1,28 @@
-"""Where a table's runs stand. Reads run folders only."""
+"""The states of a table's runs. Reads run folders only."""
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
+from digrap.runs.folder import KEEP, RunFolder
 from digrap.tables.plan import Plan
 from digrap.tables.spec import Cell
 
 STATES = ("done", "running", "failed", "stopped", "pending")
 RECENT = 600  # seconds; a lock that another machine holds may not be visible here, what it writes is
-KEPT_CHECKPOINTS = 2  # digrap.engine.checkpoint.KEEP; that room imports torch
 ERROR_LINES = 3
 
 
 @dataclass(frozen=True)
 class State:
-    """Where one run folder stands. `sure` is False where only fresh files say that it is running."""
+    """The state of one run folder. `sure` is False where only fresh files say that it is running."""
 
     name: str
     sure: bool = True
@@ -46,7 +44,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Status:
-    """One run of a table, with what there is to say about it."""
+    """One run of a table with its state and a note on it."""
 
     cell: Cell
     state: State
@@ -55,7 +53,7 @@ class Status:
 
 def lock_held(folder: Path) -> bool:
     """Whether a process that this machine can see is writing the folder."""
-    lock = folder / ".lock"
+    lock = RunFolder(folder).lock_file
     if not lock.is_file():  # asking makes no file
         return False
     try:
@@ -63,89 +61,68 @@ def lock_held(folder: Path) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:  # not ours to lock: the files' age has to do
+    except OSError:  # this user may not lock it: the files' age has to do
         return False
 
 
 def state_of(folder: Path) -> State:
     """done, running, failed, stopped (it can be resumed) or pending."""
-    if (folder / "results.json").exists():
+    run = RunFolder(folder)
+    if run.done():
         return State("done")
     if lock_held(folder):
         return State("running")
-    if (folder / "error.txt").exists():
+    if run.error_file.exists():
         return State("failed")
-    if not (folder / "run.json").exists():
+    if not run.facts_file.exists():
         return State("pending")
-    here = read_facts(folder).get("host") == platform.node()  # then the lock would have been seen
-    return State("running", sure=False) if not here and _age(folder) < RECENT else State("stopped")
+    here = run.facts().get("host") == platform.node()  # then the lock would have been seen
+    return State("running", sure=False) if not here and _age(run) < RECENT else State("stopped")
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """run.json; empty where it is missing or damaged."""
-    try:
-        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
-
-
-def _age(folder: Path) -> float:
+def _age(run: RunFolder) -> float:
     """Seconds since the run last wrote something."""
-    files = [folder / "run.json", folder / "metrics.jsonl", *folder.glob("checkpoints/step-*/manifest.json")]
+    files = [run.facts_file, run.metrics_file, *(_manifest(run, step) for step in run.checkpoint_steps())]
     return time.time() - max(_changed(file) for file in files)
+
+
+def _manifest(run: RunFolder, step: int) -> Path:
+    return run.checkpoint(step) / "manifest.json"
 
 
 def _changed(path: Path) -> float:
     try:
         return path.stat().st_mtime
-    except OSError:  # not there, or dropped in this moment
+    except OSError:  # missing, or dropped in this moment
         return 0.0
 
 
 def progress_of(folder: Path, epochs: int) -> Progress:
     """How far training is. The rate is that of this start of the run: between its first checkpoint and the last thing
     it wrote, or since fitting began (when run.json is written)."""
-    begun = _changed(folder / "run.json")
-    saved = sorted((int(path.name[5:]), _changed(path / "manifest.json")) for path in _checkpoints(folder))
-    logged = _last_logged(folder / "metrics.jsonl")
-    marks = [*saved, *([(logged["step"], _changed(folder / "metrics.jsonl"))] if logged else [])]
-    total = read_facts(folder).get("total_steps")
+    run = RunFolder(folder)
+    begun, logged = _changed(run.facts_file), run.last_record("train")
+    saved = [(step, _changed(_manifest(run, step))) for step in run.checkpoint_steps()]
+    points = [*saved, *([(logged["step"], _changed(run.metrics_file))] if logged else [])]
+    total = run.facts().get("total_steps")
     if total is None and logged and logged["epoch"]:
         total = round(logged["step"] / logged["epoch"] * epochs)
-    step = max((step for step, _ in marks), default=None)
-    last = max((mark for mark in marks if mark[1] >= begun), default=None)
+    step = max((step for step, _ in points), default=None)
+    last = max((point for point in points if point[1] >= begun), default=None)
     if last is None:
         return Progress(step, total)
-    first = _first_mark(saved, begun)
+    first = _first_point(saved, begun)
     steps, seconds = last[0] - first[0], last[1] - first[1]
     return Progress(step, total, steps / seconds if steps > 0 and seconds > 0 else None)
 
 
-def _first_mark(saved: list[tuple[int, float]], begun: float) -> tuple[int, float]:
+def _first_point(saved: list[tuple[int, float]], begun: float) -> tuple[int, float]:
     """The earliest (step, time) that is known of this start of the run."""
-    earlier = [mark for mark in saved if mark[1] < begun]
+    earlier = [point for point in saved if point[1] < begun]
     if earlier:
         return earlier[-1][0], begun  # resumed from there
     # Where checkpoints may have been dropped since, the step it began with is not known.
-    return (0, begun) if len(saved) < KEPT_CHECKPOINTS else saved[0]
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("checkpoints/step-*") if path.name[5:].isdigit()]
-
-
-def _last_logged(path: Path) -> dict[str, Any] | None:
-    """The last whole "train" record of metrics.jsonl."""
-    found = None
-    try:
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                if line.startswith('{"event": "train"') and line.endswith("}\n"):  # not what is being written now
-                    found = line
-        return json.loads(found) if found else None
-    except (OSError, ValueError):
-        return None
+    return (0, begun) if len(saved) < KEEP else saved[0]
 
 
 def table_status(plan: Plan) -> list[Status]:
@@ -163,7 +140,7 @@ def status_of(cell: Cell, outputs: Path) -> Status:
 
 
 def _took(_: Cell, folder: Path) -> str:
-    wall = read_facts(folder).get("wall_s")
+    wall = RunFolder(folder).facts().get("wall_s")
     return "" if wall is None else duration(wall)
 
 
@@ -181,16 +158,13 @@ def _going(cell: Cell, folder: Path) -> str:
 
 
 def _resumable(cell: Cell, folder: Path) -> str:
-    saved = max((int(path.name[5:]) for path in _checkpoints(folder)), default=0)
+    saved = max(RunFolder(folder).checkpoint_steps(), default=0)
     total = progress_of(folder, cell.config.trainer.epochs).total
-    return f"goes on from step {saved} of {total or '?'}" if saved else "starts again: no checkpoint yet"
+    return f"resumes at step {saved} of {total or '?'}" if saved else "starts again: no checkpoint yet"
 
 
 def _wrong(_: Cell, folder: Path) -> str:
-    try:
-        text = (folder / "error.txt").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # started again in this moment
-        return ""
+    text = RunFolder(folder).error() or ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return "\n".join(line[:300] for line in lines[-ERROR_LINES:])
 

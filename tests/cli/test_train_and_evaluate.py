@@ -31,9 +31,8 @@ def test_train_then_evaluate(small_arguments, tmp_path):
         assert score["accuracy_95"][0] <= score["accuracy"] <= score["accuracy_95"][1] <= 100
         assert score["top5"] >= score["accuracy"] and 0 <= score["ece"] <= 100 and len(score["per_class"]) == 45
     assert "per_class" not in evaluated.stdout and "ece" in evaluated.stdout
-    predictions, labels = read_bundle(tmp_path / "answers" / PREDICTIONS, tmp_path / "answers")
-    right = predictions["sketch.prediction"] == labels["sketch.label"]
-    assert 100 * right.mean() == pytest.approx(scores["sketch"]["accuracy"])
+    bundle = read_bundle(tmp_path / "answers" / PREDICTIONS, tmp_path / "answers")
+    assert 100 * bundle.example_scores("sketch").mean() == pytest.approx(scores["sketch"]["accuracy"])
 
 
 def test_evaluate_a_bare_backbone(small_arguments):

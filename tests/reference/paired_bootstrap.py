@@ -1,4 +1,4 @@
-"""The paired bootstrap as it is told: draw seeds, draw examples, average; one index at a time."""
+"""The paired bootstrap by its definition: draw seeds, draw examples, average; one index at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 
 
 def paired_bootstrap(differences, shared=False, draws=1000, stream=0):
-    """Sorted mean differences over splits; differences[seed][split][example] is +1, 0 or −1."""
+    """Sorted mean differences over splits; differences[seed][split][example] is a float in [−1, 1]."""
     chance = random.Random(stream)
     seeds, splits = len(differences), len(differences[0])
     means = []

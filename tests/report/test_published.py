@@ -32,11 +32,18 @@ def run_script(name, monkeypatch, *arguments):
     script(name).main()
 
 
-def mend(place, name):
+def fix(place, name):
     """The manifest's hash of a file that was changed, as a forger would write it."""
     manifest = json.loads((place / "manifest.json").read_text())
     manifest["files"][name] = hashlib.sha256((place / name).read_bytes()).hexdigest()
     write_json(place / "manifest.json", manifest)
+
+
+def content_of(path, labels_folder):
+    """A bundle as `write_bundle` takes it."""
+    bundle = read_bundle(path, labels_folder)
+    splits = {split: {"prediction": bundle.answers(split).copy()} for split in bundle.splits}
+    return splits, {split: {"label": bundle.labels(split)} for split in bundle.splits}
 
 
 def differences(place):
@@ -46,7 +53,7 @@ def differences(place):
 def test_a_published_table_is_what_its_outputs_give(small_table, published):
     names = {path.relative_to(published).as_posix() for path in published.rglob("*") if path.is_file()}
     scores = gather(*small_table)
-    runs = {run.result["hash"] for run in scores.runs}
+    runs = {run.results.hash for run in scores.runs}
     assert len(runs) == 6, "searches are not printed"
     assert {name for name in names if name.startswith("runs/")} == {
         f"runs/{h}.{e}" for h in runs for e in ("json", "npz")
@@ -65,38 +72,38 @@ def test_an_untouched_table_passes(published):
     assert checked.seconds < 20
 
 
-@pytest.mark.parametrize("mended", [False, True])
+@pytest.mark.parametrize("fixed", [False, True])
 @pytest.mark.parametrize(
     ("name", "old", "new", "line"), [("small.md", "71.0", "71.1", 6), ("small.csv", ",71.0,", ",71.2,", 11)]
 )
-def test_a_changed_digit_is_found(published, name, old, new, line, mended):
+def test_a_changed_digit_is_found(published, name, old, new, line, fixed):
     path = published / name
     path.write_text(path.read_text().replace(old, new, 1))
-    if mended:
-        mend(published, name)
+    if fixed:
+        fix(published, name)
     found = differences(published)
     assert f"small/{name}, line {line}:\n    there: " in found
-    assert (f"{name} is not what the manifest says (sha256)" in found) != mended
+    assert (f"{name} is not what the manifest says (sha256)" in found) != fixed
 
 
-@pytest.mark.parametrize("mended", [False, True])
-def test_a_changed_prediction_is_found(small_table, published, mended):
+@pytest.mark.parametrize("fixed", [False, True])
+def test_a_changed_prediction_is_found(small_table, published, fixed):
     identity = small_table[0].cell("DiGraP", 101).folder().name
     path = published / "runs" / f"{identity}.npz"
-    predictions, labels = read_bundle(path, published)
-    predictions["sketch.prediction"][0] = (predictions["sketch.prediction"][0] + 1) % 45
-    write_bundle(path, predictions, labels)
-    if mended:
-        mend(published, f"runs/{identity}.npz")
+    splits, truth = content_of(path, published)
+    splits["sketch"]["prediction"][0] = (splits["sketch"]["prediction"][0] + 1) % 45
+    write_bundle(path, splits, truth)
+    if fixed:
+        fix(published, f"runs/{identity}.npz")
     found = differences(published)
     assert "DiGraP, seed 101, split sketch: the predictions in" in found and "give 71.0 % of 100" in found
-    assert ("npz is not what the manifest says (sha256)" in found) != mended
+    assert ("npz is not what the manifest says (sha256)" in found) != fixed
 
 
 def test_a_changed_score_is_found(small_table, published):
     name = f"runs/{small_table[0].cell('zero-shot', 100).folder().name}.json"
     (published / name).write_text((published / name).read_text().replace("40.0", "41.0"))
-    mend(published, name)
+    fix(published, name)
     assert "zero-shot, seed 100, split clipart" in differences(published)
 
 
@@ -183,7 +190,7 @@ def test_what_is_not_published(small_table, tmp_path, monkeypatch):
     write_run(table.cell("DiGraP", 101), outputs, 90, dirty=True)
     with pytest.raises(DigrapError, match="made with uncommitted changes"):
         publish(gather(table, outputs, dirty=True), {}, place)
-    with pytest.raises(DigrapError, match="no run is there; python train.py"):
+    with pytest.raises(DigrapError, match="no run is finished; python train.py"):
         publish(gather(table, tmp_path / "none"), {}, place)
     assert not place.exists()
 
@@ -210,7 +217,7 @@ def test_runs_that_cannot_be_compared(small_table, monkeypatch):
     for arguments, message in [
         ([first], "give two runs"),
         ([first, outputs / "none"], "is no finished run"),
-        ([first, other_seed], "split real_val: m, seed 100 .* and m, seed 101 .* have different labels"),
+        ([first, other_seed], "split real_val: m, seed 100 .* and m, seed 101 .* have different labels or ids"),
         ([first, first, "split=skech"], "split=skech: it is not in both runs; nearest: sketch"),
         ([first, first, "splits=sketch"], "nearest: split"),
     ]:
@@ -224,9 +231,9 @@ def test_runs_that_cannot_be_compared(small_table, monkeypatch):
 def test_a_bundle_that_lacks_a_split_is_named(small_table):
     table, outputs = small_table
     path = table.cell("DiGraP", 100).folder(outputs) / "predictions.npz"
-    predictions, labels = read_bundle(path, path.parent.parent)
-    predictions["sketch.prediction"] = predictions["sketch.prediction"][: N // 2]
-    write_bundle(path, predictions, labels)
+    splits, truth = content_of(path, path.parent.parent)
+    splits["sketch"]["prediction"] = splits["sketch"]["prediction"][: N // 2]
+    write_bundle(path, splits, truth)
     with pytest.raises(DigrapError, match="no whole predictions of split sketch"):
         render.markdown(gather(table, outputs))
 

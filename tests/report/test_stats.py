@@ -5,6 +5,8 @@ import statistics
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from digrap.report.stats import bootstrap, mcnemar, paired, standard
 from tests.reference.paired_bootstrap import paired_bootstrap
@@ -32,6 +34,63 @@ def test_the_fast_bootstrap_is_the_slow_one(shared):
     assert fast.std() == pytest.approx(slow.std(), rel=0.08)
     for share in (0.025, 0.5, 0.975):
         assert np.quantile(fast, share) == pytest.approx(np.quantile(slow, share), abs=0.012)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_soft_scores_are_resampled_as_by_the_slow_one(shared):
+    random = np.random.RandomState(5)
+    scores = random.choice([0.0, 0.3, 0.6, 0.9, 1.0], (2, 3, 2, 40))
+    if shared:
+        scores[:, 1:] = np.where(random.random_sample((2, 2, 2, 40)) < 0.8, scores[:, :1], scores[:, 1:])
+    differences = [list(seed) for seed in scores[0] - scores[1]]
+    fast = bootstrap(differences, shared).mean(axis=1)
+    slow = np.array(paired_bootstrap([[split.tolist() for split in seed] for seed in differences], shared, 3000))
+    error = fast.std() * math.sqrt(1 / len(fast) + 1 / len(slow))
+    assert abs(fast.mean() - slow.mean()) < 4 * error
+    assert fast.std() == pytest.approx(slow.std(), rel=0.08)
+    for share in (0.025, 0.5, 0.975):
+        assert np.quantile(fast, share) == pytest.approx(np.quantile(slow, share), abs=0.012)
+
+
+def three_counts(seeds, draws):
+    """Own examples of one split, as right, wrong and alike are resampled: a multinomial over their three counts."""
+    random = np.random.RandomState(0)
+    picked = random.randint(len(seeds), size=(draws, len(seeds)))
+    result = np.empty(picked.shape)
+    for seed, difference in enumerate(seeds):
+        here, n = picked == seed, len(difference)
+        shares = np.array([np.count_nonzero(difference == value) for value in (1, -1, 0)]) / n
+        counts = random.multinomial(n, shares, size=np.count_nonzero(here))
+        result[here] = (counts[:, 0] - counts[:, 1]) / n
+    return result.mean(axis=1)
+
+
+SIGNS = st.lists(st.sampled_from([1.0, 0.0, -1.0]), min_size=1, max_size=30)
+SOFT = st.lists(st.floats(-1, 1), min_size=1, max_size=30)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(SIGNS, min_size=1, max_size=4))
+def test_right_and_wrong_take_the_draws_of_three_counts(seeds):
+    seeds = [np.array(seed) for seed in seeds]
+    assert bootstrap([[seed] for seed in seeds], draws=40)[:, 0].tobytes() == three_counts(seeds, 40).tobytes()
+
+
+@settings(max_examples=40, deadline=None)
+@given(SOFT, st.booleans(), st.randoms())
+def test_draws_lie_between_the_values_whatever_their_order(values, shared, chance):
+    difference = np.array(values)
+    draws = bootstrap([[difference]], shared, draws=50)
+    assert difference.min() - 1e-9 <= draws.min() and draws.max() <= difference.max() + 1e-9
+    chance.shuffle(values)
+    assert np.array_equal(bootstrap([[np.array(values)]], shared, draws=50), draws)
+
+
+def test_many_distinct_values_are_drawn_in_parts(monkeypatch):
+    differences = [[np.random.RandomState(1).uniform(-1, 1, 200)] for _ in range(2)]
+    whole = bootstrap(differences, draws=100)
+    monkeypatch.setattr("digrap.report.stats.CELLS", 1000)
+    assert np.array_equal(bootstrap(differences, draws=100), whole)
 
 
 def test_shared_examples_keep_their_spread():
@@ -73,6 +132,11 @@ def test_mcnemar_is_exact(only_first, only_second, p):
     first = np.array([True] * only_first + [False] * only_second + [True, False] * 7)
     second = np.array([False] * only_first + [True] * only_second + [True, False] * 7)
     assert mcnemar(first, second) == pytest.approx(p) == mcnemar(second, first)
+
+
+def test_mcnemar_is_for_right_and_wrong_alone():
+    assert mcnemar(np.array([1.0, 0.0]), np.array([0.0, 0.5])) is None
+    assert mcnemar(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == 1.0
 
 
 def test_mcnemar_with_many_examples_is_the_normal_law():

@@ -3,6 +3,9 @@
 import importlib.util
 import json
 import re
+import shutil
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -17,7 +20,8 @@ from digrap.core.paths import REPO
 from digrap.engine.build import build_data
 from digrap.engine.rescore import rescore
 from digrap.engine.run import run
-from digrap.runs.export import card, export, portable, read_run, snippet
+from digrap.runs.export import card, export, portable, read_trained, snippet
+from digrap.runs.folder import RunFolder
 from digrap.runs.predictions import PREDICTIONS, read_bundle
 from tests.conftest import SMALL
 
@@ -37,7 +41,7 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(made, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "model"
-    assert export(made[0], out, build_data(made[1]).classes) == []
+    assert export(made[0], out, build_data(made[1]).classes, whole(made[0])) == []
     return out
 
 
@@ -47,6 +51,11 @@ def script():
     module = importlib.util.module_from_spec(source)
     source.loader.exec_module(module)
     return module
+
+
+def whole(folder):
+    """Writes the whole model of a run whose weights file has every weight."""
+    return partial(shutil.copyfile, RunFolder(folder).weights())
 
 
 def python_of(readme):
@@ -68,13 +77,13 @@ def test_the_cards_code_loads_what_was_tested(made, exported, monkeypatch, capsy
     names = {}
     exec(python_of(exported / "README.md"), names)
     assert capsys.readouterr().out.strip() in names["classes"]
-    predictions, _ = read_bundle(made[0] / PREDICTIONS, made[0].parent)
+    bundle = read_bundle(made[0] / PREDICTIONS, made[0].parent)
     data = build_data(made[1]).splits["real"].load()
     images = torch.stack([data[k][0] for k in range(len(data))])
     backbone = names["backbone"]
     with torch.no_grad():
         logits = backbone.module(backbone.batch_transform(images))
-    assert logits.argmax(1).tolist() == predictions["real.prediction"].tolist()
+    assert logits.argmax(1).tolist() == bundle.answers("real").tolist()
 
 
 def test_evaluate_takes_the_folder(made, exported):
@@ -109,20 +118,20 @@ def test_the_card(exported):
         "MIT licence",
     ):
         assert part in text, part
-    assert "goes on from" not in text and "{" not in text.replace("${", "")
+    assert "initialised from" not in text and "{" not in text.replace("${", "")
 
 
 def test_a_start_and_local_changes_are_said(made):
-    result, cfg = read_run(made[0])
-    text = card({**result, "start": {"method": "lp", "hash": "0123456789"}, "dirty": True}, portable(cfg))
-    assert "| goes on from | lp, run 0123456789 |" in text and "with local changes" in text
+    results, cfg = read_trained(made[0])
+    text = card(replace(results, start={"method": "lp", "hash": "0123456789"}, dirty=True), portable(cfg))
+    assert "| initialised from | lp, run 0123456789 |" in text and "with local changes" in text
 
 
 def test_other_folders_of_this_machine_are_reported(made, tmp_path, monkeypatch):
-    result, cfg = read_run(made[0])
+    results, cfg = read_trained(made[0])
     cfg.dataset.root = "/home/me/pictures"
-    monkeypatch.setattr("digrap.runs.export.read_run", lambda folder: (result, cfg))
-    assert export(made[0], tmp_path / "out", ["a"]) == ["dataset.root=/home/me/pictures"]
+    monkeypatch.setattr("digrap.runs.export.read_trained", lambda folder: (results, cfg))
+    assert export(made[0], tmp_path / "out", ["a"], whole(made[0])) == ["dataset.root=/home/me/pictures"]
 
 
 def test_backbones_without_own_weights_are_built_as_they_are():
@@ -135,9 +144,9 @@ def test_what_is_there_stays(made, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").touch()
     with pytest.raises(DigrapError, match="there is something already"):
-        export(made[0], tmp_path / "out", ["a"])
+        export(made[0], tmp_path / "out", ["a"], whole(made[0]))
     (tmp_path / "out" / "mine").unlink()
-    export(made[0], tmp_path / "out", ["a"])
+    export(made[0], tmp_path / "out", ["a"], whole(made[0]))
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
 
 
@@ -145,31 +154,31 @@ def test_whole_or_not_at_all(made, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("digrap.runs.export.write_json", full)
+    monkeypatch.setattr("digrap.runs.export.write_text", full)
     with pytest.raises(DigrapError, match="could not be written .*No space left"):
-        export(made[0], tmp_path / "out", ["a"])
+        export(made[0], tmp_path / "out", ["a"], whole(made[0]))
     assert not any(tmp_path.iterdir())
 
 
 def test_refusals(small, tmp_path):
-    with pytest.raises(DigrapError, match="there is no such folder"):
-        read_run(tmp_path / "none")
+    with pytest.raises(DigrapError, match="none does not exist; give a run folder"):
+        read_trained(tmp_path / "none")
     with pytest.raises(DigrapError, match="finish the run first"):
-        read_run(tmp_path)
+        read_trained(tmp_path)
     folder = tmp_path / "0123456789"
     run(small("optim=zero_shot"), folder)
     with pytest.raises(DigrapError, match="optim=zero_shot trained nothing, its weights are the pre-trained mini_resn"):
-        read_run(folder)
+        read_trained(folder)
     result = json.loads((folder / "results.json").read_text())
     (folder / "results.json").write_text(json.dumps(result | {"start": {"method": "lp", "hash": "abc"}}))
     with pytest.raises(DigrapError, match=f"export the run it was tested with, {tmp_path / 'abc'}"):
-        read_run(folder)
+        read_trained(folder)
     (folder / "results.json").write_text(json.dumps(result | {"weights": "checkpoints/gone.safetensors"}))
     with pytest.raises(DigrapError, match="gone.safetensors is missing"):
-        read_run(folder)
+        read_trained(folder)
     (folder / "results.json").write_text("{")
-    with pytest.raises(DigrapError, match="are damaged"):
-        read_run(folder)
+    with pytest.raises(DigrapError, match="results.json is damaged"):
+        read_trained(folder)
 
 
 def test_the_script(made, script, tmp_path, capsys, monkeypatch):

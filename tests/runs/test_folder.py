@@ -1,4 +1,4 @@
-"""A run folder's files: what is read, what is written, and what is said of missing and damaged ones."""
+"""A run folder's files: reading, writing, and the errors for missing and damaged ones."""
 
 import json
 

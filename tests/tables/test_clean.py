@@ -1,4 +1,4 @@
-"""What is deleted is exactly what no table refers to."""
+"""Exactly those folders are deleted that no table refers to."""
 
 import importlib.util
 import os
@@ -11,10 +11,11 @@ from filelock import FileLock
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json, write_text
 from digrap.core.paths import REPO
-from digrap.runs.predictions import PREDICTIONS, labels_file, write_bundle
+from digrap.runs.predictions import PREDICTIONS, labels_file, truth_of, write_bundle
 from digrap.tables import clean
 from digrap.tables.plan import Plan
 from digrap.tables.spec import Row, Search, Table
+from tests.synthetic_runs import VALIDATION, result
 
 LOST, FRESH = "0123456789", "0123456789-fresh1"
 
@@ -40,9 +41,10 @@ def make(folder, labels=None, age=3600, done=True):
     write_text(folder / "config.yaml", "optim: {name: digrap}\nseed: 3\n")
     write_json(folder / "run.json", {})
     if labels is not None:
-        write_bundle(folder / PREDICTIONS, {"real.prediction": np.array([0, 1])}, {"real.label": np.array(labels)})
+        answers = {"real": {"prediction": np.array([0, 1])}}
+        write_bundle(folder / PREDICTIONS, answers, {"real": {"label": np.array(labels)}})
     if done:
-        write_json(folder / "results.json", {"method": "spd", "seed": 4})
+        write_json(folder / "results.json", result({VALIDATION: ("id_val", 2, 50.0)}, seed=4, method="spd"))
     for path in folder.iterdir():
         os.utime(path, (time.time() - age,) * 2)
     return folder
@@ -119,14 +121,14 @@ def test_labels_go_with_their_last_run(cells, tmp_path):
     kept = make(tmp_path / cells[0].place, [0, 0])
     make(kept.parent / LOST, [1, 1])
     make(kept.parent / FRESH, [0, 0])
-    write_bundle(kept.parent / "x" / "y.npz", {}, {"real.label": np.array([2, 2])})
+    write_bundle(kept.parent / "x" / "y.npz", {}, {"real": {"label": np.array([2, 2])}})
     write_text(kept.parent / "labels" / "notes.npz", "")
     labels = set(kept.parent.glob("labels/*"))
     found = listed(tmp_path, cells)
     assert len([place for place in found if "/labels/" in place]) == 2
     deleted, left = clean.delete(found.values())
     assert len(deleted) == 4 and not left
-    digest = str(np.load(kept / PREDICTIONS)["truth"])
+    digest = truth_of(kept / PREDICTIONS)
     assert set(kept.parent.glob("labels/*")) == {labels_file(kept.parent, digest), kept.parent / "labels" / "notes.npz"}
     assert kept.exists() and not (kept.parent / LOST).exists() and not (kept.parent / FRESH).exists()
     assert len(labels) == 4 and not listed(tmp_path, cells)
@@ -135,7 +137,7 @@ def test_labels_go_with_their_last_run(cells, tmp_path):
 @pytest.mark.parametrize("reason", ["a run is going on", "predictions cannot be read"])
 def test_labels_in_doubt_stay(cells, tmp_path, reason):
     kept = make(tmp_path / cells[0].place, done=False)
-    write_bundle(kept.parent / "x" / "y.npz", {}, {"real.label": np.array([2, 2])})
+    write_bundle(kept.parent / "x" / "y.npz", {}, {"real": {"label": np.array([2, 2])}})
     (kept.parent / "x" / "y.npz").unlink()
     assert len(listed(tmp_path, cells)) == 1
     if reason == "a run is going on":

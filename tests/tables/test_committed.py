@@ -1,4 +1,4 @@
-"""What is committed holds: published tables verify, and winners' files compose to the published runs."""
+"""Committed files agree: published tables verify, and winners' files compose to the published runs."""
 
 import json
 

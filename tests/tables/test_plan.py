@@ -6,11 +6,13 @@ from omegaconf import OmegaConf
 from digrap.config.compose import compose
 from digrap.config.identity import run_hash
 from digrap.core.errors import DigrapError
-from digrap.core.files import write_json, write_text
+from digrap.core.files import write_text
 from digrap.report import scores
+from digrap.runs.folder import RunFolder, Validation
 from digrap.tables import cost, spec
-from digrap.tables.plan import Plan, Stages, Validation, as_start, choose, read_validation
+from digrap.tables.plan import Plan, Stages, as_start, choose
 from digrap.tables.winners import as_config, write_winners
+from tests.synthetic_runs import result
 
 ROWS = """
 title: t
@@ -47,14 +49,11 @@ def outputs(tmp_path):
 
 def finish(cell, outputs, score, ood=10.0):
     """A run's results: its validation score, and OOD scores that selection must not see."""
-    scores = {"real_val": {"kind": "id_val", "n": 5000, "accuracy": score}}
-    scores |= {name: {"kind": "near_ood", "n": 1500, "accuracy": ood} for name in ("sketch", "clipart")}
-    selection = {"split": "real_val", "epoch": 3, "score": score}
-    result = {"schema": 1, "selection": selection, "scores": scores}
-    named = dict(dataset="minidomainnet", backbone="mini_resnet", method=cell.config.optim.name)
-    write_json(cell.folder(outputs) / "results.json", result | named)
-    write_json(cell.folder(outputs) / "run.json", {"wall_s": 20.0})
-    write_text(cell.folder(outputs) / "config.yaml", "trainer: {epochs: 5}\n")
+    scores = {"real_val": ("id_val", 5000, score)} | dict.fromkeys(("sketch", "clipart"), ("near_ood", 1500, ood))
+    folder = RunFolder(cell.folder(outputs))
+    folder.write_results(result(scores, cell.seed, method=cell.config.optim.name))
+    folder.write_facts({"wall_s": 20.0})
+    write_text(folder.config_file, "trainer: {epochs: 5}\n")
 
 
 def made(cells):
@@ -141,7 +140,7 @@ def test_ood_scores_cannot_reach_selection(tables, outputs):
             lr = cell.config.trainer.base.lr
             finish(cell, place, 80.0 if lr == 3e-4 else 79.0, ood[lr])
         winners.append(plan.winner(table.rows["vanilla"], 0))
-        assert read_validation(plan.final(table.rows["vanilla"], 0).folder(place)) == Validation(80.0, 5000)
+        assert RunFolder(plan.final(table.rows["vanilla"], 0).folder(place)).validation() == Validation(80.0, 5000)
     assert winners == [("trainer.base.lr=0.0003",)] * 2
 
 
@@ -229,7 +228,7 @@ def test_dry_run_says_what_waits_and_what_it_costs(tables, outputs):
 def test_damaged_results_are_named(tables, outputs):
     plan = Plan(tables(ROWS % "[0]"), outputs)
     cell = plan.ready()[0]
-    write_text(cell.folder(outputs) / "results.json", "{}")
+    write_text(cell.folder(outputs) / "results.json", '{"schema": 1}')
     with pytest.raises(DigrapError, match="results.json is damaged"):
         plan.winner(plan.table.rows["vanilla"], 0)
 

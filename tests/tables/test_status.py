@@ -16,6 +16,7 @@ from digrap.tables import status
 from digrap.tables.plan import Plan
 from digrap.tables.spec import Row, Search, Table
 from digrap.tables.status import Progress, progress_of, state_of
+from tests.synthetic_runs import result
 
 NOW = time.time()
 
@@ -153,7 +154,7 @@ def test_stopped(lr, tmp_path):
     assert state_of(folder).name == "stopped"
     assert note(cell, tmp_path) == "starts again: no checkpoint yet"
     write_checkpoint(folder, 20, age=3600)
-    assert note(cell, tmp_path) == "goes on from step 20 of 100"  # ten steps an epoch, ten epochs
+    assert note(cell, tmp_path) == "resumes at step 20 of 100"  # ten steps an epoch, ten epochs
 
 
 def test_damaged_notes_are_no_matter(lr, tmp_path):
@@ -197,8 +198,8 @@ def test_summary_and_what_waits(table, tmp_path):
     assert status.summary(runs) == "6 pending"  # two searched, two zero-shot, two LP-FT
     assert status.waiting(plan) == "cells that wait: 2 for the winner of their search, 2 for the winner of their start"
     for k, cell in enumerate(run.cell for run in runs if run.cell.row == "vanilla"):
-        chosen = {"split": "real_val", "score": 50.0 + k}
-        write_json(cell.folder(tmp_path) / "results.json", {"selection": chosen, "scores": {"real_val": {"n": 100}}})
+        found = result({"real_val": ("id_val", 100, 50.0 + k)}, cell.seed)
+        write_json(cell.folder(tmp_path) / "results.json", found)
     runs = status.table_status(plan)
     assert status.summary(runs) == "2 done, 7 pending" and status.waiting(plan) == ""
     seed_1 = [run.cell for run in runs if run.cell.row == "vanilla" and run.cell.seed == 1]

@@ -1,0 +1,69 @@
+"""npz files that hold arrays and lists of strings. Their bytes depend on their content alone; nothing is pickled."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from digrap.core.errors import DigrapError
+from digrap.core.files import write_atomically
+
+Values = np.ndarray | list[str]
+DAMAGE = (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError)  # of a file cut off or changed
+
+
+def write_npz(path: Path, content: Mapping[str, Values]) -> None:
+    """Write arrays as `<name>.npy` and lists of strings as `<name>.json`."""
+    data = npz_bytes(content)
+    write_atomically(path, lambda file: file.write(data))
+
+
+def npz_bytes(content: Mapping[str, Values]) -> bytes:
+    """The file that `write_npz` writes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, values in content.items():
+            ending, data = (".json", as_json(values)) if isinstance(values, list) else (".npy", _as_npy(values))
+            # A ZipInfo of its own has no time of day.
+            archive.writestr(zipfile.ZipInfo(name + ending), data, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def read_npz(path: Path, what: str, names: Sequence[str] | None = None) -> dict[str, Values]:
+    """The file's content, or the named arrays of it. Raises DigrapError, which calls it `what`, where it is missing
+    or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {
+                name.removesuffix(".json"): _strings(archive[name]) if name.endswith(".json") else archive[name]
+                for name in (archive.files if names is None else names)
+            }
+    except DAMAGE as error:
+        raise DigrapError(f"{path}: {what} cannot be read ({error}); make the run again") from error
+
+
+def as_json(strings: list[str]) -> bytes:
+    """One JSON list in ASCII. Raises DigrapError for strings that would come back as others."""
+    data = json.dumps(strings, separators=(",", ":")).encode()
+    if json.loads(data) != strings:
+        raise DigrapError("a text has one character as two surrogates, which no file can hold: join them")
+    return data
+
+
+def _strings(data: bytes) -> list[str]:
+    strings = json.loads(data)
+    if not isinstance(strings, list) or not all(isinstance(string, str) for string in strings):
+        raise ValueError("a member holds no list of strings")
+    return strings
+
+
+def _as_npy(array: np.ndarray) -> bytes:
+    inner = io.BytesIO()
+    np.lib.format.write_array(inner, array, allow_pickle=False)
+    return inner.getvalue()
