@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 from accelerate.utils import set_seed
 from omegaconf import DictConfig, OmegaConf
 
 from digrap.config.schema import typed
 from digrap.core.errors import DigrapError, nearest
-from digrap.core.files import write_json
+from digrap.core.files import write_atomically, write_json
 from digrap.data.splits import DataModule, Split
 from digrap.engine.accelerator import open_accelerator
 from digrap.engine.build import build_backbone, build_data, build_task, check_task
@@ -62,6 +63,13 @@ def trained_backbone(cfg: DictConfig, classes: tuple[str, ...], weights: Path | 
     if weights is not None:
         overlay(backbone.module, read_weights(weights, base_of(backbone), backbone.module), weights)
     return backbone
+
+
+def write_whole_model(cfg: DictConfig, classes: tuple[str, ...], weights: Path, file: Path) -> None:
+    """Write every tensor of the trained model as safetensors: what was trained and what it stands on."""
+    state = trained_backbone(cfg, classes, weights).module.state_dict()
+    plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    write_atomically(file, lambda handle: handle.write(safetensors.torch.save(plain)))
 
 
 def _short(score: dict[str, Any]) -> dict[str, Any]:
