@@ -1,7 +1,6 @@
 """Fine-tune: `python train.py [dataset=…] [optim=…] [key=value …]`; `-m` sweeps over comma-separated values.
 
-Alone it trains DiGraP on the miniature DomainNet. The same command again resumes, or says that the run is done.
-`--list` prints all choices, `--list methods` those of one kind with descriptions.
+Alone it trains DiGraP on the miniature DomainNet; the same command again resumes. `--list` prints every choice.
 """
 
 import os

@@ -14,6 +14,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+# For modules that still import them from here:
+from digrap.cli.arguments import bare_keys, check_flags, check_whole, override, with_overrides  # noqa: F401
 from digrap.config.choices import how_to_list
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.problems import Problems
@@ -25,11 +27,11 @@ def door(main: Callable[[], object], help: str | None = None) -> int:
     With `help`, -h or --help prints that instead. Returns the exit code: 0, 2 after such a message, 130 after an
     interruption, 141 where the reader has closed the pipe.
     """
-    if help and {"-h", "--help"} & set(sys.argv[1:]):
-        print(help.strip())
-        return 0
     try:
-        main()
+        if help and {"-h", "--help"} & set(sys.argv[1:]):
+            print(help.strip())
+        else:
+            main()
         sys.stdout.flush()
     except DigrapError as error:
         return _complain(str(error))
@@ -74,6 +76,9 @@ def print_warnings(problems: Problems) -> None:
     """Print each kind of problem to stderr, one line a kind with its first examples."""
     for kind, found in problems.summary().items():
         print(f"warning: {kind}: {found['count']} (first: {'; '.join(found['first'])})", file=sys.stderr)
+
+
+remark = print_warnings  # the earlier name
 
 
 def _complain(message: str) -> int:

@@ -1,4 +1,4 @@
-"""`python train.py --list [methods|datasets|…]`: the choices of the configs. Needs no library, so it answers at once."""
+"""`python train.py --list [methods|datasets|…]`: the choices of the configs. Imports no library."""
 
 from __future__ import annotations
 

@@ -132,9 +132,7 @@ def load_table(name: str, seeds: list[int] | None = None, extra: tuple[str, ...]
     path = Path(name) if str(name).endswith(".yaml") else CONFIGS / "tables" / f"{name}.yaml"
     if not path.is_file():
         known = sorted(file.stem for file in (CONFIGS / "tables").glob("*.yaml"))
-        raise DigrapError(
-            f"table={name}: there is no such table; {nearest(str(name), known)}; {how_to_list('tables')}"
-        )
+        raise DigrapError(f"table={name}: there is no such table; {nearest(str(name), known)}; {how_to_list('tables')}")
     try:
         plain = OmegaConf.to_container(OmegaConf.load(path))
     except (OmegaConfBaseException, YAMLError, OSError) as error:
