@@ -1,6 +1,6 @@
 """A synthetic outputs tree with known numbers and the predictions that give them."""
 
-import importlib.util
+import importlib
 import json
 
 import numpy as np
@@ -8,7 +8,6 @@ import pytest
 
 from digrap.config.schema import split_kinds
 from digrap.core.files import write_json, write_text
-from digrap.core.paths import REPO
 from digrap.runs.predictions import write_bundle
 from digrap.tables import spec
 from digrap.tables.spec import Table, load_table
@@ -64,11 +63,8 @@ def write_run(cell, outputs, accuracy, validation=50, **changes):
 
 
 def script(name):
-    """A file of scripts/ as a module."""
-    source = importlib.util.spec_from_file_location(name, REPO / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(source)
-    source.loader.exec_module(module)
-    return module
+    """The module behind a file of scripts/."""
+    return importlib.import_module(f"digrap.cli.{name}")
 
 
 @pytest.fixture
