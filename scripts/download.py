@@ -39,8 +39,9 @@ from digrap.data.domainnet.facts import ARCHIVES  # noqa: E402
 from digrap.data.domainnet.fetch import fetch_all  # noqa: E402
 from digrap.data.domainnet.lists import Lists  # noqa: E402
 from digrap.data.domainnet.pictures import check_side, complain, fingerprint, listed, save_report, shrink, verify  # noqa: E402
-from digrap.data.vqa.archives import ALL, ITEMS, chosen  # noqa: E402
 from digrap.data.vqa.fetch import fetch_sets, verify_sets  # noqa: E402
+from digrap.data.vqa.files import ALL, chosen  # noqa: E402
+from digrap.data.vqa.sets import SETS  # noqa: E402
 
 COMMON = {"dataset": "domainnet", "data_root": "data", "mirror": None, "keep_zips": False, "verify_only": False}
 DOMAINNET = {
@@ -52,7 +53,7 @@ DOMAINNET = {
     "workers": 0,
 }
 VQA = {"images": True, "lists": False, "parts": None}
-VQA_SETS = (*ITEMS, ALL)
+VQA_SETS = (*SETS, ALL)
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ def main() -> None:
         [*words, "++dataset.check_pictures=false", *further]
     )  # what is asked of which picture is in the lists
 
-    from digrap.data.vqa.leakage import leak_table  # torch: not before the options are known to be good
+    from digrap.data.vqa.leakage import leakage_table  # torch: not before the options are known to be good
     from digrap.engine.build import build_data
 
     data = build_data(cfg)
@@ -46,7 +46,7 @@ def main() -> None:
     name = options.dataset + (f"-{cfg.dataset.protocol}" if "protocol" in cfg.dataset else "")
     out = Path(str(options.out or OUTPUTS / "leaks" / f"{name}.json"))
     write_json(out, {"dataset": options.dataset, "protocol": data.protocol, "caveats": list(data.caveats), **found})
-    show(data, found, leak_table(found["leaks"]))
+    show(data, found, leakage_table(found["leaks"]))
     print(out)
 
 

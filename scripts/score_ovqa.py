@@ -37,8 +37,8 @@ from digrap.core.json_files import fingerprint  # noqa: E402
 from digrap.core.problems import Problems  # noqa: E402
 from digrap.data.domainnet.ovqa import open_source, part_of, questions  # noqa: E402
 from digrap.metrics.naming import clip_match, naming, simple  # noqa: E402
-from digrap.metrics.vqa.annotations import Entry  # noqa: E402
 from digrap.metrics.vqa.predictions import read_predictions  # noqa: E402
+from digrap.metrics.vqa.question import Question  # noqa: E402
 from digrap.metrics.vqa.score import match  # noqa: E402
 from digrap.metrics.vqa.summary import interval  # noqa: E402
 
@@ -97,7 +97,7 @@ def answers(options, dataset, problems: Problems) -> tuple[list[str | None], lis
     split = dataset.splits[options.split]
     source = open_source(dataset.root, dataset.splits, dataset.version, dataset.lists, dataset.annotations)
     listed = source.read(split.domain, part_of(split.kind))
-    entries = [Entry(record.id, None, record.answers) for record in questions(listed, source.classes, split.kind)]
+    entries = [Question(record.id, None, record.answers) for record in questions(listed, source.classes, split.kind)]
     _, said = match(entries, read_predictions(options.predictions, problems, options.format), problems)
     return said, [label for _, label in listed], source.classes
 

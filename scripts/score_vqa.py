@@ -35,9 +35,10 @@ from digrap.core.files import write_json, write_text  # noqa: E402
 from digrap.core.json_files import fingerprint  # noqa: E402
 from digrap.core.problems import Problems  # noqa: E402
 from digrap.metrics.vqa.accuracy import check_scorer  # noqa: E402
-from digrap.metrics.vqa.annotations import Entry, check_answer_ids, read_entries  # noqa: E402
+from digrap.metrics.vqa.annotations import check_answer_ids, read_annotations  # noqa: E402
 from digrap.metrics.vqa.consistency import EDITS, consistency, flips  # noqa: E402
 from digrap.metrics.vqa.predictions import by_id, read_predictions  # noqa: E402
+from digrap.metrics.vqa.question import Question  # noqa: E402
 from digrap.metrics.vqa.score import Scored, score  # noqa: E402
 
 INPUTS = ("predictions", "annotations", "questions", "originals")
@@ -89,22 +90,22 @@ def check(options, overrides: list[str]) -> None:
 
 def dataset_entries(
     options, overrides: list[str], answer_ids: str, problems: Problems
-) -> tuple[list[Entry], dict[str, object], set[str]]:
+) -> tuple[list[Question], dict[str, object], set[str]]:
     """What is scored of `dataset=`, a set's part or a split of one of train.py's datasets; what its result says of the
     split; the ids of questions that the protocol leaves out."""
     from digrap.config.compose import compose  # torch, by way of the datasets: not where files are given
-    from digrap.data.vqa.facts import SETS
     from digrap.data.vqa.pictures import Questions
-    from digrap.data.vqa.sets import read_set
+    from digrap.data.vqa.reading import read_set
+    from digrap.data.vqa.sets import SETS
     from digrap.engine.build import build_data
 
     name, root = str(options.dataset), Path(str(options.data_root)).expanduser()
     if options.split is None:
         if name not in SETS:
             raise DigrapError(f"dataset={name}: give split=NAME, or one of {', '.join(SETS)}")
-        part = options.part or SETS[name].parts[-1]
+        part = options.part or SETS[name].scored_part
         records = read_set(root / "vqa", name, part, problems, options.source)
-        return [record.entry(answer_ids, options.raw_answers) for record in records], {"part": part}, set()
+        return [record.to_score(answer_ids, options.raw_answers) for record in records], {"part": part}, set()
     source = [override("dataset.source", options.source)] if options.source != DEFAULTS["source"] else []
     checks = ["++dataset.check_pictures=false", f"++dataset.strict={str(options.strict).lower()}"]
     cfg = compose([f"dataset={name}", override("data_root", root), *checks, *source, *overrides])
@@ -118,11 +119,11 @@ def dataset_entries(
         problems.merge(faults)
     said = {"split": options.split, "protocol": data.protocol, "caveats": list(data.caveats)}
     said["left_out"] = len(asked.left_out)  # training has their picture
-    entries = [record.entry(answer_ids, options.raw_answers) for record in asked.records]
-    return entries, said, {name for record in asked.left_out for name in (record.id, record.official_id)}
+    entries = [record.to_score(answer_ids, options.raw_answers) for record in asked.records]
+    return entries, said, {name for record in asked.left_out for name in (record.id, record.question_id)}
 
 
-def group_results(options, entries: list[Entry], scored: Scored, problems: Problems) -> dict:
+def group_results(options, entries: list[Question], scored: Scored, problems: Problems) -> dict:
     """The numbers about questions that belong together, for what was asked for."""
     result = {}
     if options.rephrasings:
@@ -159,7 +160,7 @@ def main() -> None:
         entries, said, left_out = dataset_entries(options, overrides, answer_ids, problems)
         said = {"dataset": options.dataset, **said}
     else:
-        entries, said, left_out = read_entries(str(options.annotations), problems, questions, answer_ids), {}, set()
+        entries, said, left_out = read_annotations(str(options.annotations), problems, questions, answer_ids), {}, set()
     predictions = read_predictions(str(options.predictions), problems, options.format)
     predictions = [prediction for prediction in predictions if prediction.question_id not in left_out]
     scored = score(entries, predictions, options.scorer, problems, options.duplicates)

@@ -22,7 +22,7 @@ from digrap.core.errors import DigrapError, nearest  # noqa: E402
 from digrap.core.files import write_atomically  # noqa: E402
 from digrap.core.paths import CONFIGS, OUTPUTS  # noqa: E402
 from digrap.core.progress import console  # noqa: E402
-from digrap.data.vqa.facts import SETS  # noqa: E402
+from digrap.data.vqa.sets import SETS  # noqa: E402
 
 DEFAULTS = {
     "dataset": None, "data_root": "data", "source": "official", "undo_rotation": False, "examples": 6, "seed": 0,

@@ -29,24 +29,25 @@ def result(scores, seed, identity="0000000000", **changes):
     named = {name: {"kind": kind, "n": n, "accuracy": accuracy} for name, (kind, n, accuracy) in scores.items()}
     versions = {"torch": "2.15.0", "timm": "1.0.31"}
     made = {"commit": "0123456789abcdef", "dirty": False, "device": "cpu", "versions": versions}
-    facts = {"schema": 1, "hash": identity, "dataset": "minidomainnet", "method": "m", "metric": "accuracy"}
-    chosen = {"split": VALIDATION, "score": scores[VALIDATION][2]}
+    facts = {"schema": 1, "hash": identity, "dataset": "minidomainnet", "backbone": "mini_resnet", "method": "m"}
+    facts |= {"metric": "accuracy", "weights": None}
+    chosen = {"split": VALIDATION, "epoch": 1, "score": scores[VALIDATION][2]}
     return {**facts, "seed": seed, "selection": chosen, "scores": named, **made, **changes}
 
 
 def truth(seed):
     """The labels of a seed's splits."""
     random = np.random.RandomState(seed)
-    return {f"{split}.label": random.randint(0, 45, N) for split in (*SPLITS, VALIDATION)}
+    return {split: {"label": random.randint(0, 45, N)} for split in (*SPLITS, VALIDATION)}
 
 
 def answers(right, labels):
     """Predictions that get the first right[split] examples of every split."""
     predictions = {}
     for split, count in right.items():
-        label = labels[f"{split}.label"]
-        predictions[f"{split}.prediction"] = np.where(np.arange(N) < count, label, (label + 1) % 45)
-        predictions[f"{split}.probability"] = np.full(N, 0.5, np.float32)
+        label = labels[split]["label"]
+        prediction = np.where(np.arange(N) < count, label, (label + 1) % 45)
+        predictions[split] = {"prediction": prediction, "probability": np.full(N, 0.5, np.float32)}
     return predictions
 
 

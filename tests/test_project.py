@@ -1,5 +1,6 @@
 """The project as a clone: its files, its dependencies, its wheel."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -76,18 +77,36 @@ def test_lock_has_every_dependency_and_no_address():
     assert "://" not in text and "--index" not in text
 
 
-def test_wheel_imports_without_the_clone(tmp_path):
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(REPO)]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder with the files of the built wheel, outside of the clone."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(REPO)]
     subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("digrap-*.whl")
+    (wheel,) = folder.glob("digrap-*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
-        archive.extractall(tmp_path / "site")
-    assert "digrap/py.typed" in names and "digrap/optim/digrap.py" in names
-    assert not [name for name in names if name.startswith("tests")]
-    code = f"import sys; sys.path[0:0] = [{str(tmp_path / 'site')!r}]; import digrap.optim as o; print(o.__file__)"
-    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert str(tmp_path) in run.stdout
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def python(site, *arguments):
+    """The output of Python run beside the unpacked wheel, which comes before any installed package."""
+    command, environment = [sys.executable, *arguments], os.environ | {"PYTHONPATH": str(site)}
+    return subprocess.run(command, cwd=site.parent, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_wheel_imports_without_the_clone(site):
+    assert (site / "digrap" / "py.typed").is_file() and (site / "digrap" / "optim" / "digrap.py").is_file()
+    assert not (site / "tests").exists()
+    assert str(site) in python(site, "-c", "import digrap.optim as optim; print(optim.__file__)")
+
+
+def test_the_wheel_checks_optimizers_without_the_clone(site):
+    """The published test vectors are packaged with the check."""
+    found = python(site, "-c", "from digrap.optim import check; print(check.VECTORS)").strip()
+    assert found == str(site / "digrap" / "optim" / "vectors")
+    lines = python(site, "-m", "digrap.optim.check", "digrap.optim:L2SP", "--rule", "l2sp").splitlines()
+    assert lines[-1] == "9 cases: 9 equal, 0 deviate, 0 skipped"
 
 
 def test_package_needs_torch_only():

@@ -1,6 +1,6 @@
-"""The published test vectors, from the slow references alone: `python -m tools.make_vectors [out=tests/vectors]`.
+"""The published test vectors, from the slow references: `python -m tools.make_vectors [out=digrap/optim/vectors]`.
 
-Writes <out>/vectors.json and vectors.safetensors; tests/vectors/README.md says what is in them. The inputs are built so
+Writes <out>/vectors.json and vectors.safetensors; the README.md there says what is in them. The inputs are built so
 that every rule acts in every case; a case in which it does not is an error. Takes a second.
 """
 
@@ -238,7 +238,7 @@ def as_text(manifest: dict) -> str:
 
 def main() -> None:
     """Make, write."""
-    out = Path(bare_keys(sys.argv[1:], {"out": str(REPO / "tests" / "vectors")}).out)
+    out = Path(bare_keys(sys.argv[1:], {"out": str(REPO / "digrap" / "optim" / "vectors")}).out)
     manifest, tensors = make()
     write_atomically(out / manifest["file"], lambda file: file.write(safetensors.numpy.save(tensors)))
     write_text(out / "vectors.json", as_text(manifest))

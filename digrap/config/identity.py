@@ -20,7 +20,8 @@ NOT_IDENTITY = (
 )  # fmt: skip
 
 # Later options. At these values a run is what it was before they existed, and keeps its hash.
-ADDED = {"trainer.channels_last": False, "trainer.compile": None, "dataset.task": "classification"}
+ADDED = {"trainer.channels_last": False, "trainer.compile": None, "dataset.task": "classification",
+         "backbone.tasks": ["classification"]}  # fmt: skip
 
 # Keys and targets that were renamed enter the hash under the name that they had in the first release.
 FIRST_KEYS = {"dataset.select_by": "dataset.metric", "optim.holdout": "optim.carve"}

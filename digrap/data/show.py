@@ -14,10 +14,10 @@ from torch.utils.data import Dataset
 
 from digrap.core.errors import DigrapError
 from digrap.core.problems import Problems
-from digrap.data.vqa.facts import SETS
-from digrap.data.vqa.formats import NotThere
+from digrap.data.vqa.formats import FileMissing
 from digrap.data.vqa.pictures import Questions, with_pictures
-from digrap.data.vqa.sets import read_set
+from digrap.data.vqa.reading import read_set
+from digrap.data.vqa.sets import SETS
 
 TYPES = ("yes/no", "number", "other", "unanswerable")
 COLUMNS = 3
@@ -49,7 +49,7 @@ def load_sets(
     if last in failed and (len(names) == 1 or not result):
         raise failed[last]
     for key, error in failed.items():
-        if len(names) > 1 or not isinstance(error, NotThere):
+        if len(names) > 1 or not isinstance(error, FileMissing):
             problems[key].add("part that is left out", str(error))
     return result
 
@@ -76,7 +76,7 @@ def count_table(parts: Mapping[str, Dataset], kinds: Mapping[str, str]):
 def _counts(data: Questions) -> list[int]:
     types = Counter(record.answer_type for record in data.records)
     rest = sum(count for kind, count in types.items() if kind not in TYPES)
-    asked = {record.question_type for record in data.records} - {""}
+    asked = {record.question_type for record in data.records} - {None}
     pictures = {record.image for record in data.records}
     return [len(data), len(pictures), *(types[kind] for kind in TYPES), rest, len(asked)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +12,12 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, nearest
 from digrap.data.splits import DataModule
 from digrap.methods.method import Method
 from digrap.methods.trained import CHOICES
 from digrap.models.backbone import Backbone
+from digrap.tasks.task import Task, task_named
 
 
 @contextlib.contextmanager
@@ -29,20 +31,30 @@ def worded(method: str) -> Iterator[None]:
         raise DigrapError(f"optim={method}: {error}") from error
 
 
-def _call(node: DictConfig, **extra: Any) -> Any:
-    """Call a config node's `_target_` with the node's other keys."""
+DESCRIPTIVE = ("name", "task", "tasks", "select_by", "clip")  # keys of a choice that say what it is
+
+
+def _call(group: str, node: DictConfig, **extra: Any) -> Any:
+    """Call the `_target_` of a config group's choice with its other keys. Raises DigrapError for a key that the target
+    does not take."""
     arguments = OmegaConf.to_container(node, resolve=True)
-    return get_method(arguments.pop("_target_"))(**arguments, **extra)
+    target = get_method(arguments.pop("_target_"))
+    arguments = {key: value for key, value in arguments.items() if key not in DESCRIPTIVE}
+    known = inspect.signature(target).parameters
+    for key in arguments:
+        if key not in known and not any(value.kind is value.VAR_KEYWORD for value in known.values()):
+            raise DigrapError(f"{group}.{key}: {group}={node.name} has no such option; {nearest(key, known)}")
+    return target(**arguments, **extra)
 
 
 def build_data(cfg: DictConfig) -> DataModule:
     """The dataset's splits; reads nothing yet. Raises DigrapError where files are missing."""
-    return _call(cfg.dataset)
+    return _call("dataset", cfg.dataset)
 
 
 def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
     """The pre-trained model for these classes."""
-    backbone = _call(cfg.backbone, num_classes=len(classes), classes=classes)
+    backbone = _call("backbone", cfg.backbone, num_classes=len(classes), classes=classes)
     if cfg.trainer.channels_last:
         backbone.module.to(memory_format=torch.channels_last)
         transform = backbone.batch_transform
@@ -56,13 +68,20 @@ def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
     return backbone
 
 
+def build_task(cfg: DictConfig, backbone: Backbone, classes: tuple[str, ...]) -> Task:
+    """The dataset's task for a backbone. Configs of the first release named none: they are classification."""
+    name, select_by = cfg.dataset.get("task", "classification"), cfg.dataset.get("select_by", "accuracy")
+    return task_named(name, backbone, classes, select_by)
+
+
 def check_task(cfg: DictConfig) -> None:
-    """Raise DigrapError for a dataset whose task no backbone has: before its files are asked for."""
-    scripts = {"vqa": "show_dataset.py, leak_check.py and score_vqa.py", "naming": "score_ovqa.py"}
-    if (task := cfg.dataset.get("task", "classification")) != "classification":
+    """Raise DigrapError for a backbone that is not made for the dataset's task: before any file is asked for."""
+    task, made_for = cfg.dataset.get("task", "classification"), cfg.backbone.get("tasks", ["classification"])
+    if task not in made_for:
         raise DigrapError(
-            f"dataset={cfg.dataset.name}: no backbone answers questions yet (dataset.task={task}); in scripts/, "
-            f"{scripts.get(task, 'the others')} work on it"
+            f"dataset={cfg.dataset.name}: its task is {task}, and backbone={cfg.backbone.name} is made for "
+            f"{', '.join(made_for)}; `python train.py --list backbones` shows the others. Without a model, "
+            "show_dataset.py, check_leakage.py and the score scripts in scripts/ work on it"
         )
 
 
@@ -89,5 +108,5 @@ def build_method(cfg: DictConfig) -> Method:
             f"optim={optim.name}: optim.start={optim.start}: nothing trains or follows: take that run itself"
         )
     if isinstance(optim.holdout, bool) or not isinstance(optim.holdout, (int, float)) or not 0.0 <= optim.holdout < 1.0:
-        raise DigrapError(f"optim.holdout={optim.holdout}: give a share of the training split, 0 ≤ holdout < 1")
+        raise DigrapError(f"optim.holdout={optim.holdout}: give a fraction of the training split, 0 ≤ holdout < 1")
     return Method(optim.name, trains=optim.trains, holdout=optim.holdout, **parts)

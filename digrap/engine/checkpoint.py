@@ -1,4 +1,6 @@
-"""Checkpoints: written to a temporary folder, renamed, verified on load; the one before is kept."""
+"""Checkpoints of a run: step-<n>/state.pt (what trains, optimizer, random states) and manifest.json (sha256, the
+pre-trained weights that the state stands on). Written to a temporary folder, renamed, verified on load; the one before
+is kept."""
 
 from __future__ import annotations
 
@@ -13,8 +15,10 @@ import torch
 
 from digrap.core.errors import DigrapError
 from digrap.core.files import sha256, write_atomically, write_json
+from digrap.engine.trained_state import check_base
+from digrap.runs.folder import KEEP
 
-KEEP = 2
+FORMAT = 2  # 1 held the whole model and named no pre-trained weights
 
 
 def folders(root: Path) -> list[Path]:
@@ -23,14 +27,14 @@ def folders(root: Path) -> list[Path]:
 
 
 def manifest(folder: Path) -> dict[str, Any]:
-    """A checkpoint's manifest: step, sha256 of its state, and what `save` was told to note."""
+    """A checkpoint's manifest: format, step, sha256 of its state, and the notes given to `save`."""
     return json.loads((folder / "manifest.json").read_text())
 
 
 def save(root: Path, step: int, state: dict[str, Any], **notes: Any) -> Path:
-    """Write `state` as checkpoint `step`, `notes` into its manifest, and drop all but the newest two.
+    """Write `state` as checkpoint `step`, `notes` into its manifest, and delete all but the newest two.
 
-    Raises DigrapError when it can't be written (a full disk); earlier checkpoints are whole then.
+    Raises DigrapError where it cannot be written (a full disk); earlier checkpoints are whole then.
     """
     root = Path(root)
     final, temporary = root / f"step-{step:08d}", root / f".step-{step:08d}.tmp"
@@ -38,7 +42,8 @@ def save(root: Path, step: int, state: dict[str, Any], **notes: Any) -> Path:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         write_atomically(temporary / "state.pt", lambda file: torch.save(state, file))
-        write_json(temporary / "manifest.json", {"step": step, "sha256": sha256(temporary / "state.pt"), **notes})
+        about = {"format": FORMAT, "step": step, "sha256": sha256(temporary / "state.pt"), **notes}
+        write_json(temporary / "manifest.json", about)
         if final.exists():
             shutil.rmtree(final)
         os.replace(temporary, final)
@@ -50,10 +55,11 @@ def save(root: Path, step: int, state: dict[str, Any], **notes: Any) -> Path:
     return final
 
 
-def load(root: Path) -> dict[str, Any] | None:
-    """The newest checkpoint's state, or None where there is none.
+def load(root: Path, base: dict[str, str]) -> dict[str, Any] | None:
+    """The newest checkpoint's state, or None where there is none. `base` names the pre-trained weights of this run.
 
-    Raises DigrapError naming a checkpoint that is damaged: an older one is never taken silently.
+    Raises DigrapError naming a checkpoint that is damaged, of another format, or stands on other pre-trained weights:
+    an older one is never taken silently.
     """
     found = folders(root)
     if not found:
@@ -61,17 +67,32 @@ def load(root: Path) -> dict[str, Any] | None:
     newest = found[-1]
     file = newest / "state.pt"
     try:
-        expected = manifest(newest)["sha256"]
-        if sha256(file) != expected:
+        about = manifest(newest)
+        if about.get("format", 1) == FORMAT and sha256(file) != about["sha256"]:
             raise ValueError("its sha256 differs from the manifest's")
+    except Exception as error:
+        raise _damaged(found, error) from error
+    if (format := about.get("format", 1)) != FORMAT:
+        raise DigrapError(
+            f"checkpoint {newest} has format {format}, this version reads {FORMAT}: delete {root.parent} to start the "
+            "run afresh, or finish it with the version that began it"
+        )
+    check_base(about.get("base") or {}, base, newest)
+    try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        instead = f"resume from {found[-2]}" if len(found) > 1 else "start this run afresh"
-        raise DigrapError(f"checkpoint {file} is damaged ({error}). Delete {newest} to {instead}.") from error
+        raise _damaged(found, error) from error
 
 
-def write_weights(file: Path, weights: dict[str, torch.Tensor], **notes: str) -> None:
-    """Write a state dict as safetensors, `notes` into its header. Raises DigrapError when it can't be written."""
+def _damaged(found: list[Path], error: Exception) -> DigrapError:
+    instead = f"resume from {found[-2]}" if len(found) > 1 else "start this run afresh"
+    return DigrapError(f"checkpoint {found[-1] / 'state.pt'} is damaged ({error}). Delete {found[-1]} to {instead}.")
+
+
+def write_weights(file: Path, weights: dict[str, torch.Tensor], base: dict[str, str], **notes: str) -> None:
+    """Write the trained part of a state dict as safetensors; `base`, the pre-trained weights that it stands on, and
+    `notes` go into its header. Raises DigrapError where it cannot be written."""
+    notes |= {"base": json.dumps(base, sort_keys=True)}
     plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     try:
         write_atomically(file, lambda handle: handle.write(safetensors.torch.save(plain, notes)))

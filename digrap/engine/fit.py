@@ -1,4 +1,4 @@
-"""The training loop, resumable at any optimizer step, best epoch kept."""
+"""The training loop: resumable at any optimizer step, the best epoch kept."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import contextlib
 import logging
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from hydra.utils import get_method
 from omegaconf import OmegaConf
-from safetensors.torch import load_file
 from torch.optim.lr_scheduler import LambdaLR
 
 from digrap.core.errors import DigrapError
 from digrap.core.progress import track
 from digrap.engine import checkpoint
 from digrap.engine.build import worded
-from digrap.engine.evaluate import predict_split
+from digrap.engine.evaluate import Throughput
 from digrap.engine.job import Job
+from digrap.engine.layers import layer_report
 from digrap.engine.loaders import train_batches
 from digrap.engine.rng import restore_rng, rng_state
-from digrap.methods.trained import choose_trained, training_mode
+from digrap.engine.trained_state import overlay, read_weights
+from digrap.methods.trained import training_mode
 from digrap.optim import param_groups
+from digrap.tasks.task import Batch
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +48,9 @@ class Fit:
 
     def __init__(self, job: Job):
         cfg, backbone, method = job.cfg, job.backbone, job.method
-        self.cfg, self.accelerator, self.backbone, self.task = cfg, job.accelerator, backbone, job.task
-        self.metrics, self.root = job.metrics, job.checkpoints
-        self.train_data, self.validation_data = job.data.train, job.data.validation
-        self.accumulation = self._accumulation()
+        self.job, self.cfg, self.accelerator, self.task = job, cfg, job.accelerator, job.task
+        self.root, self.train_data = job.run.checkpoints, job.data.train
+        self.micro_batch = self._micro_batch()
         self.steps_per_epoch = len(self.train_data) // cfg.trainer.batch_size  # an incomplete last batch is left out
         if not self.steps_per_epoch:
             raise DigrapError(
@@ -57,7 +58,6 @@ class Fit:
                 "train on; give a smaller one"
             )
         with worded(method.name):
-            choose_trained(backbone.module, method.trains, backbone.head)
             self.optimizer = method.optimizer(param_groups(backbone.module, unanchored=backbone.unanchored))
         schedule = OmegaConf.to_container(cfg.schedule)
         factor = get_method(schedule.pop("_target_"))(
@@ -69,18 +69,19 @@ class Fit:
             self.after_step = method.after_step(job.context()) if method.after_step else None
         self.position = Position()
         self.losses: list[torch.Tensor] = []  # since the last line of metrics; read from the device there only
+        self.throughput = Throughput()
         self.saved_at = time.monotonic()
 
-    def _accumulation(self) -> int:
-        """Micro-batches per optimizer step: the micro-batch stays as the recipe says whatever the devices."""
+    def _micro_batch(self) -> int:
+        """Examples per process and forward pass: as the recipe says, whatever the number of devices."""
         trainer, world = self.cfg.trainer, self.accelerator.num_processes
-        share, rest = divmod(trainer.batch_size, min(trainer.micro_batch, trainer.batch_size) * world)
-        if rest or not share:
+        size = min(trainer.micro_batch, trainer.batch_size)
+        if trainer.batch_size % (size * world):
             raise DigrapError(
                 f"trainer.batch_size={trainer.batch_size} is no multiple of trainer.micro_batch={trainer.micro_batch} "
                 f"× {world} processes; choose numbers that divide"
             )
-        return share
+        return size
 
     def run(self) -> Position:
         """Train to the last epoch, from the newest checkpoint where there is one."""
@@ -95,8 +96,8 @@ class Fit:
             self.position.epoch += 1
             self.position.step_in_epoch = 0
             self._save()
-        weights = load_file(self.best_file(self.position.best_epoch))
-        self.accelerator.unwrap_model(self.module).load_state_dict(weights)
+        best, module = self.best_file(self.position.best_epoch), self.accelerator.unwrap_model(self.module)
+        overlay(module, read_weights(best, self.job.base, module), best)
         return self.position
 
     def best_file(self, epoch: int) -> Path:
@@ -107,15 +108,15 @@ class Fit:
 
     def _train_epoch(self, title: str) -> None:
         cfg, here = self.cfg.trainer, self.position
-        micro = min(cfg.micro_batch, cfg.batch_size)
         batches = train_batches(
-            self.train_data, self.backbone.train_transform, seed=self.cfg.seed, epoch=here.epoch,
-            start=here.step_in_epoch * self.accumulation, limit=self.steps_per_epoch * self.accumulation,
-            micro_batch=micro, rank=self.accelerator.process_index, world=self.accelerator.num_processes,
+            self.train_data, self.job.backbone.train_transform, self.task.collate, seed=self.cfg.seed,
+            epoch=here.epoch, start=here.step_in_epoch, limit=self.steps_per_epoch, batch_size=cfg.batch_size,
+            micro_batch=self.micro_batch, rank=self.accelerator.process_index, world=self.accelerator.num_processes,
             workers=cfg.workers, pin=self.accelerator.device.type == "cuda",
         )  # fmt: skip
         training_mode(self.module)
-        for _ in track(range(here.step_in_epoch, self.steps_per_epoch), title):
+        started, first = time.monotonic(), here.step_in_epoch
+        for _ in track(range(first, self.steps_per_epoch), title):
             self._step(batches)
             here.step += 1
             here.step_in_epoch += 1
@@ -123,18 +124,19 @@ class Fit:
                 self._log_losses()
             if self._checkpoint_is_due() and here.step_in_epoch < self.steps_per_epoch:
                 self._save()
+        self.throughput.add((self.steps_per_epoch - first) * cfg.batch_size, time.monotonic() - started)
 
-    def _step(self, batches: Any) -> None:
-        """One optimizer step over `accumulation` micro-batches."""
+    def _step(self, batches: Iterator[Batch]) -> None:
+        """One optimizer step, its gradient accumulated over micro-batches."""
         total = torch.zeros((), device=self.accelerator.device)
-        for k in range(self.accumulation):
-            inputs, labels = (tensor.to(self.accelerator.device, non_blocking=True) for tensor in next(batches))
-            last = k == self.accumulation - 1
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.module):
+        parts = next(batches).split(self.micro_batch)
+        for k, part in enumerate(parts, 1):
+            part = part.to(self.accelerator.device)
+            with contextlib.nullcontext() if k == len(parts) else self.accelerator.no_sync(self.module):
                 with self.accelerator.autocast():
-                    loss = self.task.loss(self.module, self.backbone.batch_transform(inputs), labels)
-                self.accelerator.backward(loss / self.accumulation)
-            total += loss.detach() / self.accumulation
+                    loss = self.task.loss(self.module, part)
+                self.accelerator.backward(loss / len(parts))
+            total += loss.detach() / len(parts)
         self.losses.append(total)
         self.wrapped_optimizer.step()
         self.wrapped_optimizer.zero_grad()
@@ -145,22 +147,15 @@ class Fit:
     def _validate(self) -> None:
         """Score ID validation, keep the weights of a new best."""
         here = self.position
-        predictions, labels = predict_split(
-            self.accelerator, self.module, self.backbone, self.task, self.validation_data, "validate", self.cfg
-        )
-        score = self.task.score(predictions, labels)[self.task.metric]
+        score = self.job.evaluator.validate(self.module, self.job.data.validation)
         main = self.accelerator.is_main_process
         if main:
-            self.metrics.write("val", epoch=here.epoch + 1, step=here.step, **{self.task.metric: score})
+            self.job.metrics.write("val", epoch=here.epoch + 1, step=here.step, **{self.task.metric: score})
         if score > here.best_score:  # the first of equals
             here.best_epoch, here.best_score = here.epoch + 1, score
             if main:
-                self._write_best()
-
-    def _write_best(self) -> None:
-        epoch = self.position.best_epoch
-        weights = self.accelerator.unwrap_model(self.module).state_dict()
-        checkpoint.write_weights(self.best_file(epoch), weights, epoch=str(epoch))
+                notes = {"epoch": str(here.best_epoch)}
+                checkpoint.write_weights(self.best_file(here.best_epoch), self.job.state.get(), self.job.base, **notes)
 
     def _log_losses(self) -> None:
         """Write the mean loss since the last line. Raises DigrapError at the first loss that is not finite."""
@@ -172,23 +167,22 @@ class Fit:
             if not math.isfinite(value):
                 raise DigrapError(
                     f"the loss is {value} at step {step}; {checkpoint.last_good(self.root)}. "
-                    "A smaller trainer.base.lr is the usual cure."
+                    "A smaller trainer.base.lr is the usual fix."
                 )
         here = self.position
         if self.accelerator.is_main_process:
-            self.metrics.write(
+            self.job.metrics.write(
                 "train", step=here.step, epoch=here.epoch + here.step_in_epoch / self.steps_per_epoch,
                 loss=sum(values) / len(values), lr=self.scheduler.get_last_lr()[0],
             )  # fmt: skip
 
     def _end_epoch(self) -> None:
-        """Log the epoch's last losses, and ω by parameter where the optimizer has it; spoilt weights end the run."""
+        """Log the epoch's last losses and how far each layer has moved; weights that are not finite end the run."""
         self._log_losses()
         self._check_finite()
-        report = getattr(self.optimizer, "omega_report", None)
-        if report and self.accelerator.is_main_process:
-            here = self.position
-            self.metrics.write("omega", epoch=here.epoch + 1, step=here.step, tensors=report())
+        if self.accelerator.is_main_process:
+            here, tensors = self.position, layer_report(self.job, self.optimizer)
+            self.job.metrics.write("layers", epoch=here.epoch + 1, step=here.step, tensors=tensors)
 
     # --- checkpoints --------------------------------------------------------------------------------------------
 
@@ -204,7 +198,7 @@ class Fit:
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
             state = {
-                "module": self.accelerator.unwrap_model(self.module).state_dict(),
+                "module": self.job.state.get(),
                 "optimizer": self.optimizer.state_dict(),
                 "scheduler": self.scheduler.state_dict(),
                 "after_step": self.after_step.state_dict() if self.after_step else None,
@@ -212,22 +206,23 @@ class Fit:
                 "rng": states,
                 "position": asdict(self.position),
                 "losses": [loss.cpu() for loss in self.losses],
-                "metrics_size": self.metrics.size(),
+                "metrics_size": self.job.metrics.size(),
             }
-            checkpoint.save(self.root, self.position.step, state, best_epoch=self.position.best_epoch)
+            notes = {"base": self.job.base, "best_epoch": self.position.best_epoch}
+            checkpoint.save(self.root, self.position.step, state, **notes)
             self._drop_old_bests()
         self.accelerator.wait_for_everyone()
         self.saved_at = time.monotonic()
 
     def _check_finite(self) -> None:
-        """A checkpoint is never made of weights that are spoilt, by a non-finite loss or after the step."""
+        """Raise DigrapError for weights that are not finite: no checkpoint is made of them."""
         if self.losses and not torch.stack(self.losses).isfinite().all():
             self._log_losses()
         whole = [param.detach().isfinite().all() for param in self.module.parameters() if param.requires_grad]
         if not torch.stack(whole).all():
             raise DigrapError(
                 f"weights are not finite at step {self.position.step}; {checkpoint.last_good(self.root)}. "
-                "A smaller trainer.base.lr is the usual cure."
+                "A smaller trainer.base.lr is the usual fix."
             )
 
     def _drop_old_bests(self) -> None:
@@ -239,11 +234,11 @@ class Fit:
                 file.unlink()
 
     def _resume(self) -> None:
-        state = checkpoint.load(self.root)
+        state = checkpoint.load(self.root, self.job.base)
         if state is None:
-            self.metrics.rewind(0)
+            self.job.metrics.rewind(0)
             return
-        self.accelerator.unwrap_model(self.module).load_state_dict(state["module"])
+        overlay(self.accelerator.unwrap_model(self.module), state["module"], self.root)
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         if self.after_step:
@@ -254,4 +249,4 @@ class Fit:
         self.position = Position(**state["position"])
         self.losses = [loss.to(self.accelerator.device) for loss in state["losses"]]
         log.info("resumed at step %d of epoch %d", self.position.step, self.position.epoch + 1)
-        self.metrics.rewind(state["metrics_size"])
+        self.job.metrics.rewind(state["metrics_size"])

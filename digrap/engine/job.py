@@ -8,23 +8,26 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from omegaconf import DictConfig
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from digrap.data.splits import DataModule, Split
-from digrap.engine.build import build_backbone, build_data
+from digrap.engine.build import build_backbone, build_data, build_task, worded
+from digrap.engine.evaluate import Evaluator
 from digrap.engine.probe import Probe, hold_out
 from digrap.engine.provenance import Metrics
+from digrap.engine.trained_state import TrainedState, base_of, overlay, read_weights
 from digrap.methods.method import Context, Method
+from digrap.methods.trained import choose_trained
 from digrap.models.backbone import Backbone
 from digrap.optim.groups import covered
-from digrap.tasks.classification import Classification
+from digrap.runs.folder import RunFolder
+from digrap.tasks.task import Task
 
 
 @dataclass
 class Datasets:
-    """The data that fitting sees, loaded when first used. `held_out` is the share of the training split kept back."""
+    """Data that fitting sees, loaded when first used. `held_out` is the fraction of the training split kept back."""
 
     source: DataModule
     held_out: float
@@ -42,7 +45,7 @@ class Datasets:
 
     @property
     def train(self) -> Dataset:
-        """The training split, without what is kept back."""
+        """The training split, without what is held out."""
         return self._shares[0]
 
     @cached_property
@@ -52,7 +55,7 @@ class Datasets:
 
     @property
     def probe(self) -> Dataset:
-        """What hooks learn from: the share kept back, else ID validation."""
+        """What hooks learn from: the held-out fraction, else ID validation."""
         return self._shares[1] if self.held_out else self.validation
 
     @cached_property
@@ -65,48 +68,72 @@ class Datasets:
 
 @dataclass
 class Job:
-    """One run's parts. `before` is the pre-trained state dict where a hook needs it."""
+    """One run's parts.
+
+    `base` names the pre-trained weights, `before` (on the CPU) are the pre-trained values of everything that the run
+    may change, `state` says what of the model is saved.
+    """
 
     cfg: DictConfig
-    folder: Path
+    run: RunFolder
     accelerator: Accelerator
     backbone: Backbone
     method: Method
     data: Datasets
-    task: Classification
+    task: Task
     metrics: Metrics
+    base: dict[str, str]
     before: dict[str, Tensor]
+    state: TrainedState
 
     @classmethod
     def build(
         cls,
         cfg: DictConfig,
         method: Method,
-        folder: Path,
+        run: RunFolder,
         accelerator: Accelerator,
         sinks: tuple = (),
         start: Path | None = None,
     ) -> Job:
-        """Everything else that `cfg` names; the backbone gets the weights at `start`, where there are any."""
+        """Everything else that `cfg` names; the backbone gets the weights in the file `start`, where one is given."""
         splits = build_data(cfg)
         backbone = build_backbone(cfg, splits.classes)
-        before = {}
-        if method.after_step or method.after_fit:
-            before = {name: value.detach().clone() for name, value in backbone.module.state_dict().items()}
+        task = build_task(cfg, backbone, splits.classes)
+        base = base_of(backbone)
+        initial = {} if start is None else read_weights(start, base, backbone.module, anchored=True)
+        if method.trains:
+            with worded(method.name):
+                choose_trained(backbone.module, method.trains, backbone.head)
+        state = TrainedState(backbone.module, initial)
+        before = _pretrained(backbone, method, initial)
         if start is not None:
-            backbone.module.load_state_dict(load_file(start))
+            overlay(backbone.module, initial, start)
         data = Datasets(splits, method.holdout, cfg.seed)
-        metrics = Metrics(Path(folder) / "metrics.jsonl", sinks)
-        return cls(cfg, folder, accelerator, backbone, method, data, Classification(splits.classes), metrics, before)
+        metrics = Metrics(run.metrics_file, sinks)
+        return cls(cfg, run, accelerator, backbone, method, data, task, metrics, base, before, state)
 
-    @property
-    def checkpoints(self) -> Path:
-        """Where checkpoints and tested weights lie."""
-        return self.folder / "checkpoints"
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """Predicts and scores with this run's model."""
+        return Evaluator(self.accelerator, self.backbone, self.task, self.cfg)
+
+    @cached_property
+    def unanchored(self) -> frozenset[str]:
+        """Names of the parameters that were not pre-trained."""
+        names = [name for name, _ in self.backbone.module.named_parameters()]
+        return frozenset(covered(names, self.backbone.unanchored))
 
     def context(self) -> Context:
         """What the method's hooks see; call it when the model is on its device."""
-        module = self.backbone.module
-        names = covered([name for name, _ in module.named_parameters()], self.backbone.unanchored)
         probe = Probe(self.accelerator, self.backbone, self.task, self.data.probe, self.cfg)
-        return Context(module, self.before, frozenset(names), self.cfg.peft["anchor"], probe)
+        return Context(self.backbone.module, self.before, self.unanchored, self.cfg.peft["anchor"], probe)
+
+
+def _pretrained(backbone: Backbone, method: Method, initial: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU of what the run may change: what trains, what it is initialised with, and all buffers."""
+    module, state = backbone.module, backbone.module.state_dict()
+    names = set(initial) | {name for name, _ in module.named_buffers()}
+    if method.trains:
+        names |= {name for name, param in module.named_parameters() if param.requires_grad}
+    return {name: value.detach().cpu().clone() for name, value in state.items() if name in names}

@@ -1,14 +1,17 @@
-"""Batches whose order and augmentation depend on seed, epoch and example alone: a resumed epoch goes on exactly."""
+"""Batches whose order and augmentation depend on seed, epoch and example alone: a resumed epoch continues exactly."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
+
+from digrap.tasks.task import Batch
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -27,50 +30,69 @@ class Transformed(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        image, label = self.dataset[index]
+        image, truth = self.dataset[index]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.seed, index))
-            return self.transform(image), label
+            return self.transform(image), truth
 
 
-def make_loader(dataset: Dataset, batches: list[list[int]], workers: int, pin: bool) -> DataLoader:
+def make_loader(
+    dataset: Dataset, batches: list[list[int]], collate: Callable[[list], Batch], workers: int, pin: bool
+) -> DataLoader:
+    """A loader of the given batches of indices; `collate` runs in its `workers` processes (0: in this one)."""
     # A loader without a generator of its own draws from the global one, which dropout uses: a resumed run, which makes
-    # loaders anew, would go on with other numbers.
+    # loaders anew, would continue with other numbers.
     own = torch.Generator().manual_seed(0)
     workers = min(workers, os.cpu_count() or 1)  # more would only wait for each other
-    return DataLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=pin, generator=own)
+    return DataLoader(
+        dataset, batch_sampler=batches, collate_fn=collate, num_workers=workers, pin_memory=pin, generator=own
+    )
 
 
 def train_batches(
     dataset: Dataset,
     transform: Callable | None,
+    collate: Callable[[list, bool], Batch],
     *,
     seed: int,
     epoch: int,
     start: int,
+    limit: int,
+    batch_size: int,
     micro_batch: int,
     rank: int,
     world: int,
-    limit: int,
     workers: int,
     pin: bool,
-) -> Iterator[Any]:
-    """Micro-batches `start` … `limit` − 1 of an epoch for one of `world` processes, in an order of (seed, epoch)."""
+) -> Iterator[Batch]:
+    """Batches `start` … `limit` − 1 of an epoch, in an order that (seed, epoch) decides: of each the share of one of
+    `world` processes, whose k-th micro-batch is the same examples whatever else is in the batch."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
     order = torch.randperm(len(dataset), generator=generator)
-    stride = micro_batch * world
-    batches = [order[k * stride + rank * micro_batch :][:micro_batch].tolist() for k in range(start, limit)]
+    stride, batches = micro_batch * world, []
+    for step in range(start, limit):
+        whole = order[step * batch_size : (step + 1) * batch_size]
+        parts = [whole[k + rank * micro_batch :][:micro_batch] for k in range(0, batch_size, stride)]
+        batches.append(torch.cat(parts).tolist())
     if transform is not None:
         dataset = Transformed(dataset, transform, derive_seed(seed, "augment", epoch))
-    return iter(make_loader(dataset, batches, workers, pin))
+    return iter(make_loader(dataset, batches, partial(collate, train=True), workers, pin))
 
 
 def eval_batches(
-    dataset: Dataset, transform: Callable | None, *, batch: int, rank: int, world: int, workers: int, pin: bool
+    dataset: Dataset,
+    transform: Callable | None,
+    collate: Callable[[list], Batch],
+    *,
+    batch: int,
+    rank: int,
+    world: int,
+    workers: int,
+    pin: bool,
 ) -> DataLoader:
     """All examples in order, every `world`-th batch for this process."""
     count = len(dataset)
     batches = [list(range(i, min(i + batch, count))) for i in range(0, count, batch)]
     if transform is not None:
         dataset = Transformed(dataset, transform, 0)
-    return make_loader(dataset, batches[rank::world], workers, pin)
+    return make_loader(dataset, batches[rank::world], collate, workers, pin)

@@ -1,4 +1,4 @@
-"""What a run leaves behind: provenance, metrics.jsonl, run.json."""
+"""Where a result comes from (versions, commit, device, data), and the log of its metrics."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+
+import torch
+from accelerate import Accelerator
 
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json
 from digrap.core.paths import REPO
 from digrap.core.progress import console
 from digrap.data.splits import DataModule
-from digrap.data.vqa.leakage import leak_table
+from digrap.data.vqa.leakage import leakage_table
+from digrap.runs.folder import RunFolder
 
 PACKAGES = ("digrap", "torch", "torchvision", "timm", "accelerate", "hydra-core", "numpy")
 
@@ -44,21 +49,34 @@ def commit() -> dict[str, Any]:
         return {"commit": "unknown", "dirty": None}
 
 
-def note(folder: Path, **values: Any) -> None:
-    """Add to run.json."""
-    path = folder / "run.json"
-    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **values})
-
-
-def data(folder: Path, source: DataModule) -> None:
-    """Keep what the dataset says of itself as data.json, and print what training has of the tests."""
+def describe_data(run: RunFolder, source: DataModule) -> None:
+    """Write the dataset's description (counts, faults, leakage) as data.json, and print the leakage into training."""
     if source.about is None:
         return
-    said = {"protocol": source.protocol, "caveats": list(source.caveats), **source.about()}
-    write_json(folder / "data.json", said)
-    if said.get("leaks"):
+    about = {"protocol": source.protocol, "caveats": list(source.caveats), **source.about()}
+    write_json(run.data_file, about)
+    if about.get("leaks"):
         caveats = [f"! {caveat}" for caveat in source.caveats]
-        console().print("Of the tests, training has:", *caveats, leak_table(said["leaks"]), sep="\n")
+        console().print("Test examples that are in training:", *caveats, leakage_table(about["leaks"]), sep="\n")
+
+
+def peak_memory(accelerator: Accelerator) -> dict[str, float]:
+    """The most memory that this process has held so far, in MB: on the host and, where there is one, on the device."""
+    peak = {}
+    if sys.platform != "win32":
+        import resource  # Unix alone has it
+
+        unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB elsewhere
+        peak["host_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
+    if accelerator.device.type == "cuda":
+        peak["device_mb"] = round(torch.cuda.max_memory_allocated(accelerator.device) / 1e6, 1)
+    return peak
+
+
+def device_name(accelerator: Accelerator) -> str:
+    """The device as a result names it."""
+    device = accelerator.device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
 class Metrics:

@@ -1,4 +1,4 @@
-"""What evaluate.py does: a saved run or a bare backbone on any split."""
+"""What evaluate.py does: scores of a saved run or a bare backbone on any split."""
 
 from __future__ import annotations
 
@@ -6,47 +6,47 @@ import json
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import set_seed
 from omegaconf import DictConfig, OmegaConf
-from safetensors.torch import load_file
 
 from digrap.config.schema import typed
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.files import write_json
 from digrap.data.splits import DataModule, Split
-from digrap.engine.build import build_backbone, build_data, check_task
-from digrap.engine.evaluate import score_splits
-from digrap.engine.run import open_accelerator, weights_of
-from digrap.runs.predictions import PREDICTIONS
-from digrap.tasks.classification import Classification
+from digrap.engine.accelerator import open_accelerator
+from digrap.engine.build import build_backbone, build_data, build_task, check_task
+from digrap.engine.evaluate import Evaluator
+from digrap.engine.loaders import derive_seed
+from digrap.engine.trained_state import base_of, overlay, read_weights
+from digrap.models.backbone import Backbone
+from digrap.runs.folder import PREDICTIONS, RunFolder
+
+LONG = ("per_class", "confusions", "by_type")  # parts of a report that only out=FILE gets
 
 
 def rescore(cfg: DictConfig) -> dict[str, Any]:
     """Score `cfg.run` (or the backbone that `cfg` composes) on `cfg.split`.
 
-    Prints JSON without the long parts (classes, confusions), writes all of it to `cfg.out`, and the predictions as a
-    bundle into the folder `cfg.bundle`.
+    Prints JSON without the long parts, writes all of it to `cfg.out`, and the predictions as a bundle into the folder
+    `cfg.bundle`.
     """
-    wanted, out, folder = cfg.split, cfg.out, cfg.run and Path(cfg.run)
+    wanted, out, run = cfg.split, cfg.out, cfg.run and RunFolder(Path(cfg.run))
     bundle = cfg.bundle and Path(cfg.bundle)
-    weights = weights_of(folder) if folder else None
-    if folder:
-        saved = OmegaConf.load(folder / "config.yaml")
-        cfg = OmegaConf.merge(saved, {"device": cfg.device})
+    weights = run.weights() if run else None
+    if run:
+        cfg = OmegaConf.merge(run.config(), {"device": cfg.device})
     cfg = typed(OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("run", "split", "out", "bundle")]))
     check_task(cfg)
     with open_accelerator(cfg) as accelerator:
         data = build_data(cfg)
-        backbone = build_backbone(cfg, data.classes)
-        if weights:
-            backbone.module.load_state_dict(load_file(weights))
-        elif not backbone.has_head:
+        backbone = trained_backbone(cfg, data.classes, weights)
+        if weights is None and not backbone.has_head:
             raise DigrapError(f"backbone={cfg.backbone.name} has no head of its own; give run=… of a trained one")
-        module, task = accelerator.prepare(backbone.module), Classification(data.classes)
-        scores = score_splits(
-            accelerator, module, backbone, task, _chosen(data, wanted), cfg,
-            bundle and bundle / PREDICTIONS, bundle, full=True,
-        )  # fmt: skip
-        result = {"run": folder and str(folder), "backbone": cfg.backbone.name, "seed": cfg.seed,
+        module = accelerator.prepare(backbone.module)
+        task = build_task(cfg, backbone, data.classes)
+        evaluator = Evaluator(accelerator, backbone, task, cfg)
+        scores = evaluator.score(module, _chosen(data, wanted), bundle and bundle / PREDICTIONS, bundle, full=True)
+        result = {"run": run and str(run.path), "backbone": cfg.backbone.name, "seed": cfg.seed,
                   **({"caveats": list(data.caveats)} if data.caveats else {}), "scores": scores}  # fmt: skip
         if accelerator.is_main_process:
             print(json.dumps({**result, "scores": {name: _short(score) for name, score in scores.items()}}, indent=2))
@@ -55,8 +55,17 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
     return result
 
 
+def trained_backbone(cfg: DictConfig, classes: tuple[str, ...], weights: Path | None) -> Backbone:
+    """The backbone of `cfg`, with the weights that a run saved on top of its own where `weights` is given."""
+    set_seed(derive_seed(cfg.seed, "run") % 2**32)  # as in the run: what is random and frozen comes out the same
+    backbone = build_backbone(cfg, classes)
+    if weights is not None:
+        overlay(backbone.module, read_weights(weights, base_of(backbone), backbone.module), weights)
+    return backbone
+
+
 def _short(score: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in score.items() if key not in ("per_class", "confusions")}
+    return {key: value for key, value in score.items() if key not in LONG}
 
 
 def _chosen(data: DataModule, wanted: Any) -> list[Split]:

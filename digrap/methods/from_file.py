@@ -26,29 +26,31 @@ def from_file(
     sha256: str | None = None,
     **common: Any,
 ) -> Optimizer:
-    """The optimizer of `file` over `params`, with those of `common` that it takes, and all of `options`.
+    """An optimizer over `params` of the class that `file` defines, with the arguments in `common` that the class takes
+    and with all of `options`.
 
-    `sha256` is the beginning of the content's digest by which the run is named. Raises DigrapError for a file without
-    the one class asked for, for a file that changed since, and for arguments the class refuses.
+    `sha256` holds the first digits of the file's digest when the run was named. Raises DigrapError if the file lacks
+    the class, has changed since, or if the class refuses the arguments.
     """
     found = find_class(file, cls)
     if sha256 is not None and not digest_of(Path(file)).startswith(sha256):
-        raise DigrapError(f"optim.file={file}: it was changed while the run started; start it again")
+        raise DigrapError(f"optim.file={file}: the file changed while the run started; run the command again")
     if "betas" in common:
         common["betas"] = tuple(common["betas"])
     names = accepted(found)
     given = {key: value for key, value in common.items() if names is None or key in names}
     try:
         return found(params, **{**given, **(options or {})})
-    except Exception as error:  # whatever a user's constructor raises
+    except Exception as error:  # a user's constructor may raise anything
         listed = names is not None and isinstance(error, TypeError)
         takes = f"; it takes {', '.join(sorted(names))}" if listed else ""
-        raise DigrapError(f"optim.file={file}: {_told(error, Path(file))}{takes}") from error
+        raise DigrapError(f"optim.file={file}: {_described(error, Path(file))}{takes}") from error
 
 
 def find_class(file: str | None, cls: str | None = None) -> type[Optimizer]:
-    """The torch optimizer that `file` defines; `cls` names it where there are several, or one that the file imports.
-    Raises DigrapError where there is no file, no class, or no choice."""
+    """The torch optimizer class that `file` defines, or the one called `cls`, which the file may define or import.
+
+    Raises DigrapError if the file is missing or cannot be executed, or if it does not decide on one class."""
     if file is None:
         raise DigrapError("optim=file: optim.file is not given; add optim.file=my_rule.py")
     module = _module(Path(file))
@@ -70,15 +72,15 @@ def find_class(file: str | None, cls: str | None = None) -> type[Optimizer]:
 
 
 def accepted(cls: type[Optimizer]) -> set[str] | None:
-    """Names of the arguments that the class takes beside its parameters; None: any. Where **kwargs hands them on, what
-    the next class takes counts as well."""
+    """Names of the arguments that the class takes besides its parameters; None: any. If it passes **kwargs on, the
+    arguments of the next class in the method resolution order count as well."""
     names: set[str] = set()
     for base in cls.__mro__:
         if base is Optimizer:
             return None
         if "__init__" not in vars(base):
             continue
-        _, _, *arguments = inspect.signature(base.__init__).parameters.values()  # without self and the parameters
+        _, _, *arguments = inspect.signature(base.__init__).parameters.values()  # all but self and the parameters
         names |= {argument.name for argument in arguments if argument.kind not in (_ARGS, _KWARGS)}
         if not any(argument.kind is _KWARGS for argument in arguments):
             return names
@@ -86,24 +88,24 @@ def accepted(cls: type[Optimizer]) -> set[str] | None:
 
 
 def _module(file: Path) -> ModuleType:
-    """The file executed as a module, once per content; sys.modules has it, for pickling and dataclasses."""
+    """The file as a module, executed once per content and entered in sys.modules, for pickling and dataclasses."""
     if not file.is_file():
-        raise DigrapError(f"optim.file={file}: there is no such file (looked in {Path.cwd()})")
+        raise DigrapError(f"optim.file={file}: there is no such file (current directory: {Path.cwd()})")
     name = f"digrap_file_{digest_of(file)[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     module = sys.modules[name] = ModuleType(name)
     module.__file__ = str(file)
-    try:  # compiled here: importlib would leave a __pycache__ beside the user's file
+    try:  # not by importlib, which would leave a __pycache__ beside the user's file
         exec(compile(file.read_bytes(), str(file), "exec"), vars(module))
-    except Exception as error:  # whatever a user's file raises
+    except Exception as error:  # a user's file may raise anything
         del sys.modules[name]
-        raise DigrapError(f"optim.file={file}: {_told(error, file)}") from error
+        raise DigrapError(f"optim.file={file}: {_described(error, file)}") from error
     return module
 
 
-def _told(error: Exception, file: Path) -> str:
-    """`line 7: NameError: …`, where the error passed through the file."""
+def _described(error: Exception, file: Path) -> str:
+    """`line 7: NameError: …`; the line is the last one of the file in the traceback, if it is in it."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
     line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
     text = error.msg if isinstance(error, SyntaxError) else str(error)
@@ -111,4 +113,5 @@ def _told(error: Exception, file: Path) -> str:
 
 
 def _listed(names: list[str]) -> str:
+    """`a, b`, or "none"."""
     return ", ".join(names) or "none"

@@ -1,4 +1,4 @@
-"""A method: an optimizer, what it trains and what surrounds it."""
+"""The contract of a method: an optimizer, what it trains, and hooks after a step and after the fit."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from torch.optim import Optimizer
 
 
 class Probe(Protocol):
-    """Held-out batches: ID validation's, or those of a part of the training split that is kept back."""
+    """Held-out batches: those of ID validation, or of the share of the training split that is held out."""
 
     def gradient(self, weights: Callable[[], dict[str, Tensor]], wrt: Tensor, index: int) -> Tensor:
-        """d loss / d `wrt` on held-out batch number `index`, in eval mode, over all processes; `weights()` gives the
-        weights that stand in place of the model's own, as functions of `wrt`."""
+        """The gradient of the loss on held-out batch number `index` with respect to `wrt`, in eval mode, over all
+        processes; same shape as `wrt`. `weights()` returns, as functions of `wrt`, the weights that replace the
+        model's own."""
 
 
 @dataclass
 class Context:
-    """What surrounds a fine-tuning, for the hooks of a method.
+    """The model and data that the hooks of a method see.
 
-    `module` is the bare model as it stands; `before` its state dict as it was pre-trained; `unanchored` the names of
-    parameters that were not; `anchor` is "init" or "zero" (adapters).
+    `module` is the bare model with its present weights. `before` holds pre-trained values by their names in the state
+    dict: those of the parameters that train, of what the run's initial weights changed, and of the buffers. A parameter
+    that is not in it still has its pre-trained value, and keeps it. `unanchored` holds the names of parameters that
+    were not pre-trained; `anchor` is "init" or "zero" (adapters).
     """
 
     module: nn.Module
@@ -34,19 +37,25 @@ class Context:
 
 
 class AfterStep(Protocol):
-    """Acts on the model after each optimizer step; its state goes into checkpoints."""
+    """A hook that changes the model after each optimizer step; its state goes into checkpoints."""
 
     def __call__(self, step: int) -> None:
-        """`step` counts optimizer steps: 1, 2, …"""
+        """Act after optimizer step number `step` (1, 2, …)."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """All that the hook needs to resume, for the checkpoint."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume from `state_dict()`."""
 
 
 @dataclass
 class Variant:
-    """One outcome of what follows the fit: the model's whole state dict. The `chosen` one is the run's result."""
+    """One outcome of `after_fit`. The `chosen` one is the run's result.
+
+    `weights` are the values to load into the model, by their names in the state dict; all of these names are in
+    `Context.before`, and everything else in the model stays as it is.
+    """
 
     name: str
     weights: dict[str, Tensor]
@@ -57,9 +66,12 @@ class Variant:
 class Method:
     """One row of a table, as the engine runs it; the engine knows no method by name.
 
-    `optimizer` makes a torch optimizer from parameter groups. `trains` says which parameters train (see
-    methods/trained.py); None: nothing does. `holdout` is the share of the training split that the hooks' probe takes;
-    0: it takes ID validation. A method that goes on from another one's weights says so in its config (`start`).
+    `optimizer` makes a torch optimizer from parameter groups. `trains` names the parameters that train (a key of
+    `digrap.methods.trained.CHOICES`; None: none do). `holdout` is the share of the training split held out for the
+    hooks' probe (0: the probe uses ID validation). `after_step` makes the hook called after each optimizer step;
+    `after_fit` yields the outcomes that replace the fitted model. The hooks see pre-trained values only of what can
+    differ from them (`Context.before`) and set nothing else. A method initialised from another method's run names that
+    one in its config (`optim.start`).
     """
 
     name: str

@@ -1,7 +1,7 @@
 """TPGM, Trainable Projected Gradient Method (Tian et al. 2023, arXiv 2303.10720): learnt bounds on ‖θ − θ0‖.
 
 Per tensor, with δ = θ − θ0 and s the norms of δ ("mars": ℓ1 by rows over dimensions ≥ 1, a vector is one row; "l2":
-the whole tensor's), the constraint γ starts at min(s)/2 at the first projection. A projection:
+the norm of the whole tensor), the constraint γ is min(s)/2 at the first projection. Each projection:
 
     max_iters times, where the constraints are trained:
         γ ← clamp(γ, 1e-8, max s);   θ̃ = θ0 + clamp(γ / (s + 1e-8), 0, 1) · δ
@@ -32,12 +32,12 @@ class TPGM:
 
     Args:
         norm: "mars" or "l2".
-        proj_freq: optimizer steps between trainings of the constraints; on the others they are only applied.
+        proj_freq: optimizer steps between trainings of the constraints; at the other steps they are only applied.
         proj_lr: Adam's learning rate for the constraints.
-        max_iters: held-out batches a training of the constraints.
+        max_iters: held-out batches per training of the constraints.
 
     Raises:
-        ValueError: an option out of range; when called, a model without trained parameter that has an anchor.
+        ValueError: an option out of range; when called, a model in which no trained parameter has an anchor.
     """
 
     norm: str
@@ -59,27 +59,38 @@ class TPGM:
 
 @dataclass(frozen=True, kw_only=True)
 class TPGMOnce(TPGM):
-    """One projection after the fit, its constraints trained for `max_iters` batches (the authors' ViT recipe)."""
+    """One projection after the fit, with constraints trained for `max_iters` batches (the authors' recipe for ViT)."""
 
-    proj_freq: int = 1  # every step, and there is one
+    proj_freq: int = 1  # the projection counts as step 1
 
     def __call__(self, context: Context) -> Iterator[Variant]:
         projection = Projection(context, self)
         projection(1)
         if not projection.gamma.isfinite().all():
-            raise ValueError("the loss on a held-out batch was not finite; the run it goes on from is spoilt")
-        yield Variant("projected", context.module.state_dict())
+            raise ValueError(
+                "the loss on a held-out batch is not finite: the weights of the run that this one is initialised from "
+                "are unusable; delete that run and train it again"
+            )
+        names = {*context.before, *projection.params}
+        weights = {name: value for name, value in context.module.state_dict().items() if name in names}
+        yield Variant("projected", weights)
 
 
 class Projection:
-    """Constraints on the trained, anchored parameters of a model, and the projection onto them."""
+    """Constraints on the trained, anchored parameters of a model, and the projection onto them.
+
+    A parameter without a pre-trained value in `context.before` has not moved from its anchor and is left out; under
+    anchor "zero" every trained parameter counts.
+    """
 
     def __init__(self, context: Context, options: TPGM):
         self.options, self.probe = options, context.probe
         self.params = {
             name: param
             for name, param in context.module.named_parameters()
-            if param.requires_grad and name not in context.unanchored
+            if param.requires_grad
+            and name not in context.unanchored
+            and (context.anchor == "zero" or name in context.before)
         }
         if not self.params:
             raise ValueError("no trained parameter has an anchor")
@@ -107,23 +118,24 @@ class Projection:
                 self.params[name].copy_(value)
 
     def projected(self, deltas: dict[str, Tensor], norms: list[Tensor]) -> dict[str, Tensor]:
-        """θ̃ by name, differentiable in γ."""
+        """θ̃ by name, differentiable with respect to γ."""
         result = {}
         for (name, delta), s, gamma in zip(deltas.items(), norms, self.gamma.unbind(), strict=True):
             ratio = gamma / (s + TINY)
-            # No clamp: a row just at its bound has the slope of those within it, and in float32 s + 1e-8 is often s.
+            # No clamp: at its bound a row must keep its gradient, and in float32 s + 1e-8 often equals s.
             ratio = torch.where(ratio > 1.0, 1.0, ratio).to(delta.dtype)
             result[name] = self.anchors[name] + ratio * delta
         return result
 
     def _norms(self, delta: Tensor) -> Tensor:
+        """s of one tensor: (rows, 1, …) for "mars", 0-dim for "l2"."""
         delta = delta.to(scalar_dtype(delta))
         return row_sums(delta.abs()) if self.options.norm == "mars" else torch.linalg.vector_norm(delta)
 
     def _train(self, deltas: dict[str, Tensor], norms: list[Tensor]) -> None:
-        """`max_iters` steps of Adam on γ."""
+        """Take `max_iters` Adam steps on γ."""
         rounds = range(self.options.max_iters)
-        # Once at the end it takes minutes; after every step it is a part of that step.
+        # A long training after the fit takes minutes and shows its progress; one after every step does not.
         for _ in track(rounds, "constraints") if self.options.max_iters >= 50 else rounds:
             self._clamp(norms)
             self.gamma.grad = self.probe.gradient(lambda: self.projected(deltas, norms), self.gamma, self.batches)
@@ -131,6 +143,7 @@ class Projection:
             self.batches += 1
 
     def _clamp(self, norms: list[Tensor]) -> None:
+        """γ ← clamp(γ, 1e-8, max s)."""
         self._set(torch.minimum(self.gamma.detach().clamp(min=TINY), torch.stack([s.max() for s in norms])))
 
     @torch.no_grad()
@@ -138,14 +151,14 @@ class Projection:
         self.gamma.copy_(value)
 
     def state_dict(self) -> dict[str, Any]:
-        """Constraints, Adam's state, and how many held-out batches were used."""
+        """The constraints, the state of Adam, and the number of held-out batches used."""
         return {
             "gamma": self.gamma.detach().clone(), "adam": self.adam.state_dict(), "started": self.started,
             "batches": self.batches,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Resume from `state_dict()`."""
         self._set(state["gamma"].to(self.gamma.device))
         self.adam.load_state_dict(state["adam"])
         self.started, self.batches = state["started"], state["batches"]

@@ -1,4 +1,4 @@
-"""Which parameters of a model train, and which of its layers are in training mode."""
+"""The parameters of a model that train, and the layers that are in training mode."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 def _all(module: nn.Module, head: Iterable[str]) -> set[str]:
-    """What the backbone left trainable: everything, or the adapters."""
+    """Names of all parameters that the backbone left trainable: the whole model, or the adapters."""
     return {name for name, param in module.named_parameters() if param.requires_grad}
 
 
 def _head(module: nn.Module, head: Iterable[str]) -> set[str]:
-    """The head alone."""
+    """Names of the head's parameters. Raises ValueError without a head."""
     if not (names := covered([name for name, _ in module.named_parameters()], head)):
-        raise ValueError("the backbone names no head that could train")
+        raise ValueError("the backbone has no head to train")
     return names
 
 
 def _norms_and_head(module: nn.Module, head: Iterable[str]) -> set[str]:
-    """The normalisation layers, torch's or by their class's name, and the head."""
+    """Names of the parameters of normalisation layers (torch's, or with "norm" in their class's name) and the head."""
     norms = {
         f"{prefix}.{name}" if prefix else name
         for prefix, layer in module.named_modules()
@@ -33,7 +33,7 @@ def _norms_and_head(module: nn.Module, head: Iterable[str]) -> set[str]:
         for name, _ in layer.named_parameters(recurse=False)
     }
     if not norms:
-        raise ValueError("the backbone has no normalisation layer that could train")
+        raise ValueError("the backbone has no normalisation layer to train")
     return norms | _head(module, head)
 
 
@@ -45,9 +45,10 @@ CHOICES: dict[str, Callable[[nn.Module, Iterable[str]], set[str]]] = {
 
 
 def choose_trained(module: nn.Module, trains: str, head: Iterable[str]) -> None:
-    """Set requires_grad for what `trains` names; `head` are names of the head's modules or parameters.
+    """Set requires_grad on the parameters that `trains` selects (a key of `CHOICES`) and clear it on all others.
 
-    Raises ValueError for an unknown choice, or where there is no head to train.
+    `head` holds names of the head's modules or parameters. Raises ValueError for an unknown choice, and for a model
+    without a head or without normalisation layers where the choice needs them.
     """
     if trains not in CHOICES:
         raise ValueError(f"trains={trains!r} is not one of {', '.join(CHOICES)}")
@@ -57,8 +58,8 @@ def choose_trained(module: nn.Module, trains: str, head: Iterable[str]) -> None:
 
 
 def training_mode(module: nn.Module) -> None:
-    """Training mode where something trains; layers whose parameters are all frozen stay in evaluation mode, so that
-    batch norm keeps its pre-trained statistics and features come without dropout."""
+    """Put the model in training mode, except the layers whose parameters are all frozen: in evaluation mode batch norm
+    keeps its pre-trained statistics and their dropout is off."""
     module.train()
     for layer in module.modules():
         params = list(layer.parameters())

@@ -18,9 +18,13 @@ def torch_optimizer(
     eps: float,
     momentum: float,
     nesterov: bool,
-    **_: Any,
+    anchor: str,
 ) -> Optimizer:
-    """torch.optim.AdamW or SGD; arguments that concern anchors are for other methods and ignored."""
+    """torch.optim.AdamW or SGD over `params`, by `base`.
+
+    Each takes the options that it knows of those every method gets from the trainer; `anchor` concerns neither.
+    Raises ValueError for another `base` or a value that torch refuses.
+    """
     if base == "adamw":
         return torch.optim.AdamW(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
     if base == "sgd":

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from torch import nn
+from PIL import Image
+from torch import Tensor, nn
+
+from digrap.core.errors import DigrapError
+from digrap.models.weights import Provenance
+
+
+class Answering(Protocol):
+    """How a model takes pictures with questions and gives answers in text."""
+
+    def encode(
+        self, images: Sequence[Image.Image], questions: Sequence[str], answers: Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
+        """Tensors by name, the examples first, from N pictures and questions; with `answers` for the loss, else to
+        generate. It runs in the loading processes."""
+
+    def loss(self, module: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+        """Mean loss of the encoded answers: a 0-dim tensor."""
+
+    def generate(self, module: nn.Module, inputs: dict[str, Tensor]) -> list[str]:
+        """One answer for each of the N encoded questions."""
 
 
 @dataclass
@@ -16,8 +38,9 @@ class Backbone:
     `train_transform` and `eval_transform`, where there are any, make one uint8 (3, H, W) image of what the dataset
     gives, in the loading processes. `unanchored` names the parameters that were not pre-trained (a fresh head); `head`
     the modules or parameters of the head, pre-trained or not. `has_head` says whether the untouched model can
-    classify, that is, whether it can be tested without training. `provenance` says which weights these are (file,
-    sha256, revision), for the record.
+    classify, that is, whether it can be tested without training. `answering`, where the model answers questions,
+    encodes them and generates answers. `provenance` says which weights these are, see
+    `digrap.models.weights.Provenance`.
     """
 
     module: nn.Module
@@ -27,9 +50,20 @@ class Backbone:
     unanchored: tuple[str, ...] = ()
     head: tuple[str, ...] = ()
     has_head: bool = True
-    provenance: dict[str, str] = field(default_factory=dict)
+    answering: Answering | None = None
+    provenance: Provenance = field(default_factory=dict)
 
 
-def first_line(error: Exception) -> str:
-    """What an error says, in a line; its class where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def check_image_size(image_size: Any, default: bool = True) -> None:
+    """Raise DigrapError unless it is a number of pixels, or None where the model has a size of its own (`default`)."""
+    if image_size is None and default:
+        return
+    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1:
+        other = ", or null for the model's own" if default else ""
+        raise DigrapError(f"backbone.image_size={image_size}: give a whole number of pixels{other}")
+
+
+def nearest_models(name: str, models: Sequence[str]) -> str:
+    """`nearest: a, b` for the models most like `name`, else the first three: libraries have too many to list them."""
+    near = difflib.get_close_matches(name, models, n=3, cutoff=0.4) or models[:3]
+    return f"nearest: {', '.join(near)}"

@@ -1,13 +1,12 @@
 """ClipMatch: an answer in free text counts as the class whose name open_clip's text tower puts nearest to it.
 
 After open-ended VQA (Ging et al. 2024) as the authors use it: a class is the mean, over OpenAI's ImageNet templates, of
-the embeddings of its prompts, each of length 1; the mean is left as long as it is. An answer is the embedding of its
+the embeddings of its prompts, each of length 1; the mean itself is not normalised. An answer is the embedding of its
 text alone. Nearest is by cosine.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import logging
@@ -24,18 +23,32 @@ from torch import nn
 from digrap.core.errors import DigrapError
 from digrap.core.files import sha256, write_atomically
 from digrap.core.progress import track
-from digrap.models.backbone import first_line
-from digrap.models.open_clip_model import fetched
+from digrap.models.open_clip_weights import (
+    Options,
+    build,
+    check_model,
+    fetched,
+    known_weights,
+    tags_of,
+    tokenizer_of,
+    weight_file,
+)
+from digrap.models.weights import WeightFile, first_line
 
 log = logging.getLogger(__name__)
 MODEL, WEIGHTS = "EVA01-g-14", "laion400m_s11b_b41k"
 TEMPLATES = open_clip.OPENAI_IMAGENET_TEMPLATES
-MEND = "give clip_weights=FILE, fetched elsewhere, or clip=false for the metrics that need no model"
+OPTIONS = Options(
+    model="clip_model",
+    tag="clip_weights",
+    file="clip_weights",
+    offline="give clip_weights=FILE, fetched elsewhere, or clip=false for the metrics that need no model",
+)
 
 
 @dataclass
 class TextTower:
-    """Texts → embeddings of length 1. `provenance` says which weights these are, for the record."""
+    """Texts → embeddings of length 1. `provenance` names the model, the weights and their sha256."""
 
     network: nn.Module
     tokenizer: Any
@@ -46,8 +59,8 @@ class TextTower:
     def embed(self, texts: Sequence[str], description: str = "embedding texts") -> np.ndarray:
         """Float32 (len(texts), width) in the texts' order; equal ones are embedded once.
 
-        A text longer than the model's context is cut there. "" is embedded as it is, start and end and nothing between:
-        it has a nearest class like any other text.
+        A text longer than the model's context is truncated. "" is embedded as start and end tokens alone: it
+        has a nearest class like any other text.
         """
         distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         each = list(distinct)
@@ -64,8 +77,8 @@ class TextTower:
 def class_embeddings(tower: TextTower, names: Sequence[str], cache: Path | None = None) -> np.ndarray:
     """Float32 (len(names), width): for each class the mean over `TEMPLATES`, at most of length 1.
 
-    `cache`: a folder where they are kept, one file for a model, its weights and the prompts: without a GPU the default
-    model takes an hour for DomainNet's.
+    `cache` is a folder that keeps them, one file for each model, weights and prompts: without a GPU the default model
+    needs an hour for DomainNet's classes.
     """
     prompts = [template(name) for name in names for template in TEMPLATES]
     file = cache and _cache_file(Path(cache), tower, prompts)
@@ -87,7 +100,7 @@ def _kept(file: Path) -> np.ndarray | None:
     try:
         return np.load(file) if file.is_file() else None
     except (OSError, ValueError, EOFError):
-        log.warning("%s is damaged: it is made anew", file)
+        log.warning("%s is damaged: its embeddings are computed again", file)
         return None
 
 
@@ -96,27 +109,18 @@ def load_text_tower(
 ) -> TextTower:
     """open_clip's `model` without its image tower. `weights` is one of open_clip's tags for it, or a file.
 
-    A tag's file comes from the hub's cache or the hub. `device` auto is CUDA where there is some. Raises DigrapError
-    for a model, weights or device that there are not, and for files that are damaged or of another model.
+    A tag's file comes from the hub's cache or the hub. `device` auto is CUDA where there is a GPU. Raises DigrapError
+    for a model, weights or device that do not exist, and for files that are damaged or of another model.
     """
     where = _device(device)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise DigrapError(f"batch_size={batch_size}: give a whole number of at least 1")
-    if model not in open_clip.list_models():
-        near = difflib.get_close_matches(model, open_clip.list_models(), n=3, cutoff=0.4) or [MODEL]
-        raise DigrapError(f"clip_model={model}: open_clip has no such model; nearest: {', '.join(near)}")
-    path = _file(model, str(weights))
-    try:
-        network = open_clip.create_model(model, pretrained=str(path), pretrained_text=False).eval()
-        tokenizer = open_clip.get_tokenizer(model)
-    except Exception as error:  # safetensors, pickle, zip and torch each have their own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
-        raise DigrapError(
-            f"clip_weights={path}: not readable, or not weights of {model} ({reason}); "
-            "give the clip_model they belong to"
-        ) from error
+    check_model(model, OPTIONS)
+    file = _file(model, str(weights))
+    network = build(model, file, OPTIONS).eval()
     del network.visual  # nine tenths of the default model
-    provenance = {"model": model, "weights": Path(weights).name, "sha256": sha256(path)}
+    provenance = {"model": model, "weights": Path(weights).name, "sha256": sha256(file.path)}
+    tokenizer = tokenizer_of(model, OPTIONS)
     return TextTower(network.requires_grad_(False).to(where), tokenizer, where, batch_size, provenance)
 
 
@@ -131,18 +135,13 @@ def _device(name: str) -> torch.device:
         ) from error
 
 
-def _file(model: str, weights: str) -> Path:
-    """The file of a tag of open_clip's, fetched where the cache has it not, or the file that is named itself."""
-    known = open_clip.get_pretrained_cfg(model, weights)
-    if not known:
-        path = Path(weights).expanduser()
-        if not path.is_file():
-            tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
-            raise DigrapError(f"clip_weights={weights}: no such file, and no tag of {model} (of: {tags}); {MEND}")
-        return path
-    quick = bool((open_clip.get_model_config(model) or {}).get("quick_gelu"))
-    if bool(known.get("quick_gelu")) != quick:  # open_clip itself only warns
-        other = model.removesuffix("-quickgelu") if quick else f"{model}-quickgelu"
-        raise DigrapError(f"clip_model={model}: {weights} was trained with another GELU; take clip_model={other}")
-    log.info("%s: weights %s from the cache or, where it has them not, the hub", model, weights)
-    return fetched(known, f"clip_model={model}: the weights {weights}", MEND)
+def _file(model: str, weights: str) -> WeightFile:
+    """The file of one of open_clip's tags, fetched where the cache lacks it, or the file that `weights` names."""
+    if known := known_weights(model, weights, OPTIONS):
+        log.info("%s: weights %s from the cache, else from the hub", model, weights)
+        return weight_file(fetched(known, model, weights, OPTIONS), OPTIONS)
+    if not Path(weights).expanduser().is_file():
+        raise DigrapError(
+            f"clip_weights={weights}: no such file, and no tag of {model} (of: {tags_of(model)}); {OPTIONS.offline}"
+        )
+    return weight_file(weights, OPTIONS)

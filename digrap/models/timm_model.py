@@ -3,57 +3,63 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
-from collections.abc import Iterator
-from pathlib import Path
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlparse
 
 import timm
 import timm.data
 import timm.models
 import torch
+from huggingface_hub import try_to_load_from_cache
 from timm.data.transforms import str_to_interp_mode
 from torch import nn
 from torchvision.transforms import v2
 
-from digrap.core.errors import DigrapError
-from digrap.models.backbone import Backbone, first_line
+from digrap.core.errors import DigrapError, nearest
+from digrap.models.backbone import Backbone, check_image_size, nearest_models
+from digrap.models.weights import Account, Provenance, WeightFile, first_line, last_line, random_weights
 
-MEND = "give backbone.weights=<file> or backbone.pretrained=false"
+log = logging.getLogger(__name__)
+OTHERWISE = "give backbone.weights=<file> or backbone.pretrained=false"
 
 
 def timm_backbone(
     num_classes: int,
     model: str,
+    classes: Sequence[str] | None = None,
     pretrained: bool = True,
     weights: str | Path | None = None,
     image_size: int | None = None,
-    **_: Any,
 ) -> Backbone:
     """timm's `model` with a fresh, unanchored head; PIL images in, float (N, num_classes) logits out.
 
     Weights come from the file `weights` (safetensors or torch, of any number of classes), else by name from timm's
-    cache or the hub; `pretrained=False` leaves them random. `image_size` (pixels a side) replaces the model's own.
-    Raises DigrapError for a name timm does not know or has no weights for, weights that cannot be fetched or read or
-    do not fit, and an image size the model does not take.
+    cache or the hub; `pretrained=False` leaves them random. `image_size` (pixels a side) replaces the model's own. The
+    names in `classes` are not used. Raises DigrapError for a name timm does not know or has no weights for, weights
+    that cannot be fetched or read or do not fit, and an image size the model does not take.
     """
     known = _known(model, needs_weights=pretrained and weights is None)
+    check_image_size(image_size)
     # num_classes -1 is no number a head can have: timm then drops the file's head even where the numbers agree.
     options: dict[str, Any] = {"num_classes": num_classes, "pretrained_cfg_overlay": {"num_classes": -1}}
-    if image_size is not None:
-        _check_image_size(image_size)
-        if known is not None and known.fixed_input_size:
-            options["img_size"] = image_size
-    if pretrained and weights is not None:
-        module = _from_file(model, Path(weights).expanduser(), options)
+    if image_size is not None and known is not None and known.fixed_input_size:
+        options["img_size"] = image_size
+    if not pretrained:
+        module, provenance = _from_timm(model, False, image_size, options), random_weights()
+    elif weights is not None:
+        module, provenance = _from_file(model, weights, options)
     else:
-        module = _from_timm(model, pretrained, image_size, options)
+        module = _from_timm(model, True, image_size, options)
+        provenance = _provenance_by_name(module, model)
     head = _head(module, model)
     if image_size is not None:
-        _probe(module, model, image_size)
+        _try_size(module, model, image_size)
     train, evaluate, batch = _transforms(module, image_size)
     fresh = tuple(name for name, _ in module.named_parameters() if name.startswith(tuple(f"{part}." for part in head)))
-    return Backbone(module, batch, train, evaluate, unanchored=fresh, head=head, has_head=False)
+    return Backbone(module, batch, train, evaluate, unanchored=fresh, head=head, has_head=False, provenance=provenance)
 
 
 def _known(model: str, needs_weights: bool) -> Any:
@@ -61,78 +67,108 @@ def _known(model: str, needs_weights: bool) -> Any:
     if ":" in model:
         return None
     if not timm.is_model(model):
-        raise DigrapError(f"backbone.model={model}: timm has no such model; {_near(model, timm.list_models())}")
+        raise DigrapError(
+            f"backbone.model={model}: timm has no such model; {nearest_models(model, timm.list_models())}"
+        )
     try:
         known = timm.models.get_pretrained_cfg(model)
     except RuntimeError as error:  # the tag after the dot
         names = [name for name in timm.list_pretrained() if name.split(".")[0] == model.split(".")[0]]
-        raise DigrapError(f"backbone.model={model}: timm has no such weights; {_near(model, names)}") from error
+        others = nearest(model, names) if names else f"it has none of {model.split('.')[0]}"
+        raise DigrapError(f"backbone.model={model}: timm has no such weights; {others}") from error
     if needs_weights and not (known and known.has_weights):
         raise DigrapError(
-            f"backbone.model={model}: timm has no pre-trained weights for it; {MEND}, or take another model "
-            f"({_near(model, timm.list_models(pretrained=True))})"
+            f"backbone.model={model}: timm has no pre-trained weights for it; {OTHERWISE}, or take another model "
+            f"({nearest_models(model, timm.list_models(pretrained=True))})"
         )
     return known
-
-
-def _near(name: str, choices: list[str]) -> str:
-    near = difflib.get_close_matches(name, choices, n=3, cutoff=0.5) or choices[:3]
-    if not near:
-        return "timm has none of that name"
-    return f"nearest: {', '.join(near)}"
-
-
-def _check_image_size(image_size: Any) -> None:
-    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1:
-        raise DigrapError(
-            f"backbone.image_size={image_size}: give a whole number of pixels, or null for the model's own"
-        )
 
 
 def _from_timm(model: str, pretrained: bool, image_size: int | None, options: dict[str, Any]) -> nn.Module:
     """The model with random weights, or with those timm knows under its name."""
     try:
-        return timm.create_model(model, pretrained=pretrained, **options)
-    except (AssertionError, TypeError, ValueError) as error:  # the model's own constructor objects
+        with _load_results() as results:
+            module = timm.create_model(model, pretrained=pretrained, **options)
+    except (AssertionError, TypeError, ValueError) as error:  # raised by the model's own constructor
         size = "" if image_size is None else f" backbone.image_size={image_size}"
         raise DigrapError(f"backbone.model={model}{size}: timm cannot build it ({first_line(error)})") from error
-    except Exception as error:  # torch.hub, huggingface_hub and its http library each have their own
+    except Exception as error:  # torch.hub, huggingface_hub and its http library have no base class in common
         raise DigrapError(
             f"backbone.model={model}: its weights are not in the cache and could not be fetched "
-            f"({first_line(error)}); mend the network, or {MEND}"
+            f"({first_line(error)}); restore the network, or {OTHERWISE}"
         ) from error
+    # timm vouches for its own weights; some lack a last norm, which then keeps its initial values.
+    for problem in _account(module, model, results).problems():
+        log.warning("backbone.model=%s: timm's weights do not fit the model exactly (%s)", model, problem)
+    return module
 
 
-def _from_file(model: str, path: Path, options: dict[str, Any]) -> nn.Module:
+def _from_file(model: str, weights: str | Path, options: dict[str, Any]) -> tuple[nn.Module, Provenance]:
     """The model with a file's weights, put through timm's own conversion for that model; the file's head is dropped."""
-    if not path.is_file():
-        raise DigrapError(f"backbone.weights={path}: there is no such file; null takes timm's own weights")
+    fix = f"give the backbone.model that the file was made with (now {model}), or backbone.weights=null for timm's own"
+    file = WeightFile.find(weights, fix)
     try:
-        timm.models.load_state_dict(path)
-    except Exception as error:  # safetensors, pickle, zip and torch each have their own
-        reason = first_line(error)
-        raise DigrapError(f"backbone.weights={path}: not a readable safetensors or torch file ({reason})") from error
-    options["pretrained_cfg_overlay"] |= {"file": str(path), "source": None}
-    mend = f"give the backbone.model that the file was made with (now {model})"
+        timm.models.load_state_dict(file.path)
+    except Exception as error:  # safetensors, pickle, zip and torch have no base class in common
+        raise file.error(f"not a readable safetensors or torch file ({first_line(error)})") from error
+    options["pretrained_cfg_overlay"] |= {"file": str(file.path), "source": None}
     try:
         with _load_results() as results:
             module = timm.create_model(model, pretrained=True, **options)
     except Exception as error:
-        reason = str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__
-        raise DigrapError(f"backbone.weights={path}: the weights do not fit: {reason}; {mend}") from error
+        raise file.error(f"the weights do not fit the model ({last_line(error)})") from error
+    found = _account(module, model, results)
+    file.check(found)
+    for reason in dict.fromkeys(found.dropped.values()):
+        keys = [key for key, why in found.dropped.items() if why == reason]
+        log.warning("backbone.weights=%s: not loaded: %s (%d keys, %s first)", file.path, reason, len(keys), keys[0])
+    return module, file.provenance("file", model=model)
+
+
+def _provenance_by_name(module: nn.Module, model: str) -> Provenance:
+    """The record of weights that timm found by name; without sha256 where timm's cache does not tell the file."""
+    facts = module.pretrained_cfg
+    name = model if ":" in model else ".".join(filter(None, (facts.get("architecture"), facts.get("tag"))))
+    path = _cached(facts)
+    if path is None:
+        return {"source": "timm", "model": name}
+    return WeightFile(path, OTHERWISE).provenance("timm", model=name)
+
+
+def _cached(facts: dict[str, Any]) -> Path | None:
+    """The cached file of timm's weights: of the hub, where timm prefers safetensors, else of torch's own downloads."""
+    if facts.get("hf_hub_id"):
+        repository, _, revision = facts["hf_hub_id"].partition("@")
+        file = facts.get("hf_hub_filename") or "pytorch_model.bin"
+        names = ["model.safetensors"] if file == "pytorch_model.bin" else []
+        names += [str(PurePosixPath(file).with_suffix(".safetensors")), file]
+        found = (try_to_load_from_cache(repository, name, revision=revision or None) for name in names)
+        return next((Path(path) for path in found if isinstance(path, str)), None)
+    url = facts.get("url") or ""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(urlparse(url).path).name
+    return path if url and path.is_file() else None
+
+
+def _account(module: nn.Module, model: str, results: list[Any]) -> Account:
+    """The account of the keys that timm loaded loosely.
+
+    An unexpected key inside a part that the model has (a block too many) is unknown: the file is of another model. One
+    of a part that the model lacks (an auxiliary head, a projector) is dropped, as is the file's head.
+    """
     head = tuple(f"{name}." for name in _head(module, model))
-    missing = [name for result in results for name in result.missing_keys if not name.startswith(head)]
-    if missing:
-        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-        raise DigrapError(
-            f"backbone.weights={path}: {len(missing)} of the model's tensors are not in it ({shown}); {mend}"
-        )
-    return module
+    heads, parts = {name.split(".")[0] for name in head}, {name.split(".")[0] for name in module.state_dict()}
+    unexpected = [key for result in results for key in result.unexpected_keys]
+    dropped = {key: "its head" for key in unexpected if key.split(".")[0] in heads}
+    dropped |= {key: "a part that the model does not have" for key in unexpected if key.split(".")[0] not in parts}
+    missing = [key for result in results for key in result.missing_keys if not key.startswith(head)]
+    return Account(
+        dropped=dropped, unknown=tuple(key for key in unexpected if key not in dropped), missing=tuple(missing)
+    )
 
 
 @contextlib.contextmanager
 def _load_results() -> Iterator[list[Any]]:
-    """What load_state_dict answers in the meantime: with a new head timm loads loosely and keeps the answer."""
+    """The results of load_state_dict in the meantime: with a new head timm loads loosely and does not return them."""
     load, results = nn.Module.load_state_dict, []
 
     def listening(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -157,8 +193,11 @@ def _head(module: nn.Module, model: str) -> tuple[str, ...]:
     return head
 
 
-def _probe(module: nn.Module, model: str, image_size: int) -> None:
-    """One black picture through the model: an image size it cannot take is met here, not in the first step."""
+def _try_size(module: nn.Module, model: str, image_size: int) -> None:
+    """Pass one black picture through the model, so that a size it does not take fails here, not in the first step.
+
+    Raises DigrapError.
+    """
     module.eval()
     try:
         with torch.no_grad():
@@ -175,7 +214,7 @@ def _transforms(module: nn.Module, image_size: int | None) -> tuple[Any, Any, An
     """(train, eval) from PIL to uint8 (3, H, W), and the batch's uint8 → normalised float.
 
     Training crops are torchvision's: they draw from torch's generator, which the engine seeds by example; timm's own
-    draw from Python's. The eval transform is timm's, less the normalisation.
+    draw from Python's. The eval transform is timm's, without the normalisation.
     """
     config = timm.data.resolve_model_data_config(module, {} if image_size is None else {"img_size": image_size})
     interpolation = str_to_interp_mode(config["interpolation"])

@@ -1,14 +1,13 @@
-"""What every optimizer here shares: anchors, groups, state, checkpoints and the base update.
+"""The base class of the optimizers: anchors, groups, state, checkpoints and the base update.
 
-A rule subclasses `AnchoredOptimizer` and overrides `adjust_gradients`, where it changes gradients, or
-`anchored_update`, where it changes what the base update made of the parameters. The base update is torch's own AdamW or
-SGD, so a rule that changes nothing equals torch bit for bit.
+A rule subclasses `AnchoredOptimizer`. It overrides `adjust_gradients` to change the gradients, or `anchored_update` to
+change the parameters after the base update. The base update is torch's own AdamW or SGD, so a rule that changes nothing
+equals torch bit for bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import torch
@@ -17,6 +16,7 @@ from torch.optim.adamw import adamw
 from torch.optim.optimizer import Optimizer
 from torch.optim.sgd import sgd
 
+from digrap.optim.bucket import Bucket
 from digrap.optim.tensors import scalar_dtype
 from digrap.optim.validate import at_least_zero, check_given, check_params, one_of
 
@@ -24,42 +24,8 @@ BASES = ("adamw", "sgd")
 ANCHORS = ("init", "zero", "none")
 
 
-@dataclass
-class Bucket:
-    """Parameters of one group that share device, dtype and step count, with their gradients and states."""
-
-    params: list[Tensor]
-    grads: list[Tensor]
-    states: list[dict[str, Any]]
-    group: dict[str, Any]
-    step: int  # the step about to be made: 1, 2, …
-
-    def gather(self, key: str) -> list[Tensor]:
-        """The state tensors called `key`, one per parameter."""
-        return [state[key] for state in self.states]
-
-    def numbers(self, key: str) -> Tensor:
-        """The per-tensor numbers called `key`, stacked: shape (number of tensors,)."""
-        return torch.stack(self.gather(key))
-
-    def store(self, **numbers: Tensor) -> None:
-        """Write one number per tensor into the parameters' states."""
-        for key, values in numbers.items():
-            torch._foreach_copy_(self.gather(key), list(values.unbind()))
-
-    def learn(self, key: str, h: Tensor, mu: float) -> Tensor:
-        """The per-tensor numbers called `key` after one Adam step (.9, .999) of rate `mu` on the gradients `h`.
-
-        Its moments are kept as `<key>_exp_avg` and `<key>_exp_avg_sq`; the exponent is the parameter's step t ≥ 2.
-        """
-        m = 0.9 * self.numbers(f"{key}_exp_avg") + 0.1 * h
-        v = 0.999 * self.numbers(f"{key}_exp_avg_sq") + 0.001 * h * h
-        self.store(**{f"{key}_exp_avg": m, f"{key}_exp_avg_sq": v})
-        return self.numbers(key) - mu * (m / (1 - 0.9**self.step)) / ((v / (1 - 0.999**self.step)).sqrt() + 1e-8)
-
-
 class Common(TypedDict, total=False):
-    """Keyword arguments that every optimizer here takes beside its own symbols; see `AnchoredOptimizer`."""
+    """Keyword arguments that every optimizer takes besides its own hyper-parameters; see `AnchoredOptimizer`."""
 
     base: str
     momentum: float
@@ -71,13 +37,13 @@ class Common(TypedDict, total=False):
 class AnchoredOptimizer(Optimizer):
     """Base of the optimizers that keep parameters near an anchor θ0.
 
-    Every argument but `params` can be set per group. `anchor` is "init" (θ0 is the value a parameter has when it is
-    handed over), "zero" (θ0 = 0, nothing stored: LoRA), "none" (plain base update: a new head) or a list of tensors.
-    Raises ValueError for hyper-parameters out of range, anchors of another shape and complex parameters; a sparse or
+    Every argument but `params` can be set per group. `anchor` is "init" (θ0 is the parameter's value when its group is
+    added), "zero" (θ0 = 0, nothing stored: LoRA), "none" (plain base update: a new head) or a list of tensors.
+    Raises ValueError for hyper-parameters out of range, anchors of the wrong shape and complex parameters; a sparse or
     complex gradient raises RuntimeError in `step`.
     """
 
-    # State entries that are one number per tensor. They keep float32 where parameters are bfloat16 or float16.
+    # State entries that are one number per tensor; float32 even where parameters are bfloat16 or float16.
     scalars: tuple[str, ...] = ()
 
     def __init__(
@@ -109,7 +75,7 @@ class AnchoredOptimizer(Optimizer):
     # --- groups -------------------------------------------------------------------------------------------------
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; its parameters' anchors are taken now. Raises ValueError as the class says."""
+        """Add a group and take its parameters' anchors. Raises ValueError for what the class refuses."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
@@ -151,8 +117,11 @@ class AnchoredOptimizer(Optimizer):
     # --- state --------------------------------------------------------------------------------------------------
 
     def new_state(self, param: Tensor, group: dict[str, Any], anchor: Tensor | None = None) -> dict[str, Any]:
-        """All of a parameter's state before its first step. It is made in one piece with the anchor: torch's
-        distributed checkpoint skips its warm-up step when any state is there, and would else not load the rest."""
+        """All of a parameter's state before its first step.
+
+        The anchor and the rest are created together because torch's distributed checkpoint skips its initial step when
+        any state exists, and would then not load the entries that are missing.
+        """
         state: dict[str, Any] = {"step": torch.zeros((), dtype=torch.float32)}
         if group["base"] == "adamw":
             state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
@@ -165,9 +134,9 @@ class AnchoredOptimizer(Optimizer):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As torch's, but per-tensor numbers keep their precision where torch would cast them to the parameter's, and
-        `step` comes back to the CPU where a wrapper moved the whole state to the device."""
-        seen: list[dict[str, Any]] = []  # what the pre-hooks made of it
+        """Load as torch does, but keep the precision of per-tensor numbers, which torch would cast to the parameter's
+        dtype, and move `step` back to the CPU where a wrapper moved the whole state to the device."""
+        seen: list[dict[str, Any]] = []  # the state dict after the pre-hooks
         handle = self.register_load_state_dict_pre_hook(lambda _, given: seen.append(given))
         try:
             super().load_state_dict(state_dict)
@@ -186,19 +155,19 @@ class AnchoredOptimizer(Optimizer):
                     self.state[param][key] = given[key].detach().to(param.device, scalar_dtype(param), copy=True)
 
     def _complete(self, group: dict[str, Any]) -> None:
-        """Options and state that a checkpoint of another optimizer (torch's AdamW, say) or of an older version lacks:
-        defaults, and anchors at the present values."""
+        """Add the options and state that a checkpoint of another optimizer (such as torch's AdamW) or of an older
+        version lacks: default options, and anchors at the present values."""
         for key, value in self.defaults.items():
             if key != "differentiable":  # torch adds it to the defaults of a loaded optimizer
                 group.setdefault(key, value)
         for param in group["params"]:
-            wanted = self.new_state(param.new_empty(0), group)  # for its keys
+            wanted = self.new_state(param.new_empty(0), group)  # only its keys are used
             if not wanted.keys() <= self.state[param].keys():
                 self.state[param] = self.new_state(param, group) | self.state[param]
 
     def _ready_state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
-        """The parameter's state on its device. A parameter met without one (a wrapper replaced the groups' tensors) is
-        anchored at its present value."""
+        """The parameter's state, moved to its device. A parameter without state (a wrapper replaced the groups'
+        tensors) is anchored at its present value."""
         state = self.state[param]
         if "step" not in state:
             state.update(self.new_state(param, group))
@@ -210,6 +179,7 @@ class AnchoredOptimizer(Optimizer):
         return state
 
     def _drop_vanished(self) -> None:
+        """Delete the state of parameters that are in no group any more."""
         present = {param for group in self.param_groups for param in group["params"]}
         for param in [param for param in self.state if param not in present]:
             del self.state[param]
@@ -218,7 +188,8 @@ class AnchoredOptimizer(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One optimization step; `closure` re-evaluates the model and returns the loss. Returns that loss."""
+        """Take one optimization step. `closure`, if given, re-evaluates the model and returns the loss, which is
+        returned."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -234,6 +205,7 @@ class AnchoredOptimizer(Optimizer):
         return loss
 
     def _buckets(self, group: dict[str, Any]) -> Iterable[Bucket]:
+        """The group's parameters that have a gradient, in buckets. Raises RuntimeError for sparse or complex ones."""
         buckets: dict[tuple, Bucket] = {}
         for param in group["params"]:
             if (grad := param.grad) is None or not grad.numel():
@@ -243,7 +215,7 @@ class AnchoredOptimizer(Optimizer):
             if grad.is_complex():
                 raise RuntimeError(f"{type(self).__name__} does not support complex gradients")
             state = self._ready_state(param, group)
-            step = int(state["step"]) + 1  # `step` lies on the CPU: no synchronisation
+            step = int(state["step"]) + 1  # `step` is on the CPU: no synchronisation
             bucket = buckets.setdefault((param.device, param.dtype, step), Bucket([], [], [], group, step))
             bucket.params.append(param)
             bucket.grads.append(grad)
@@ -251,15 +223,15 @@ class AnchoredOptimizer(Optimizer):
         return buckets.values()
 
     def anchored_update(self, bucket: Bucket) -> None:
-        """One step for one bucket with anchors: adjusted gradients, then the base update."""
+        """Take one step for a bucket with anchors: adjusted gradients, then the base update."""
         self.base_update(bucket, self.adjust_gradients(bucket))
 
     def adjust_gradients(self, bucket: Bucket) -> list[Tensor]:
-        """The rule: new gradients g' from the bucket's, which stay untouched."""
+        """The gradients g' of the rule; the bucket's own are left unchanged."""
         return bucket.grads
 
     def base_update(self, bucket: Bucket, grads: list[Tensor]) -> None:
-        """torch's AdamW or SGD with `grads`, in place."""
+        """Take one step of torch's AdamW or SGD with `grads`, in place."""
         group = bucket.group
         shared = dict(foreach=group["foreach"], lr=group["lr"], weight_decay=group["weight_decay"], maximize=False)
         if group["base"] == "adamw":
@@ -275,7 +247,7 @@ class AnchoredOptimizer(Optimizer):
         torch._foreach_add_(bucket.gather("step"), 1.0)
 
     def displacement(self, bucket: Bucket, out: list[Tensor] | None = None) -> list[Tensor]:
-        """δ = θ − θ0, one tensor per parameter, in `out` where given; read it only, it may be the parameters."""
+        """δ = θ − θ0, one tensor per parameter, written to `out` if given. Read-only: it may alias the parameters."""
         zero = bucket.group["anchor"] == "zero"
         if out is None:
             params = [param.detach() for param in bucket.params]
@@ -286,7 +258,7 @@ class AnchoredOptimizer(Optimizer):
         return out
 
     def names(self) -> dict[Tensor, str]:
-        """Each parameter's name: from named_parameters() where those were passed, else "group.index"."""
+        """{parameter: name}; the name comes from named_parameters() if those were passed, else it is "group.index"."""
         return {
             param: group["param_names"][i] if "param_names" in group else f"{g}.{i}"
             for g, group in enumerate(self.param_groups)
@@ -295,8 +267,8 @@ class AnchoredOptimizer(Optimizer):
 
 
 def _with_given_anchors(params: Iterable, anchors: list[Tensor]) -> list[dict[str, Any]]:
-    """One group that carries the anchors; they belong to parameters, not to the defaults of later groups."""
+    """One group that holds the anchors, so that they do not become defaults of later groups."""
     params = list(params)
     if params and isinstance(params[0], dict):
-        raise ValueError("anchor: give the list of tensors inside each parameter group, as its 'anchor'")
+        raise ValueError("anchor: with parameter groups, give each group its own list of tensors under 'anchor'")
     return [{"params": params, "anchor": anchors}]

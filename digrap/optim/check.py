@@ -1,9 +1,10 @@
-"""Hold anyone's torch optimizer to the published test vectors: where does it first deviate?
+"""Check of any torch optimizer against the published test vectors: the first step and tensor that deviate.
 
     python -m digrap.optim.check some.module:Class --rule digrap
 
-Prints one line a case and a summary. Exit code 0: every case that ran is equal; 1: one deviates; 2: bad input, or
-nothing ran. Needs torch, safetensors and the vectors of a clone's tests/vectors; the README there says what they are.
+Prints one line per case and a summary. Exit code 0: every case that ran is equal; 1: one deviates; 2: bad input, or
+no case ran. Needs torch and safetensors. The vectors are in the package, in digrap/optim/vectors; its README describes
+them.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-VECTORS = Path(__file__).resolve().parents[2] / "tests" / "vectors"
+VECTORS = Path(__file__).resolve().with_name("vectors")
 VERSION = 1
 
 
 class BadInput(Exception):
-    """What the user gave cannot be used; its text is all that is printed."""
+    """An argument that cannot be used; the text alone is printed."""
 
 
 class Skip(Exception):
-    """The class has no place for a case; says why."""
+    """A case that the class cannot take; the text is the reason."""
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Vectors:
     tensors: dict[str, Tensor]
 
     def each(self, kind: str, case: str = "") -> dict[str, Tensor]:
-        """The tensors of a kind ("start", "anchor", "gradient", "expected") by parameter name."""
+        """The tensors of a kind ("start", "anchor", "gradient", "expected"; the last of a case) by parameter name."""
         pattern = self.manifest["keys"][kind]
         return {name: self.tensors[pattern.format(tensor=name, case=case)] for name in self.manifest["tensors"]}
 
@@ -55,7 +56,7 @@ def load(folder: Path) -> Vectors:
     except ImportError:
         raise BadInput("the test vectors are safetensors files: python -m pip install safetensors") from None
     if not (folder / "vectors.json").is_file():
-        raise BadInput(f"{folder}: no vectors.json there; pass --vectors DIR, tests/vectors in a clone of digrap")
+        raise BadInput(f"{folder}: vectors.json is missing; the package's own are in {VECTORS}")
     try:
         manifest = json.loads((folder / "vectors.json").read_text(encoding="utf-8"))
         if manifest["version"] != VERSION:
@@ -67,12 +68,12 @@ def load(folder: Path) -> Vectors:
     except BadInput:
         raise
     except Exception as error:  # safetensors' own errors share no class with the others
-        raise BadInput(f"{folder}: the vectors cannot be read ({said(error)})") from None
+        raise BadInput(f"{folder}: the vectors cannot be read ({first_line(error)})") from None
     return vectors
 
 
 def find(path: str) -> Callable[..., Any]:
-    """The class at `module:Class`, also from the current directory. Raises BadInput where there is none."""
+    """The class at `module:Class`; the current directory is searched too. Raises BadInput if it cannot be found."""
     module_name, _, name = path.partition(":")
     if not (module_name and name):
         raise BadInput(f"{path}: give module:Class, as in digrap.optim:DiGraP")
@@ -81,7 +82,7 @@ def find(path: str) -> Callable[..., Any]:
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # whatever the module does on import
-        raise BadInput(f"{module_name}: cannot be imported ({said(error)})") from None
+        raise BadInput(f"{module_name}: cannot be imported ({first_line(error)})") from None
     if not callable(found := getattr(module, name, None)):
         classes = [key for key, value in vars(module).items() if inspect.isclass(value)]
         raise BadInput(f"{module_name} has no class {name}; {nearest(name, classes)}")
@@ -89,27 +90,28 @@ def find(path: str) -> Callable[..., Any]:
 
 
 def find_rule(name: str, rules: Iterable[str]) -> str:
-    """The rule called `name`, or by its class: MARSSP is mars_sp. Raises BadInput with the nearest names."""
+    """The rule of that name or of that class (MARSSP is mars_sp). Raises BadInput with the nearest names."""
     plain = {"".join(filter(str.isalnum, rule)): rule for rule in rules}
     found = plain.get("".join(filter(str.isalnum, name.lower())))
     if found is None:
-        raise BadInput(f"--rule {name}: there is no such rule; {nearest(name.lower(), plain.values())}")
+        raise BadInput(f"--rule {name}: no such rule; {nearest(name.lower(), plain.values())}")
     return found
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
+    """`nearest: a, b` for the choices most like `name`, or all of them if none is like it."""
     choices = list(choices)
     near = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
-    return f"nearest: {', '.join(near)}" if near else f"there are: {', '.join(choices) or 'none'}"
+    return f"nearest: {', '.join(near)}" if near else f"valid: {', '.join(choices) or 'none'}"
 
 
-def said(error: BaseException) -> str:
-    """An error's class and first line."""
+def first_line(error: BaseException) -> str:
+    """The class of an error and the first line of its text."""
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def accepted(make: Callable[..., Any]) -> set[str] | None:
-    """The keywords that a constructor takes beside the parameters; None: any (**kwargs)."""
+    """The keywords that a constructor takes besides the parameters; None: any (**kwargs)."""
     try:
         parameters = list(inspect.signature(make).parameters.values())
     except (TypeError, ValueError):  # some built-in callables have no signature
@@ -120,7 +122,7 @@ def accepted(make: Callable[..., Any]) -> set[str] | None:
 
 
 def renames(pairs: Iterable[str], options: Iterable[str], names: set[str] | None) -> dict[str, str]:
-    """`ours=theirs` pairs as a dict. Raises BadInput where either is unknown."""
+    """`ours=theirs` pairs as a dict. Raises BadInput for an unknown name on either side."""
     known, result = [*options, "lr"], {}
     for pair in pairs:
         ours, _, theirs = pair.partition("=")
@@ -143,10 +145,11 @@ class Check:
         self.rename = renames(rename, self.defaults, self.names)
 
     def takes(self, option: str) -> bool:
+        """Whether the constructor takes this option of ours, renamed if need be."""
         return self.names is None or self.rename.get(option, option) in self.names
 
     def options(self, case: dict[str, Any]) -> dict[str, Any]:
-        """The keywords of a case in the class's names. Raises Skip where it lacks one that is not at its default."""
+        """A case's options under the class's names. Raises Skip if the class lacks one that is not at its default."""
         wanted = {"base": case["base"], "anchor": case["anchor"], **case["options"]}
         if not self.takes("base"):
             own = "adamw" if self.takes("betas") else "sgd"
@@ -164,22 +167,23 @@ class Check:
         return {self.rename.get(option, option): value for option, value in wanted.items()}
 
     def lr(self, row: int) -> float:
+        """The learning rate of step `row` + 1."""
         return float(self.vectors.tensors[self.vectors.manifest["keys"]["lr"]][row])
 
     def build(self, params: list[Tensor], case: dict[str, Any]) -> Any:
-        """The optimizer of a case. Raises Skip where its constructor refuses an option, BadInput where it is none."""
+        """The optimizer of a case. Raises Skip if the constructor fails, BadInput if the result is no optimizer."""
         options = self.options(case)
         try:
             optimizer = self.make(params, **options)
-        except (Exception, SystemExit) as error:  # anyone's code
-            raise Skip(f"the constructor raised {said(error)}") from None
+        except (Exception, SystemExit) as error:  # code of unknown origin
+            raise Skip(f"the constructor raised {first_line(error)}") from None
         if not (hasattr(optimizer, "step") and hasattr(optimizer, "param_groups")):
-            raise BadInput("what the class makes is no torch optimizer: it needs step and param_groups")
+            raise BadInput("the class makes no torch optimizer: its objects lack step or param_groups")
         return optimizer
 
     def run(self, case: dict[str, Any], rtol: float) -> str | None:
-        """Step through a case. Returns None where all of it is equal, else the first step and tensor that deviate, with
-        that tensor's worst element. Raises Skip."""
+        """Run all steps of a case. Returns None if every tensor is equal, else the first step and tensor that deviate
+        and the worst element of that tensor. Raises Skip or BadInput as `build` does."""
         params = {
             name: torch.nn.Parameter(start.detach().to(self.dtype, copy=True))
             for name, start in self.vectors.each("start").items()
@@ -194,7 +198,7 @@ class Check:
             try:
                 optimizer.step()
             except (Exception, SystemExit) as error:
-                return f"step {row + 1} raised {said(error)}"
+                return f"step {row + 1} raised {first_line(error)}"
             for name, param in params.items():
                 if found := deviation(param.detach().double(), expected[name][row], rtol):
                     return f"step {row + 1}, {name}{found}"
@@ -202,9 +206,9 @@ class Check:
 
 
 def deviation(got: Tensor, expected: Tensor, rtol: float) -> str | None:
-    """None where |got − expected| ≤ rtol · max(1, |expected|) everywhere, else the worst element as text."""
+    """None if |got − expected| ≤ rtol · max(1, |expected|) for every element, else the worst element as text."""
     gap = (got - expected).abs()
-    if bool((gap <= rtol * expected.abs().clamp(min=1.0)).all()):  # never true of NaN
+    if bool((gap <= rtol * expected.abs().clamp(min=1.0)).all()):  # false for NaN
         return None
     worst = torch.unravel_index(gap.nan_to_num(nan=math.inf).argmax(), gap.shape) if gap.ndim else ()
     index = tuple(int(i) for i in worst)
@@ -213,7 +217,7 @@ def deviation(got: Tensor, expected: Tensor, rtol: float) -> str | None:
 
 
 def report(check: Check, cases: list[dict[str, Any]], rtol: float) -> tuple[int, int]:
-    """Run and print every case, and a summary. Returns how many are equal and how many deviate."""
+    """Run every case and print a line for each, and a summary. Returns the counts of equal and of deviating cases."""
     equal, deviating = 0, 0
     for case in cases:
         try:
@@ -231,22 +235,22 @@ def report(check: Check, cases: list[dict[str, Any]], rtol: float) -> tuple[int,
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m digrap.optim.check",
-        description="Run a torch optimizer over the published test vectors and say where it first deviates.",
+        description="Run a torch optimizer over the published test vectors and print where it first deviates.",
     )
     parser.add_argument("optimizer", metavar="module:Class", help="called as Class(params, **options)")
     parser.add_argument("--rule", required=True, help="vanilla, digrap, l2sp, mars_sp, spd or ftp; or a class's name")
-    parser.add_argument("--vectors", type=Path, default=VECTORS, metavar="DIR", help="default: a clone's tests/vectors")
+    parser.add_argument("--vectors", type=Path, default=VECTORS, metavar="DIR", help="default: those of the package")
     parser.add_argument("--dtype", choices=("float64", "float32"), default="float64", help="of the parameters")
     parser.add_argument("--rtol", type=float, help="default: 1e-10 in float64, 1e-5 in float32")
     parser.add_argument(
-        "--rename", nargs="+", action="extend", default=[], metavar="OURS=THEIRS", help="options it calls differently"
+        "--rename", nargs="+", action="extend", default=[], metavar="OURS=THEIRS", help="options with other names"
     )
     parser.add_argument("--case", default="", metavar="SUBSTRING", help="only cases whose id contains it")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Check; print. Returns the exit code."""
+    """Run the check and print the outcome. Returns the exit code."""
     given = arguments(argv)
     try:
         vectors = load(given.vectors)
@@ -258,11 +262,11 @@ def main(argv: list[str] | None = None) -> int:
         chosen = [case for case in cases if given.case in case["id"]]
         if not chosen:
             ids = ", ".join(case["id"] for case in cases)
-            raise BadInput(f"--case {given.case}: no case of {rule} contains it; there are: {ids}")
+            raise BadInput(f"--case {given.case}: no case of {rule} contains it; valid: {ids}")
         check = Check(find(given.optimizer), vectors, rule, getattr(torch, given.dtype), given.rename)
         equal, deviating = report(check, chosen, rtol)
         if not equal + deviating:
-            raise BadInput(f"nothing ran: {given.optimizer} has a place for no case of {rule}")
+            raise BadInput(f"nothing ran: {given.optimizer} can take no case of {rule} (reasons above)")
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

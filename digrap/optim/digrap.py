@@ -17,7 +17,8 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from digrap.optim.base import AnchoredOptimizer, Bucket, Common
+from digrap.optim.base import AnchoredOptimizer, Common
+from digrap.optim.bucket import Bucket
 from digrap.optim.diagnostics import omega_report
 from digrap.optim.tensors import dots, number_for, scaled, wide
 from digrap.optim.validate import at_least_zero, one_of

@@ -13,7 +13,8 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from digrap.optim.base import AnchoredOptimizer, Bucket, Common
+from digrap.optim.base import AnchoredOptimizer, Common
+from digrap.optim.bucket import Bucket
 from digrap.optim.tensors import row_sums, wide
 from digrap.optim.validate import at_least_zero
 

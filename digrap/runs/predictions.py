@@ -1,94 +1,243 @@
-"""Prediction bundles: what a run answered, from which every score can be computed again. Imports no torch.
+"""Prediction bundles: the answers of a run, from which every score can be computed again. Imports no torch.
 
-A run folder holds `predictions.npz` with `<split>.prediction` (the smallest integer type) and `<split>.probability`
-(float16), in the split's order. The truth is the same for every run of a dataset and seed, so it is kept once, in
-`labels/<digest>.npz` beside the run folders, as `<split>.label`; the run's `truth` entry names the digest.
+`predictions.npz` in a run folder holds `format`, `truth` (a digest) and per split
+
+    <split>.prediction        class indices in the smallest integer type, or strings, in the split's order
+    <split>.probability       of the predicted class, float16, where there is one
+    <split>.score.<metric>    of every example, in [0, 1], float64, where it is no function of prediction and label
+
+The truth is the same for every run of a dataset and seed, so it is kept once, in `labels/<digest>.npz` beside the run
+folders: per split `<split>.label` (classes) and `<split>.id` (strings), where ids are more than places in the split.
+Strings are one JSON list, the member `<name>.json`. The bytes of a file depend on its content alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, nearest
 from digrap.core.files import write_atomically
 
+Values = np.ndarray | list[str]
+
 PREDICTIONS = "predictions.npz"
-TRUTH = "truth"  # the array in predictions.npz that holds the digest of its labels
+FORMAT = 2
+TRUTH = "truth"
+ACCURACY = "accuracy"  # the score that follows from prediction and label
+KEYS = ("prediction", "probability")  # of a split, in the file's order; then the scores by name
+SCORE = "score."
+DAMAGE = (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError)  # of a file cut off or changed
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The predictions of a run with their truth. `path` is the file they were read from, `truth` the truth's digest."""
+
+    path: Path
+    truth: str
+    _predictions: dict[str, dict[str, Values]]
+    _truth: dict[str, dict[str, Values]]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits, in the order they were tested in."""
+        return tuple(self._predictions)
+
+    def size(self, split: str) -> int:
+        """The number of examples."""
+        return len(self.answers(split))
+
+    def answers(self, split: str) -> Values:
+        """The predictions (n,): class indices or strings."""
+        found = self._of(split).get("prediction")
+        if found is None:
+            raise DigrapError(f"{self.path} has no whole predictions of split {split}; make the run again")
+        return found
+
+    def probabilities(self, split: str) -> np.ndarray | None:
+        """The probabilities of the predictions, float16 (n,), or None."""
+        return self._of(split).get("probability")
+
+    def ids(self, split: str) -> list[str]:
+        """The examples' ids (n,); by default their places in the split."""
+        found = self._truth.get(split, {}).get("id")
+        return list(map(str, range(self.size(split)))) if found is None else found
+
+    def labels(self, split: str) -> np.ndarray | None:
+        """The true classes (n,), or None where the truth is no class."""
+        return self._truth.get(split, {}).get("label")
+
+    def metrics(self, split: str) -> list[str]:
+        """The metrics whose example scores are known."""
+        stored = [key.removeprefix(SCORE) for key in self._of(split) if key.startswith(SCORE)]
+        return stored if ACCURACY in stored or self.labels(split) is None else [ACCURACY, *stored]
+
+    def example_scores(self, split: str, metric: str = ACCURACY) -> np.ndarray:
+        """The score of every example in [0, 1]: float64 (n,). Raises DigrapError for an unknown metric, and where the
+        arrays of the split have different lengths."""
+        answers, stored, label = self.answers(split), self._of(split).get(SCORE + metric), self.labels(split)
+        if stored is None and (metric != ACCURACY or label is None):
+            raise DigrapError(
+                f"{self.path} has no scores {metric!r} of split {split}; {nearest(metric, self.metrics(split))}"
+            )
+        other = label if stored is None else stored
+        if len(other) != len(answers) or len(self.ids(split)) != len(answers) or not len(answers):
+            raise DigrapError(f"{self.path} has no whole predictions of split {split}; make the run again")
+        return (answers == label).astype(np.float64) if stored is None else stored
+
+    def _of(self, split: str) -> dict[str, Values]:
+        if split not in self._predictions:
+            raise DigrapError(f"{self.path} has no split {split!r}; {nearest(split, self.splits)}")
+        return self._predictions[split]
 
 
 def write_bundle(
-    path: Path, predictions: dict[str, np.ndarray], labels: dict[str, np.ndarray], labels_folder: Path | None = None
+    path: Path,
+    splits: Mapping[str, Mapping[str, np.ndarray | Sequence[str]]],
+    truth: Mapping[str, Mapping[str, np.ndarray | Sequence[str]]],
+    labels_folder: Path | None = None,
 ) -> str:
-    """Write <path> with the predictions, and labels_folder/labels/<digest>.npz, by default beside the folder that the
-    bundle lies in. Returns the digest."""
-    truth = {name: _small(labels[name]) for name in sorted(labels)}
-    digest = labels_digest(truth)
-    kept = labels_file(labels_folder or path.parent.parent, digest)
-    if not kept.exists():
-        _write(kept, truth)
-    _write(path, {name: _small(array) for name, array in predictions.items()} | {TRUTH: np.array(digest)})
+    """Write the predictions to `path` and their truth to labels_folder/labels/<digest>.npz, by default beside the
+    folder that `path` lies in. Returns the digest.
+
+    `splits` maps a split to its prediction, probability and score.<metric>; `truth` to its label and id. Raises
+    DigrapError for scores outside [0, 1].
+    """
+    kept = {f"{split}.{key}": _small(values) for split, entry in truth.items() for key, values in entry.items()}
+    kept = dict(sorted(kept.items()))
+    digest = truth_digest(kept)
+    file = labels_file(labels_folder or path.parent.parent, digest)
+    if not file.exists():
+        _write(file, kept)
+    content: dict[str, Values] = {"format": np.array(FORMAT, np.uint8), TRUTH: np.array(digest)}
+    for split, entry in splits.items():
+        for key in (*KEYS, *sorted(key for key in entry if key.startswith(SCORE))):
+            if key in entry:
+                content[f"{split}.{key}"] = _scores(entry[key], path) if key.startswith(SCORE) else _small(entry[key])
+    _write(path, content)
     return digest
 
 
-def labels_file(folder: Path, digest: str) -> Path:
-    """Where the labels of a digest lie, beside the run folders in `folder`."""
-    return folder / "labels" / f"{digest}.npz"
+def read_bundle(path: Path, labels_folder: Path) -> Bundle:
+    """The bundle at `path`; labels_folder/labels/ has its truth.
 
-
-def labels_digest(labels: dict[str, np.ndarray]) -> str:
-    """Ten hexadecimal digits of the labels' content."""
-    digest = hashlib.sha256()
-    for name, array in sorted(labels.items()):
-        digest.update(f"{name} {array.shape} ".encode() + np.ascontiguousarray(array, dtype="<i8").tobytes())
-    return digest.hexdigest()[:10]
-
-
-def read_bundle(path: Path, labels_folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """(predictions, labels) of a run, by `<split>.<key>`; labels_folder/labels/ has the labels.
-
-    Raises DigrapError where a file is missing or damaged, or labels are not those the run was scored with.
+    Raises DigrapError where a file is missing, damaged or of another format, or the truth is not the one the run was
+    scored with.
     """
-    predictions = _read(path)
-    if TRUTH not in predictions:
-        raise DigrapError(f"{path}: it does not say which labels it belongs to; make the run again")
-    digest = str(predictions.pop(TRUTH))
-    labels = _read(labels_file(labels_folder, digest))
-    if labels_digest(labels) != digest:
+    content = _read(path)
+    found = int(content.pop("format", 1))
+    if found != FORMAT:
+        raise DigrapError(f"{path} is a bundle of format {found}, this version reads {FORMAT}; make the run again")
+    if TRUTH not in content:
+        raise DigrapError(f"{path} does not say which labels it belongs to; make the run again")
+    digest = str(content.pop(TRUTH))
+    truth = _read(labels_file(labels_folder, digest))
+    if truth_digest(truth) != digest:
         raise DigrapError(
             f"{labels_file(labels_folder, digest)}: the labels are not those of its name; make a run again"
         )
-    return predictions, labels
+    return Bundle(Path(path), digest, _by_split(content), _by_split(truth))
 
 
-def _small(array: np.ndarray) -> np.ndarray:
-    """float16, or the smallest integer type that holds every value."""
-    if array.dtype.kind == "f":
-        return array.astype(np.float16)
-    if array.dtype.kind in "iu":
-        low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
-        return array.astype(np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high)))
+def truth_of(path: Path) -> str:
+    """The digest of the truth that a bundle of any format refers to. Raises DigrapError for a damaged one."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return str(archive[TRUTH])
+    except DAMAGE as error:
+        raise DigrapError(f"{path}: the predictions cannot be read ({error}); make the run again") from error
+
+
+def labels_file(folder: Path, digest: str) -> Path:
+    """The truth of a digest, beside the run folders in `folder`."""
+    return folder / "labels" / f"{digest}.npz"
+
+
+def truth_digest(truth: Mapping[str, Values]) -> str:
+    """Ten hexadecimal digits of the truth's content."""
+    digest = hashlib.sha256()
+    for name, values in sorted(truth.items()):
+        if isinstance(values, list):
+            digest.update(f"{name} ({len(values)},) ".encode() + _as_json(values))
+        else:
+            digest.update(f"{name} {values.shape} ".encode() + np.ascontiguousarray(values, dtype="<i8").tobytes())
+    return digest.hexdigest()[:10]
+
+
+def _by_split(content: dict[str, Values]) -> dict[str, dict[str, Values]]:
+    """{split: {key: values}} of `<split>.<key>`; the name of a split may have dots in it, a metric's may not."""
+    result: dict[str, dict[str, Values]] = {}
+    for name, values in content.items():
+        split, _, key = name.rpartition(".")
+        if key not in (*KEYS, "label", "id") and split.endswith("." + SCORE[:-1]):
+            split, key = split.removesuffix("." + SCORE[:-1]), SCORE + key
+        result.setdefault(split, {})[key] = values
+    return result
+
+
+def _scores(values: np.ndarray | Sequence[float], path: Path) -> np.ndarray:
+    array = np.asarray(values, np.float64)
+    if not ((array >= 0) & (array <= 1)).all():  # NaN too
+        raise DigrapError(f"{path}: scores of examples must lie in [0, 1]")
     return array
 
 
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """An npz whose bytes depend on its arrays alone: no times of day in it."""
+def _small(values: np.ndarray | Sequence[str]) -> Values:
+    """Strings as a list; else float16, or the smallest integer type that holds every value."""
+    if not isinstance(values, np.ndarray):
+        return list(values)
+    if values.dtype.kind == "f":
+        return values.astype(np.float16)
+    if values.dtype.kind in "iu":
+        low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+        return values.astype(np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high)))
+    return values
+
+
+def _as_json(strings: list[str]) -> bytes:
+    """One JSON list in ASCII. Raises DigrapError for what would come back as another string."""
+    data = json.dumps(strings, separators=(",", ":")).encode()
+    if json.loads(data) != strings:
+        raise DigrapError("an answer or id is no text: it has surrogates that are one character in two halves")
+    return data
+
+
+def _strings(data: bytes) -> list[str]:
+    strings = json.loads(data)
+    if not isinstance(strings, list) or not all(isinstance(string, str) for string in strings):
+        raise ValueError("a list of strings is none")
+    return strings
+
+
+def _write(path: Path, content: Mapping[str, Values]) -> None:
+    """An npz whose bytes depend on its content alone: it holds no times."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, array in arrays.items():
+        for name, values in content.items():
+            if isinstance(values, list):
+                archive.writestr(zipfile.ZipInfo(f"{name}.json"), _as_json(values), zipfile.ZIP_DEFLATED)
+                continue
             inner = io.BytesIO()
-            np.lib.format.write_array(inner, array, allow_pickle=False)
+            np.lib.format.write_array(inner, values, allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), inner.getvalue(), zipfile.ZIP_DEFLATED)
     write_atomically(path, lambda file: file.write(buffer.getvalue()))
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path) -> dict[str, Values]:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+            return {
+                name.removesuffix(".json"): _strings(archive[name]) if name.endswith(".json") else archive[name]
+                for name in archive.files
+            }
+    except DAMAGE as error:
         raise DigrapError(f"{path}: the predictions cannot be read ({error}); make the run again") from error

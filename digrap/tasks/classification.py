@@ -1,42 +1,62 @@
-"""Image classification: cross-entropy, top-1 predictions, accuracy in percent."""
+"""Image classification: cross-entropy, top-1 predictions, accuracy."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import default_collate
 
 from digrap.metrics.classification import report
+from digrap.models.backbone import Backbone
+from digrap.tasks.task import Answers, Batch, Stored, check_select_by
+
+TOP = 5  # most probable classes that are kept
 
 
 class Classification:
-    """loss and predict take a batch (inputs (N, …) float, labels (N,) int64); score takes all predictions."""
+    """Records are (image uint8 (3, H, W), label); the module maps float images (N, …) to logits (N, classes)."""
 
-    metric = "accuracy"
-    bundled = ("prediction", "probability")  # what a run keeps of its predictions
+    def __init__(self, backbone: Backbone, classes: tuple[str, ...], metric: str = "accuracy"):
+        self.classes, self.metric, self.normalize = classes, metric, backbone.batch_transform
 
-    def __init__(self, classes: tuple[str, ...]):
-        self.classes = classes
+    def collate(self, records: Sequence[tuple[Tensor, int]], train: bool = False) -> Batch:
+        """Images (N, 3, H, W) and labels int64 (N,)."""
+        images, labels = default_collate(list(records))
+        return Batch({"image": images, "label": labels}, labels.numpy())
 
-    def loss(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of a batch: a 0-dim tensor."""
-        return F.cross_entropy(module(inputs), labels)
+    def loss(self, module: nn.Module, batch: Batch) -> Tensor:
+        """Mean cross-entropy."""
+        return F.cross_entropy(module(self.normalize(batch.inputs["image"])), batch.inputs["label"])
 
-    def predict(self, module: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
-        """The most probable class (N,) int64, its probability (N,) float32, and the up to five most probable ones
-        (N, k) int64."""
-        probabilities = module(inputs).float().softmax(dim=1)
+    def predict(self, module: nn.Module, batch: Batch) -> Answers:
+        """The most probable class int64 (N,), its probability float32 (N,), and up to five of the most probable ones,
+        int64 (N, k)."""
+        probabilities = module(self.normalize(batch.inputs["image"])).float().softmax(dim=1)
         probability, label = probabilities.max(dim=1)
-        top = probabilities.topk(min(5, probabilities.shape[1])).indices
-        return {"prediction": label, "probability": probability, "top": top}
+        top = probabilities.topk(min(TOP, probabilities.shape[1])).indices
+        return {
+            "prediction": label.cpu().numpy(),
+            "probability": probability.cpu().numpy(),
+            "top": top.cpu().numpy(),
+        }
 
-    def report(self, predictions: dict[str, Tensor], labels: Tensor) -> dict[str, Any]:
-        """The score with intervals, top-5, calibration, classes and confusions; see `digrap.metrics.classification`."""
-        return report({key: value.numpy() for key, value in predictions.items()}, labels.numpy(), self.classes)
+    def example_scores(self, answers: Answers, truth: np.ndarray) -> dict[str, np.ndarray]:
+        """1 where the prediction is the label, else 0."""
+        return {"accuracy": (answers["prediction"] == truth).astype(np.float64)}
 
-    def score(self, predictions: dict[str, Tensor], labels: Tensor) -> dict[str, float]:
-        """Accuracy in percent over all examples of a split."""
-        right = torch.count_nonzero(predictions["prediction"] == labels).item()
-        return {"accuracy": 100.0 * right / len(labels)}
+    def stored(self, answers: Answers, truth: np.ndarray) -> tuple[Stored, Stored]:
+        """Prediction and probability; the labels. Accuracy follows from them."""
+        return {key: answers[key] for key in ("prediction", "probability")}, {"label": truth}
+
+    def report(self, answers: Answers, truth: np.ndarray) -> dict[str, Any]:
+        """Accuracy with intervals, top-5, calibration, classes and confusions; see `digrap.metrics.classification`."""
+        return report(answers, truth, self.classes)
+
+
+def build(backbone: Backbone, classes: tuple[str, ...], select_by: str) -> Classification:
+    """Classification of `classes`. Raises DigrapError for another `select_by` than accuracy."""
+    return Classification(backbone, classes, check_select_by(select_by, ("accuracy",)))

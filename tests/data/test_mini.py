@@ -1,4 +1,4 @@
-"""The miniature DomainNet: what is drawn, that it is the same everywhere, and that damage is named."""
+"""The miniature DomainNet: its pictures, that they are the same everywhere, and that damage is named."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ SPLITS = {
 def golden_sheet() -> torch.Tensor:
     """The first eight pictures of every domain, side by side: uint8 (6 · 32, 8 · 32, 3).
 
-    To write the file anew after an intended change: Image.fromarray(golden_sheet().numpy()).save(GOLDEN).
+    To rewrite the file after an intended change: Image.fromarray(golden_sheet().numpy()).save(GOLDEN).
     """
     rows = []
     for domain in DOMAINS:
@@ -43,7 +43,7 @@ def small(root, seed=0, **changes):
 
 
 def test_the_pictures_are_the_ones_drawn_before():
-    """Arithmetic may round apart between processors; a picture may not move."""
+    """Arithmetic may round differently between processors; no picture may change by more."""
     expected = torch.from_numpy(np.asarray(Image.open(GOLDEN).convert("RGB")).copy())
     distance = (golden_sheet().int() - expected.int()).abs()
     assert (distance > 2).float().mean() < 0.005

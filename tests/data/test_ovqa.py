@@ -67,7 +67,7 @@ def test_a_record(made, module):
     assert isinstance(image, Image.Image)
     path = (made.lists / "sketch_test.txt").read_text().splitlines()[9].split(" ")[0]
     assert path.startswith("sketch/teddy-bear/")
-    assert record.id == record.official_id == "9" and record.question == "What is in the image?"
+    assert record.id == record.question_id == "9" and record.question == "What is in the image?"
     assert record.answers == ("teddy bear",) * 10 and record.target == "teddy bear"
     assert (record.dataset, record.kind, record.shift) == ("domainnet_ovqa", "near_ood", "")
     assert record.picture == f"domainnet:{path}" and record.image == record.image_id == path

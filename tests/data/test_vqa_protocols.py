@@ -1,4 +1,4 @@
-"""Samples, protocols and the leak check."""
+"""Samples, protocols and the count of leakage."""
 
 import json
 import random
@@ -16,12 +16,12 @@ from digrap.config.compose import compose
 from digrap.config.identity import run_hash
 from digrap.core.errors import DigrapError
 from digrap.core.paths import REPO
-from digrap.data.vqa.leakage import leaks, words
+from digrap.data.vqa.leakage import leakage, words
 from digrap.data.vqa.protocols import draw
-from digrap.data.vqa.record import Question
 from digrap.engine.build import build_data
 from digrap.engine.rescore import rescore
 from digrap.engine.run import run
+from digrap.metrics.vqa.question import Question
 from scripts import show_dataset
 from tests.data.make_vqa import make
 
@@ -33,8 +33,7 @@ def made(tmp_path_factory):
 
 def ask(number, picture="coco:1", question="What?", origin=None):
     return Question(
-        id=str(number), official_id=str(number), image="", question=question, answers=("a",) * 10, answer_type="",
-        question_type="", dataset="vqav2", kind="id", shift="", picture=picture, image_id="",
+        str(number), "", ("a",) * 10, question=question, dataset="vqav2", picture=picture,
         origin=str(number) if origin is None else origin,
     )  # fmt: skip
 
@@ -85,7 +84,7 @@ def test_a_leak_is_counted_by_id_by_text_and_by_picture():
         ask(6, "coco:3", "Why?"),  # a seen picture
         ask(5, "coco:8", "Who?", origin=""),  # no origin is no match
     ]
-    assert leaks(train, {"test": test})["test"] == {
+    assert leakage(train, {"test": test})["test"] == {
         "questions": 6, "by_id": 2, "by_text": 2, "questions_leaked": 3, "pictures": 5, "pictures_leaked": 3,
         "questions_on_leaked_pictures": 4,
     }  # fmt: skip
@@ -95,10 +94,10 @@ def test_a_leak_is_counted_by_id_by_text_and_by_picture():
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5), st.sampled_from(["a b", "A, b!", "c"]))), st.integers(0, 8)
 )
-def test_leaks_against_comparing_all_pairs(rows, cut):
+def test_leakage_against_comparing_all_pairs(rows, cut):
     records = [ask(number, f"coco:{picture}", text) for number, picture, text in rows]
     train, test = records[:cut], records[cut:]
-    found = leaks(train, {"t": test})["t"]
+    found = leakage(train, {"t": test})["t"]
     by_id = [any(a.origin == b.origin for b in train) for a in test]
     by_text = [any(words(a.question) == words(b.question) and a.picture == b.picture for b in train) for a in test]
     assert (found["by_id"], found["by_text"]) == (sum(by_id), sum(by_text))

@@ -9,8 +9,8 @@ import pytest
 
 from digrap.cli.door import door
 from digrap.core.problems import Problems
-from digrap.data.vqa.facts import SETS
-from digrap.data.vqa.sets import read_set
+from digrap.data.vqa.reading import read_set
+from digrap.data.vqa.sets import SETS
 from scripts import score_vqa as script
 from tests.data.make_vqa import make
 from tests.reference import vqa as slow
@@ -33,7 +33,7 @@ def made(tmp_path_factory):
 
 
 def records(made, name, part=None):
-    return read_set(made.root, name, part or SETS[name].parts[-1], Problems())
+    return read_set(made.root, name, part or SETS[name].scored_part, Problems())
 
 
 def said(found, path, key=lambda record: record.id, answer=lambda record, place: record.answers[place % 10]):

@@ -4,6 +4,7 @@ import json
 
 from safetensors.torch import load_file
 
+from digrap.engine import checkpoint
 from digrap.engine.fit import Fit
 
 
@@ -11,8 +12,17 @@ def results(folder):
     return json.loads((folder / "results.json").read_text())
 
 
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
 def weights(folder):
     return load_file(folder / results(folder)["weights"])
+
+
+def load_checkpoint(root):
+    """The newest checkpoint's state under `root`, on whatever pre-trained weights it stands."""
+    return checkpoint.load(root, checkpoint.manifest(checkpoint.folders(root)[-1])["base"])
 
 
 def crash_at(monkeypatch, step):

@@ -19,16 +19,11 @@ from digrap.config.identity import run_hash
 from digrap.core.errors import DigrapError
 from digrap.core.paths import REPO
 from digrap.engine import checkpoint
-from digrap.engine import provenance as record
 from digrap.engine import run as engine
-from digrap.engine.fit import Fit
+from digrap.engine.evaluate import Evaluator
 from digrap.runs.predictions import PREDICTIONS, read_bundle
 from digrap.tasks.classification import Classification
-from tests.engine.runs import crash_at, results
-
-
-def metrics(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+from tests.engine.runs import crash_at, load_checkpoint, metrics, results
 
 
 def test_a_run_leaves_everything_it_should(small, tmp_path):
@@ -45,14 +40,14 @@ def test_a_run_leaves_everything_it_should(small, tmp_path):
     assert [event["epoch"] for event in validations] == [1, 2]
     assert max(event["accuracy"] for event in validations) == score
     assert [event["step"] for event in events if event["event"] == "train"] == [2, 4, 6, 8, 10, 12]
-    omega = [event for event in events if event["event"] == "omega"][-1]["tensors"]
-    assert all(set(numbers) == {"omega", "removed", "conflict"} for numbers in omega.values())
-    assert "fc.weight" in omega or any(name.endswith("weight") for name in omega)
+    layers = [event for event in events if event["event"] == "layers"]
+    assert [event["epoch"] for event in layers] == [1, 2] and "fc.weight" in layers[-1]["tensors"]
+    for numbers in layers[-1]["tensors"].values():
+        assert set(numbers) == {"omega", "removed", "conflict", "norm", "relative"}
     assert (tmp_path / result["weights"]).exists() and not checkpoint.folders(tmp_path / "checkpoints")
-    predictions, labels = read_bundle(tmp_path / PREDICTIONS, tmp_path.parent)
+    bundle = read_bundle(tmp_path / PREDICTIONS, tmp_path.parent)
     for split, scores in result["scores"].items():
-        right = (predictions[f"{split}.prediction"] == labels[f"{split}.label"]).mean()
-        assert 100 * right == pytest.approx(scores["accuracy"])
+        assert 100 * bundle.example_scores(split, "accuracy").mean() == pytest.approx(scores["accuracy"])
 
 
 def test_done_is_said_and_not_done_again(small, tmp_path, monkeypatch, caplog):
@@ -64,18 +59,15 @@ def test_done_is_said_and_not_done_again(small, tmp_path, monkeypatch, caplog):
 
 
 def test_the_best_epoch_is_tested(small, tmp_path, monkeypatch):
-    scores = iter([50.0, 90.0, 20.0])
-    true_score = Classification.score
-    monkeypatch.setattr(
-        Classification,
-        "score",
-        lambda self, p, labels: {"accuracy": next(scores, None) or true_score(self, p, labels)["accuracy"]},
-    )
-    kept = {}
-    write = Fit._write_best
-    monkeypatch.setattr(
-        Fit, "_write_best", lambda self: (write(self), kept.update(load_file(self.best_file(self.position.best_epoch))))
-    )
+    scores, kept = iter([50.0, 90.0, 20.0]), {}
+    monkeypatch.setattr(Evaluator, "validate", lambda *args: next(scores))
+    write = checkpoint.write_weights
+
+    def keeping(file, weights, *args, **notes):
+        write(file, weights, *args, **notes)
+        kept.update(load_file(file))
+
+    monkeypatch.setattr(checkpoint, "write_weights", keeping)
     engine.run(small("trainer.epochs=3"), tmp_path)
     assert results(tmp_path)["selection"]["epoch"] == 2
     tested = load_file(tmp_path / results(tmp_path)["weights"])
@@ -91,7 +83,7 @@ def test_resume_is_bit_equal(small, tmp_path, monkeypatch, step):
         crash_at(patch, step)
         with pytest.raises(KeyboardInterrupt):
             engine.run(cfg, tmp_path / "cut")
-    assert checkpoint.load(tmp_path / "cut" / "checkpoints")["position"]["step"] == step
+    assert load_checkpoint(tmp_path / "cut" / "checkpoints")["position"]["step"] == step
     engine.run(cfg, tmp_path / "cut")
     assert (tmp_path / "cut" / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
     assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
@@ -140,7 +132,7 @@ def test_a_loss_that_is_not_finite_stops(small, tmp_path, monkeypatch):
     monkeypatch.setattr(Classification, "loss", lambda *a: true_loss(*a) * (float("nan") if next(calls) == 8 else 1.0))
     with pytest.raises(DigrapError, match=r"loss is nan at step 9; the last good checkpoint is .*step-00000006"):
         engine.run(small(), tmp_path)
-    assert checkpoint.load(tmp_path / "checkpoints")["position"]["step"] == 6
+    assert load_checkpoint(tmp_path / "checkpoints")["position"]["step"] == 6
 
 
 def test_a_full_disk_names_the_good_checkpoint(small, tmp_path, monkeypatch):
@@ -254,24 +246,6 @@ def test_a_start_that_another_process_makes_is_waited_for(small, tmp_path):
     other.join()
     assert time.monotonic() - started > 2.0
     assert results(tmp_path / "wise")["start"]["hash"] == beside.name
-
-
-def test_only_what_makes_results_makes_a_commit_dirty(tmp_path, monkeypatch):
-    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(tmp_path)]
-    for name in ("digrap/a.py", "configs/best/mini/a.yaml", "docs/results/mini/mini.md", "README.md"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("1\n")
-    subprocess.run([*git, "init", "-q"], check=True)
-    subprocess.run([*git, "add", "-A"], check=True)
-    subprocess.run([*git, "commit", "-qm", "first"], check=True)
-    monkeypatch.setattr(record, "REPO", tmp_path)
-    for name in ("configs/best/mini/a.yaml", "docs/results/mini/mini.md", "README.md"):
-        (tmp_path / name).write_text("2\n")
-    assert record.commit()["dirty"] is False
-    (tmp_path / "digrap" / "a.py").write_text("2\n")
-    assert record.commit()["dirty"] is True
-    monkeypatch.setattr(record, "REPO", tmp_path / "digrap" / "nowhere")
-    assert record.commit() == {"commit": "unknown", "dirty": None}
 
 
 def test_channels_last_and_compile(small, tmp_path):

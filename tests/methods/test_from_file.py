@@ -1,4 +1,4 @@
-"""optim=file: the class is found, gets what it takes, and its content names the run."""
+"""optim=file: the class is found and gets the arguments that it takes; the file's content names the run."""
 
 import json
 import shutil
@@ -45,7 +45,7 @@ def params():
 
 def test_the_one_class_is_found(write):
     text = "from torch.optim import SGD, Optimizer\n" + PLAIN.format(name="Mine", more="")
-    assert find_class(write(text)).__name__ == "Mine"  # what the file imports does not count
+    assert find_class(write(text)).__name__ == "Mine"  # an imported class does not count
     assert find_class(write(text), "SGD") is torch.optim.SGD  # unless it is named
     assert not list((REPO / "examples").glob("__pycache__/my_rule*")) and find_class(str(EXAMPLE))
 
@@ -69,13 +69,13 @@ def test_of_several_one_is_named(write):
     ],
 )
 def test_a_bad_file_is_one_message(write, text, message):
-    for _ in range(2):  # nothing is left of the first try
+    for _ in range(2):  # the first attempt leaves nothing behind
         with pytest.raises(DigrapError, match=message) as error:
             find_class(write(text))
     assert "rule.py" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_it_gets_what_it_takes(write):
+def test_the_class_gets_the_arguments_that_it_takes(write):
     common = dict(lr=0.3, weight_decay=0.2, betas=[0.8, 0.9], eps=1e-7, base="adamw", momentum=0.0, anchor="init")
     plain = from_file(params(), file=write(PLAIN.format(name="Mine", more="")), **common)
     assert plain.defaults == {"lr": 0.3}
@@ -117,7 +117,7 @@ def test_the_content_names_the_run(write):
     assert name(f"optim.file={here}") not in (first, name(f"optim.file='{there}'"))
 
 
-def test_a_file_that_changed_since_is_refused(write):
+def test_a_changed_file_is_refused(write):
     file = write(PLAIN.format(name="Mine", more=""))
     with pytest.raises(DigrapError, match="changed while the run started"):
         from_file(params(), file=file, sha256="0123456789ab")

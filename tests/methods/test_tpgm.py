@@ -1,4 +1,4 @@
-"""TPGM against its float64 reference; the constraints' gradient against finite differences."""
+"""TPGM against its float64 reference; the gradient of the constraints against finite differences."""
 
 import copy
 
@@ -19,7 +19,7 @@ BATCHES = [
 
 
 class Net(torch.nn.Module):
-    """A matrix, vectors, a kernel and a scalar; `head` plays a fresh head."""
+    """A matrix, vectors, a kernel and a scalar; `head` stands for a fresh head."""
 
     def __init__(self, seed=0, dtype=torch.float64):
         super().__init__()
@@ -53,13 +53,13 @@ class Probe:
         return torch.autograd.grad(self(weights(), index), [wrt])[0]
 
 
-def surround(module, anchor="init", unanchored=("head.weight", "head.bias")):
+def context_of(module, anchor="init", unanchored=("head.weight", "head.bias")):
     before = {name: value.detach().clone() for name, value in module.state_dict().items()}
     return Context(module, before, frozenset(unanchored), anchor, Probe(module))
 
 
 def move(module, step, scale=0.2):
-    """What an optimizer step would do, by chance."""
+    """A random change of all parameters, in place of an optimizer step."""
     generator = torch.Generator().manual_seed(step)
     with torch.no_grad():
         for param in module.parameters():
@@ -82,7 +82,7 @@ def slope_of(module):
 @pytest.mark.parametrize(("proj_freq", "max_iters"), [(1, 1), (3, 2), (100, 1)])
 def test_equals_the_reference(norm, anchor, proj_freq, max_iters):
     module = Net()
-    context = surround(module, anchor)
+    context = context_of(module, anchor)
     options = dict(norm=norm, proj_freq=proj_freq, proj_lr=0.05, max_iters=max_iters)
     names = ANCHORED
     anchors = {name: context.before[name].numpy() * (anchor == "init") for name in names}
@@ -104,11 +104,11 @@ def test_equals_the_reference(norm, anchor, proj_freq, max_iters):
 
 @pytest.mark.parametrize("norm", ["mars", "l2"])
 def test_float32_stays_close_to_the_reference(norm):
-    """From the same θ every step; γ goes its own way in both."""
+    """Both take the same θ at every step; each has its own γ."""
     module, exact = Net(dtype=torch.float32), Net()
     exact.load_state_dict(module.state_dict())
     options = dict(norm=norm, proj_freq=1, proj_lr=0.05, max_iters=1)
-    fast, slow = TPGM(**options)(surround(module)), TPGM(**options)(surround(exact))
+    fast, slow = TPGM(**options)(context_of(module)), TPGM(**options)(context_of(exact))
     for step in range(1, 61):
         move(module, step)
         exact.load_state_dict(module.state_dict())
@@ -120,7 +120,7 @@ def test_float32_stays_close_to_the_reference(norm):
 @pytest.mark.parametrize("norm", ["mars", "l2"])
 def test_the_constraints_gradient_by_finite_differences(norm):
     module = Net()
-    context = surround(module)
+    context = context_of(module)
     projection = TPGM(norm=norm, proj_freq=1, proj_lr=0.1, max_iters=1)(context)
     move(module, 1)
     deltas = {name: param.detach() - projection.anchors[name] for name, param in projection.params.items()}
@@ -139,16 +139,16 @@ def test_the_constraints_gradient_by_finite_differences(norm):
         assert gradient[index].item() == pytest.approx((losses[0] - losses[1]) / 2e-6, rel=1e-4)
 
 
-def test_state_goes_on_bit_for_bit():
+def test_state_resumes_bit_for_bit():
     options = dict(norm="mars", proj_freq=2, proj_lr=0.05, max_iters=1)
     whole = Net()
-    straight = TPGM(**options)(surround(whole))
+    straight = TPGM(**options)(context_of(whole))
     cut = Net()
-    first = TPGM(**options)(surround(cut))
+    first = TPGM(**options)(context_of(cut))
     for step in range(1, 8):
         move(whole, step), straight(step)
         move(cut, step), first(step)
-    resumed = TPGM(**options)(surround(cut))
+    resumed = TPGM(**options)(context_of(cut))
     resumed.anchors = first.anchors  # the engine takes them from the pre-trained model again
     resumed.load_state_dict(copy.deepcopy(first.state_dict()))
     for step in range(8, 15):
@@ -158,15 +158,35 @@ def test_state_goes_on_bit_for_bit():
 
 
 def test_once_learns_bounds_that_help():
-    """After enough held-out batches the projected model is no worse on them than the one it started from."""
+    """After enough held-out batches the projected model is no worse on them than the one before the projection."""
     module = Net()
-    context = surround(module, unanchored=())
+    context = context_of(module, unanchored=())
     move(module, 1, scale=1.0)
     loss = lambda: sum(context.probe({}, k).item() for k in range(len(BATCHES)))  # noqa: E731
     before = loss()
     (variant,) = TPGMOnce(norm="mars", proj_lr=0.05, max_iters=100)(context)
     module.load_state_dict(variant.weights)
     assert variant.chosen and loss() < before
+
+
+@pytest.mark.parametrize("anchor", ["init", "zero"])
+def test_what_did_not_change_may_be_missing(anchor):
+    """Values outside of `before` are the pre-trained ones: the rest is projected as if they were given, and the variant
+    holds what has a value in `before` or is projected."""
+    weights = []
+    for known in (None, ("scale", "head.weight", "head.bias", "kernel.weight")):
+        module = Net()
+        context = context_of(module, anchor)
+        with torch.no_grad():
+            module.kernel.weight.mul_(1.5), module.scale.mul_(1.2)
+        if known:
+            context.before = {name: context.before[name] for name in known}
+        (variant,) = TPGMOnce(norm="mars", proj_lr=0.05, max_iters=20)(context)
+        weights.append(variant.weights)
+    whole, part = weights
+    assert set(part) == (set(known) if anchor == "init" else set(known) | set(ANCHORED))
+    assert all(torch.equal(value, whole[name]) for name, value in part.items())
+    assert not torch.equal(part["kernel.weight"], Net().kernel.weight * 1.5), "nothing was projected"
 
 
 @pytest.mark.parametrize(
@@ -182,12 +202,14 @@ def test_bad_options(changes, message):
 def test_a_model_without_anchors_is_refused():
     module = Net()
     with pytest.raises(ValueError, match="no trained parameter has an anchor"):
-        TPGM(norm="mars", proj_freq=1, proj_lr=0.1, max_iters=1)(surround(module, unanchored=dict(module.state_dict())))
+        TPGM(norm="mars", proj_freq=1, proj_lr=0.1, max_iters=1)(
+            context_of(module, unanchored=dict(module.state_dict()))
+        )
 
 
 def test_a_loss_that_is_not_finite_is_refused():
     module = Net()
-    context = surround(module)
+    context = context_of(module)
     context.probe.gradient = lambda weights, wrt, index: torch.full_like(wrt, float("nan"))
-    with pytest.raises(ValueError, match="was not finite"):
+    with pytest.raises(ValueError, match="is not finite"):
         next(TPGMOnce(norm="mars", proj_lr=0.05, max_iters=2)(context))

@@ -1,4 +1,4 @@
-"""Which parameters train, and which layers are in training mode."""
+"""The parameters that train, and the layers in training mode."""
 
 import pytest
 import torch
@@ -48,7 +48,7 @@ def test_norms_and_head():
     assert module["body"][1].training and not module["body"][0].training
 
 
-def test_norms_of_other_libraries_count_and_none_is_an_error():
+def test_norms_of_other_libraries_count_and_a_model_without_any_is_refused():
     class RmsNorm2d(nn.Module):
         def __init__(self):
             super().__init__()
@@ -64,7 +64,7 @@ def test_norms_of_other_libraries_count_and_none_is_an_error():
 
 def test_all_is_what_the_backbone_left_trainable():
     module = net()
-    module["body"].requires_grad_(False)  # as peft freezes what is no adapter
+    module["body"].requires_grad_(False)  # as peft freezes everything but the adapters
     choose_trained(module, "all", ())
     assert trained(module) == {"norm.weight", "norm.bias", "head.weight", "head.bias"}
 
@@ -72,7 +72,7 @@ def test_all_is_what_the_backbone_left_trainable():
 def test_refusals():
     with pytest.raises(ValueError, match="'heads' is not one of all, head, norms_and_head"):
         choose_trained(net(), "heads", ["head"])
-    with pytest.raises(ValueError, match="names no head"):
+    with pytest.raises(ValueError, match="has no head to train"):
         choose_trained(net(), "head", ())
     with pytest.raises(ValueError, match="no parameter or module is called 'fc'"):
         choose_trained(net(), "head", ["fc"])

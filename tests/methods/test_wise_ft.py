@@ -1,4 +1,4 @@
-"""WiSE-FT: the average, its ends, what it leaves alone, and LoRA."""
+"""WiSE-FT: the average, its ends, the weights it leaves alone, and LoRA."""
 
 import pytest
 import torch
@@ -45,6 +45,17 @@ def test_the_average_in_float64():
     assert only.weights["norm.num_batches_tracked"] == 7
 
 
+def test_only_what_has_a_pretrained_value_is_in_the_variants():
+    """A parameter that is not in `before` never changed: it is neither copied nor averaged."""
+    before, module = Net(0).state_dict(), Net(1)
+    whole = Context(module, before, frozenset(["head.bias"]), "init", None)
+    known = ("body.weight", "norm.running_mean", "norm.num_batches_tracked", "head.bias")
+    part = Context(module, {name: before[name] for name in known}, frozenset(["head.bias"]), "init", None)
+    for found, expected in zip(*(WiSE(alpha=0.5, curve=[0, 1])(context) for context in (part, whole)), strict=True):
+        assert set(found.weights) == set(known)
+        assert all(torch.equal(value, expected.weights[name]) for name, value in found.weights.items())
+
+
 def test_parameters_without_anchor_stay():
     _, after, (only,) = outcomes(0.5, unanchored=["head.weight", "head.bias"])
     assert torch.equal(only.weights["head.weight"], after["head.weight"])
@@ -79,12 +90,14 @@ class LoRA(torch.nn.Module):
 def test_lora_scales_the_product_once():
     """The model with scaled adapters equals the one with (1 − a) W + a (W + B A) merged."""
     module = LoRA()
-    context = Context(module, module.state_dict(), frozenset(), "zero", None)
+    module.base.requires_grad_(False)
+    context = Context(module, {}, frozenset(), "zero", None)
     merged = module.base.weight + module.lora_B["default"].weight @ module.lora_A["default"].weight
     expected = 0.6 * module.base.weight + 0.4 * merged
     (only,) = WiSE(alpha=0.4)(context)
+    assert set(only.weights) == {"lora_A.default.weight", "lora_B.default.weight"}
     x = torch.randn(7, 5)
-    module.load_state_dict(only.weights)
+    module.load_state_dict(only.weights, strict=False)
     torch.testing.assert_close(module(x), x @ expected.T)
 
 

@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 
 from digrap.core.errors import DigrapError
 from digrap.core.problems import Problems
-from digrap.metrics.vqa.annotations import Entry
 from digrap.metrics.vqa.consistency import consistency, flips, integer
+from digrap.metrics.vqa.question import Question
 from tests.reference import vqa as slow
 
 
 def rephrased(sizes):
     """Entries of groups of these sizes."""
     return [
-        Entry(f"{group}_{k}", "1", ("yes",) * 10, rephrasing_of=f"{group}_0" if k else None)
+        Question(f"{group}_{k}", "1", ("yes",) * 10, rephrasing_of=f"{group}_0" if k else None)
         for group, size in enumerate(sizes)
         for k in range(size)
     ]
@@ -38,7 +38,7 @@ def test_consensus_equals_the_slow_version(sizes, seed):
 
 
 def test_odd_groups_are_counted():
-    entries = [*rephrased([3]), Entry("alone", "1", ("a",)), Entry("orphan", "1", ("a",), rephrasing_of="gone")]
+    entries = [*rephrased([3]), Question("alone", "1", ("a",)), Question("orphan", "1", ("a",), rephrasing_of="gone")]
     problems = Problems()
     found = consistency(entries, np.array([1.0, 0.3, 0.0, 1.0, 1.0]), problems)
     assert found["groups"] == 2 and found["wordings"] == {"1": 1, "3": 1} and found["all_right"] == 50.0
@@ -53,7 +53,7 @@ def test_odd_groups_are_counted():
 
 def edits(answers):
     """One edit an answer, of questions 0, 1, 2 …"""
-    return [Entry(str(k), f"{k}_a", (answer,) * 10) for k, answer in enumerate(answers)]
+    return [Question(str(k), f"{k}_a", (answer,) * 10) for k, answer in enumerate(answers)]
 
 
 def counts(found, kind):
@@ -61,7 +61,7 @@ def counts(found, kind):
 
 
 def test_invariant_edits_by_hand():
-    entries = [*edits(["red"] * 6), Entry("0", "0_b", ("red",) * 10)]
+    entries = [*edits(["red"] * 6), Question("0", "0_b", ("red",) * 10)]
     after = ["Red.", "blue", "red", "blue", "green", None, "blue"]
     before = {"0": "red", "1": "red", "2": "blue", "3": "green", "4": "green", "5": "red", "99": "red"}
     problems = Problems()

@@ -6,8 +6,9 @@ import pytest
 
 from digrap.core.errors import DigrapError
 from digrap.core.problems import Problems
-from digrap.metrics.vqa.annotations import LACKING_IDS, Entry, answer_keys, read_entries
+from digrap.metrics.vqa.annotations import LACKING_IDS, answer_keys, read_annotations
 from digrap.metrics.vqa.predictions import Prediction, by_id, read_predictions
+from digrap.metrics.vqa.question import Question
 from digrap.metrics.vqa.score import match, score
 
 
@@ -40,13 +41,13 @@ def test_vizwiz_answers_drop_together_until_ids_are_added(tmp_path):
     for k, answer in enumerate(made["answers"]):
         answer["answer_confidence"] = "yes" if k < 8 else "no"
     path, problems = write(tmp_path / "a.json", [made]), Problems()
-    entries = read_entries(path, problems)
-    assert entries[0].keys == (0,) * 8 + (1,) * 2 and list(problems.counts) == [LACKING_IDS]
+    entries = read_annotations(path, problems)
+    assert entries[0].answer_keys == (0,) * 8 + (1,) * 2 and list(problems.counts) == [LACKING_IDS]
     said = [Prediction("VizWiz_val_0", "yes")]
     # 8 answers see the 2 others, 2 see the 8
     assert score(entries, said, "official2021", problems).accuracy.tolist() == pytest.approx([(8 * 2 / 3 + 2) / 10])
     problems = Problems(strict=True)
-    assert score(read_entries(path, problems, answer_ids="add"), said, "official2017", problems).accuracy[0] == 1.0
+    assert score(read_annotations(path, problems, answer_ids="add"), said, "official2017", problems).accuracy[0] == 1.0
 
 
 def test_wrapped_and_bare_files_are_one(tmp_path):
@@ -58,7 +59,7 @@ def test_wrapped_and_bare_files_are_one(tmp_path):
         annotations = write(tmp_path / "a.json", {"annotations": made} if wrapped else made)
         questions = write(tmp_path / "q.json", {"questions": asked} if wrapped else asked)
         problems = Problems()
-        found.append((read_entries(annotations, problems, questions), problems.summary()))
+        found.append((read_annotations(annotations, problems, questions), problems.summary()))
     assert found[0] == found[1]
     entries, problems = found[0]
     assert [entry.rephrasing_of for entry in entries] == [None, "0", None]
@@ -72,7 +73,7 @@ def test_missing_types_are_counted(tmp_path):
     made = annotation(1)
     del made["question_type"]
     problems = Problems()
-    assert read_entries(write(tmp_path / "a.json", [made]), problems)[0].question_type is None
+    assert read_annotations(write(tmp_path / "a.json", [made]), problems)[0].question_type is None
     assert problems.counts == {"annotation without question_type": 1}
 
 
@@ -98,26 +99,26 @@ def test_missing_types_are_counted(tmp_path):
 )
 def test_bad_annotations(tmp_path, value, words):
     with pytest.raises(DigrapError) as error:
-        read_entries(write(tmp_path / "a.json", value), Problems())
+        read_annotations(write(tmp_path / "a.json", value), Problems())
     assert words in str(error.value) and str(tmp_path) in str(error.value)
 
 
 def test_one_annotation_that_cannot_be_scored_is_left_out_and_counted(tmp_path):
     for bad in (3, {"answers": []}, annotation(1) | {"answers": None}, annotation(1) | {"question_id": None}):
         problems = Problems()
-        found = read_entries(write(tmp_path / "a.json", [bad, annotation(2)]), problems)
+        found = read_annotations(write(tmp_path / "a.json", [bad, annotation(2)]), problems)
         assert [entry.question_id for entry in found] == ["2"] and sum(problems.counts.values()) == 1
         with pytest.raises(DigrapError, match="left out|not scored"):
-            read_entries(tmp_path / "a.json", Problems(strict=True))
+            read_annotations(tmp_path / "a.json", Problems(strict=True))
 
 
 def test_missing_file_and_bad_answer_ids(tmp_path):
     with pytest.raises(DigrapError, match="does not exist: give a file with annotations"):
-        read_entries(tmp_path / "none.json", Problems())
+        read_annotations(tmp_path / "none.json", Problems())
     with pytest.raises(DigrapError, match="cannot be read"):
-        read_entries(tmp_path, Problems())
+        read_annotations(tmp_path, Problems())
     with pytest.raises(DigrapError, match="answer_ids=no: choose one of file, add"):
-        read_entries(tmp_path / "none.json", Problems(), answer_ids="no")
+        read_annotations(tmp_path / "none.json", Problems(), answer_ids="no")
 
 
 def test_vqa_predictions(tmp_path):
@@ -180,7 +181,7 @@ def test_bad_predictions(tmp_path, name, value, words):
     assert words in str(error.value)
 
 
-EDITS = [Entry("5", "a", ("1",) * 10), Entry("5", "b", ("2",) * 10), Entry("6", "c", ("3",) * 10)]
+EDITS = [Question("5", "a", ("1",) * 10), Question("5", "b", ("2",) * 10), Question("6", "c", ("3",) * 10)]
 
 
 def test_edits_of_one_question_are_told_apart_by_image():
@@ -204,7 +205,11 @@ def test_edits_without_image_are_scored_as_the_official_code_does():
 
 
 def test_a_rephrasing_with_anothers_number_has_a_name_of_its_own():
-    asked = [Entry("1", "x", ("a",) * 10), Entry("2", "x", ("b",) * 10), Entry("1", "x", ("c",) * 10, name="2/1")]
+    asked = [
+        Question("1", "x", ("a",) * 10),
+        Question("2", "x", ("b",) * 10),
+        Question("1", "x", ("c",) * 10, name="2/1"),
+    ]
     for said in ([Prediction("1", "a"), Prediction("2", "b"), Prediction("2/1", "c")],
                  [Prediction("1", "a", "x"), Prediction("2", "b", "x"), Prediction("2/1", "c", "x")]):  # fmt: skip
         assert match(asked, said, Problems(strict=True))[1] == ["a", "b", "c"]
@@ -220,7 +225,7 @@ def test_the_first_of_several_predictions_counts_where_asked_for():
 
 
 def test_no_prediction_never_hits_an_empty_answer():
-    asked = [Entry("1", None, ("",) * 10), Entry("3", None, ("",) * 10)]
+    asked = [Question("1", None, ("",) * 10), Question("3", None, ("",) * 10)]
     assert score(asked, [Prediction("3", "")], "official2021", Problems()).accuracy.tolist() == [0.0, 1.0]
     with pytest.raises(DigrapError, match="none of the 1 predictions is for one of these 2 questions"):
         score(asked, [Prediction("2", "")], "official2021", Problems())
@@ -231,7 +236,7 @@ def test_no_prediction_never_hits_an_empty_answer():
 def test_vizwiz_own_forms(tmp_path):
     """No question_id: questions are named by their place, or by their picture."""
     asked = [{"image": f"v{k}.jpg", "question": "?", "answers": [{"answer": str(k)}] * 10} for k in range(2)]
-    entries = read_entries(write(tmp_path / "val.json", asked), Problems(), answer_ids="add")
+    entries = read_annotations(write(tmp_path / "val.json", asked), Problems(), answer_ids="add")
     by_name = {"image": "v1.jpg", "answer": "1"}
     for said in ([by_name], {"predictions": [by_name]}, [{"question_id": 1, "answer": "1"}]):
         found = read_predictions(write(tmp_path / "p.json", said), Problems())
@@ -241,8 +246,8 @@ def test_vizwiz_own_forms(tmp_path):
 def test_a_picture_in_an_annotation_is_no_name(tmp_path):
     made = [annotation(1) | {"image": "a.jpg", "image_id": k} for k in (7, 8)]
     problems = Problems()
-    entries = read_entries(write(tmp_path / "a.json", made), problems)
-    assert [entry.unique_id for entry in entries] == ["1/7", "1/8"] and not problems
+    entries = read_annotations(write(tmp_path / "a.json", made), problems)
+    assert [entry.full_id for entry in entries] == ["1/7", "1/8"] and not problems
     assert match(entries, [Prediction("1", "a", "7"), Prediction("1", "b", "8")], Problems(strict=True))[1] == [
         "a",
         "b",

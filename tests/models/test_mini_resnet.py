@@ -5,6 +5,7 @@ import torch
 from omegaconf import OmegaConf
 
 from digrap.core.errors import DigrapError
+from digrap.core.files import sha256
 from digrap.data.mini.draw import DOMAINS, draw
 from digrap.data.mini.glyphs import load_glyphs
 from digrap.models import mini_resnet as resnet
@@ -39,6 +40,15 @@ def test_the_backbone_has_its_head_and_everything_is_anchored():
     assert not resnet.mini_resnet(pretrained=False).has_head
 
 
+def test_the_provenance_names_the_file(tmp_path):
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(resnet.WEIGHTS.read_bytes())
+    shipped = {"weights": "mini_resnet.safetensors", "sha256": sha256(resnet.WEIGHTS)}
+    assert resnet.mini_resnet().provenance == {"source": "data/mini/mini_resnet.safetensors", **shipped}
+    assert resnet.mini_resnet(weights=copy).provenance == shipped | {"source": "file", "weights": copy.name}
+    assert resnet.mini_resnet(pretrained=False).provenance == {"source": "random weights"}
+
+
 def test_the_transform_maps_bytes_to_one():
     ends = torch.tensor([0, 255], dtype=torch.uint8).expand(3, 1, 2)
     assert resnet.image_transform()(ends)[0, 0].tolist() == [-1.0, 1.0]
@@ -53,7 +63,7 @@ def test_damaged_weights_are_refused(tmp_path, monkeypatch):
     with pytest.raises(DigrapError, match="damaged or of another version.*git checkout"):
         resnet.mini_resnet(weights=path)
     path.unlink()
-    with pytest.raises(DigrapError, match="weights are missing"):
+    with pytest.raises(DigrapError, match=f"backbone.weights={path}: there is no such file; .git checkout"):
         resnet.mini_resnet(weights=path)
 
 
@@ -62,7 +72,7 @@ def test_other_weights_must_be_readable_and_fit(tmp_path):
     path.write_bytes(b"no weights")
     with pytest.raises(DigrapError, match="not a readable safetensors file"):
         resnet.mini_resnet(weights=path)
-    with pytest.raises(DigrapError, match="do not fit the model"):
+    with pytest.raises(DigrapError, match=r"do not fit the model \(other shapes: fc.bias .*45 classes"):
         resnet.mini_resnet(num_classes=10)
 
 

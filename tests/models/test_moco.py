@@ -41,13 +41,17 @@ def checkpoint(encoder, tmp_path_factory):
 
 
 def test_the_encoder_is_the_files_and_the_head_is_fresh(checkpoint, encoder):
-    backbone = moco_resnet50(5, weights=str(checkpoint), name="moco_resnet50", classes=tuple("abcde"))
+    backbone = moco_resnet50(5, weights=str(checkpoint), classes=tuple("abcde"))
     found = backbone.module.state_dict()
     assert found.keys() - encoder.keys() == {"fc.weight", "fc.bias"}
     assert all(torch.equal(found[name], value) for name, value in encoder.items())
     assert found["fc.weight"].shape == (5, 2048) and found["fc.weight"].isfinite().all()
     assert backbone.head == ("fc",) and backbone.unanchored == ("fc.weight", "fc.bias") and not backbone.has_head
-    assert backbone.provenance == {"weights": "r-50-1000ep.pth.tar", "sha256": sha256(checkpoint)}
+    assert backbone.provenance == {
+        "source": "facebookresearch/moco-v3",
+        "weights": "r-50-1000ep.pth.tar",
+        "sha256": sha256(checkpoint),
+    }
     free = next(group for group in param_groups(backbone.module, unanchored=backbone.unanchored) if "anchor" in group)
     assert [name for name, _ in free["params"]] == ["fc.weight", "fc.bias"]
 
@@ -56,16 +60,21 @@ def test_random_weights_need_no_file():
     backbone = moco_resnet50(3, pretrained=False, weights="/no/such/file", image_size=32)
     images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
     assert backbone.module(backbone.batch_transform(images)).shape == (2, 3)
+    assert backbone.provenance == {"source": "random weights"}
 
 
 @pytest.mark.parametrize(
     ("more", "less", "words"),
     [
-        ({}, ["base_encoder.layer4.2.bn3.bias"], r"1 keys are missing \(module.base_encoder.layer4.2.bn3.bias\)"),
-        ({"base_encoder.head.0.weight": 0.0}, [], r"1 keys are not known \(module.base_encoder.head.0.weight\)"),
-        ({"queue": 0.0}, [], r"1 keys are not known \(module.queue\)"),
-        ({"base_encoder.conv1.weight": 0.0}, [], "the weights do not fit: .*conv1.weight"),
-        ({}, [f"base_encoder.bn1.{kind}" for kind in ("weight", "bias", "running_mean", "running_var")], r", …\)"),
+        ({}, ["base_encoder.layer4.2.bn3.bias"], r"\(missing keys: module.base_encoder.layer4.2.bn3.bias\)"),
+        ({"base_encoder.head.0.weight": 0.0}, [], r"\(unknown keys: module.base_encoder.head.0.weight\)"),
+        ({"queue": 0.0}, [], r"\(unknown keys: module.queue\)"),
+        ({"base_encoder.conv1.weight": 0.0}, [], r"other shapes: .*conv1.weight \(\) for \(64, 3, 7, 7\)"),
+        (
+            {},
+            [f"base_encoder.bn1.{kind}" for kind in ("weight", "bias", "running_mean", "running_var")],
+            r", … \(4 in all\)\); the MoCo-v3",
+        ),
     ],
 )
 def test_a_key_too_many_or_too_few_is_named(tmp_path, encoder, more, less, words):
@@ -89,10 +98,10 @@ def test_another_file_is_named(tmp_path, content, words):
 
 
 def test_a_missing_file_says_where_it_comes_from(tmp_path):
-    words = "no such file; the MoCo-v3 project .* publishes it as r-50-1000ep.pth.tar.*backbone.pretrained=false"
+    words = "no such file; the MoCo-v3 project .* publishes r-50-1000ep.pth.tar.*backbone.pretrained=false"
     with pytest.raises(DigrapError, match=words):
         moco_resnet50(3, weights=tmp_path / "r-50-1000ep.pth.tar")
-    with pytest.raises(DigrapError, match="weights=null.*MoCo-v3 project"):
+    with pytest.raises(DigrapError, match="weights=null: a file of weights is needed; the MoCo-v3 project"):
         moco_resnet50(3)
     with pytest.raises(DigrapError, match="image_size=0: give a whole number"):
         moco_resnet50(3, pretrained=False, image_size=0)

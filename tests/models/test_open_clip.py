@@ -12,7 +12,8 @@ from torch import nn
 
 from digrap.core.errors import DigrapError
 from digrap.core.files import sha256
-from digrap.models.open_clip_model import class_text, open_clip_backbone
+from digrap.data.domainnet.lists import spoken
+from digrap.models.open_clip_model import open_clip_backbone
 from digrap.optim import param_groups
 from tests.models.tiny_clip import make_known
 
@@ -60,7 +61,7 @@ def test_logits_are_open_clips_zero_shot_logits(tiny):
     images = torch.rand(5, 3, 32, 32)
     with torch.no_grad():
         expected = model.logit_scale.exp() * model.encode_image(images, normalize=True) @ classifier
-    found = logits(backbone(name="clip_vit_b16"), images)
+    found = logits(backbone(), images)
     assert expected.std(dim=1).min() > 0.1
     torch.testing.assert_close(found / 100, expected / 100, rtol=0, atol=1e-6)  # cosines
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6 * expected.abs().max().item())
@@ -84,6 +85,9 @@ def test_name_and_path_give_the_same_logits(tiny, tmp_path):
     by_name, by_path = backbone(), backbone(weights=str(moved))
     assert torch.equal(logits(by_name, images), logits(by_path, images))
     assert by_name.provenance["sha256"] == by_path.provenance["sha256"] == sha256(tiny)
+    names = {"model": "tiny-quickgelu", "tag": "openai", "sha256": sha256(tiny)}
+    assert by_name.provenance == names | {"source": "open_clip", "weights": tiny.name}
+    assert by_path.provenance == names | {"source": "file", "weights": moved.name}
 
 
 @pytest.mark.filterwarnings("ignore")  # torch says that TorchScript is deprecated
@@ -129,7 +133,7 @@ def test_the_real_model_with_random_weights():
     assert open_clip.get_pretrained_cfg("ViT-B-16-quickgelu", "openai")["quick_gelu"]
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     assert logits(built, built.batch_transform(images)).shape == (2, 345)
-    assert not built.has_head and built.head == ("head",)
+    assert not built.has_head and built.head == ("head",) and built.provenance == {"source": "random weights"}
     with pytest.raises(DigrapError, match="take backbone.model=ViT-B-16-quickgelu"):
         open_clip_backbone(4, CLASSES, model="ViT-B-16")
 
@@ -168,7 +172,7 @@ def test_image_size_resamples_the_positions(tiny):
     ],
 )
 def test_class_names_as_text(name, text):
-    assert class_text(name) == text
+    assert spoken(name) == text
 
 
 @pytest.mark.parametrize(

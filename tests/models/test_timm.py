@@ -1,4 +1,4 @@
-"""timm's classifiers: weights from files, a fresh head, timm's own transforms, and errors that name what mends them."""
+"""timm's classifiers: weights from files, a fresh head, timm's own transforms, and errors that name what fixes them."""
 
 import huggingface_hub.constants
 import numpy as np
@@ -10,6 +10,8 @@ from PIL import Image
 from torch import nn
 
 from digrap.core.errors import DigrapError
+from digrap.core.files import sha256
+from digrap.models import timm_model
 from digrap.models.timm_model import timm_backbone
 from digrap.optim import param_groups
 
@@ -45,7 +47,7 @@ def saved(path, model, num_classes=1000):
     ],
 )
 def test_the_head_is_fresh_and_has_no_anchor(model, head, size):
-    backbone = timm_backbone(3, model, pretrained=False, image_size=size, name="timm")
+    backbone = timm_backbone(3, model, pretrained=False, image_size=size)
     assert backbone.head == head and not backbone.has_head and backbone.module.training
     assert backbone.unanchored == tuple(f"{part}.{kind}" for part in head for kind in ("weight", "bias"))
     free = next(group for group in param_groups(backbone.module, unanchored=backbone.unanchored) if "anchor" in group)
@@ -130,11 +132,67 @@ def test_an_unreadable_file_is_named(tmp_path, file):
 def test_weights_of_another_model_are_refused(tmp_path):
     path = tmp_path / "w.safetensors"
     saved(path, "test_vit")
-    with pytest.raises(DigrapError, match=r"of the model's tensors are not in it \(conv1.*now test_resnet"):
+    with pytest.raises(DigrapError, match=r"missing keys: conv1.*now test_resnet"):
         timm_backbone(3, "test_resnet", weights=path)
     saved(path, "test_resnet")
-    with pytest.raises(DigrapError, match="do not fit: .*size mismatch"):
+    with pytest.raises(DigrapError, match="do not fit the model .*size mismatch"):
         timm_backbone(3, "resnet18d", weights=path)
+
+
+def test_a_block_too_many_is_another_model(tmp_path):
+    """All tensors of resnet18 are in it, in the right shapes, and mean something else."""
+    saved(tmp_path / "w.safetensors", "resnet34")
+    with pytest.raises(DigrapError, match=r"unknown keys: layer1.2.*in all.*made with \(now resnet18\)"):
+        timm_backbone(3, "resnet18", weights=tmp_path / "w.safetensors")
+
+
+def test_parts_that_the_model_lacks_are_left_out_and_named(tmp_path, caplog):
+    path = tmp_path / "w.safetensors"
+    module = saved(path, "test_resnet")
+    state = module.state_dict() | {"projector.weight": torch.ones(2), "fc.0.weight": torch.ones(2)}
+    safetensors.torch.save_file(state, path)
+    backbone = timm_backbone(3, "test_resnet", weights=path)
+    assert torch.equal(backbone.module.conv1[0].weight, module.conv1[0].weight)
+    for text in ("not loaded: its head (1 keys, fc.0.weight", "the model does not have (1 keys, projector.weight"):
+        assert text in caplog.text
+    assert backbone.provenance == {
+        "source": "file",
+        "model": "test_resnet",
+        "weights": "w.safetensors",
+        "sha256": sha256(path),
+    }
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
+def test_weights_by_name_are_recorded_with_their_commit(tmp_path, monkeypatch, file):
+    """From the hub's cache as it lies on disk: refs/main names the commit, snapshots/<commit> holds the files."""
+    repository, commit = tmp_path / "models--timm--test_resnet.r160_in1k", "ab12" * 10
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    (repository / "snapshots" / commit).mkdir(parents=True)
+    path = repository / "snapshots" / commit / file
+    module = timm.create_model("test_resnet")
+    if path.suffix == ".safetensors":
+        safetensors.torch.save_file(module.state_dict(), path)
+    else:
+        torch.save(module.state_dict(), path)
+        missing = repository / ".no_exist" / commit / "model.safetensors"  # the hub's note that there is none
+        missing.parent.mkdir(parents=True)
+        missing.touch()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    backbone = timm_backbone(3, "test_resnet")
+    assert torch.equal(backbone.module.conv1[0].weight, module.conv1[0].weight)
+    assert backbone.provenance == {
+        "source": "timm",
+        "model": "test_resnet.r160_in1k",
+        "weights": file,
+        "sha256": sha256(path),
+        "revision": commit,
+    }
+    path.rename(path.with_suffix(".gone"))
+    assert timm_model._cached(backbone.module.pretrained_cfg) is None
+    assert timm_backbone(3, "test_resnet", pretrained=False).provenance == {"source": "random weights"}
 
 
 def test_without_network_the_way_out_is_named(monkeypatch, tmp_path):

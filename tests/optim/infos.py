@@ -1,5 +1,6 @@
 """OptimizerInfo entries for our optimizers: what torch's own optimizer tests need to know of a class."""
 
+import pytest
 import torch
 from torch.nn import Parameter
 from torch.testing._internal.common_optimizers import (
@@ -108,4 +109,11 @@ INFOS = [
         [({"k": 0.5, "mu": 0.1}, "k and mu"), ({"k": 0.0}, "k 0")],
         [({"mu": -0.1}, "Invalid mu: mu=-0.1"), ({"k": 1.5}, r"k=1.5 is outside \[0, 1\]")],
     ),
+]
+
+EVERY = [pytest.param(info, id=info.name) for info in INFOS]
+WAYS = [  # every class with each of its option sets
+    pytest.param(info, given.kwargs, id=f"{info.name}-{given.desc}")
+    for info in INFOS
+    for given in info.optim_inputs_func(device="cpu")
 ]

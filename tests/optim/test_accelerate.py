@@ -10,14 +10,7 @@ from accelerate.state import AcceleratorState, GradientState
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tests.optim.infos import INFOS
-
-EVERY = [pytest.param(info, id=info.name) for info in INFOS]
-WAYS = [
-    pytest.param(info, given.kwargs, id=f"{info.name}-{given.desc}")
-    for info in INFOS
-    for given in info.optim_inputs_func(device="cpu")
-]
+from tests.optim.infos import EVERY, WAYS
 
 
 def reset():

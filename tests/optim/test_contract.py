@@ -1,9 +1,5 @@
 """What any torch optimizer must do, after the properties of PyTorch's TestOptimRenewed, over each of our classes."""
 
-import copy
-import io
-import pickle
-
 import pytest
 import torch
 from torch.nn import Parameter
@@ -11,55 +7,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.testing._internal.common_optimizers import OptimizerErrorEnum
 
-from tests.optim.infos import INFOS
-
-CPU = torch.device("cpu")
-EVERY = [pytest.param(info, id=info.name) for info in INFOS]
-WAYS = [
-    pytest.param(info, given.kwargs, id=f"{info.name}-{given.desc}")
-    for info in INFOS
-    for given in info.optim_inputs_func(device="cpu")
-]
-DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
-
-
-def options(kwargs):
-    """A copy that a test may use up: a scheduler writes into a tensor learning rate."""
-    return copy.deepcopy(kwargs)
-
-
-def shapes(seed=0, dtype=torch.float32):
-    """Parameters of several ranks."""
-    generator = torch.Generator().manual_seed(seed)
-    sizes = [(4, 3), (5,), (), (2, 3, 2, 2)]
-    return [Parameter(torch.randn(size, generator=generator).to(dtype)) for size in sizes]
-
-
-def fill(params, step):
-    """Gradients that depend on the step alone; every other one reversed, so that some steps conflict."""
-    generator = torch.Generator().manual_seed(100 + step)
-    for param in params:
-        noise = torch.randn(param.shape, generator=generator)
-        param.grad = (noise * (-1) ** step).to(param.dtype)
-
-
-def advance(optimizer, params, steps):
-    """Steps number `steps` (a range)."""
-    for step in steps:
-        fill(params, step)
-        optimizer.step()
-
-
-def same_state(left, right):
-    """Equal state dicts, tensors bit for bit with their dtypes."""
-    torch.testing.assert_close(left["state"], right["state"], rtol=0, atol=0)
-    dtypes = [
-        {key: value.dtype for key, value in entry.items() if torch.is_tensor(value)}
-        for side in (left, right)
-        for entry in side["state"].values()
-    ]
-    assert dtypes[: len(dtypes) // 2] == dtypes[len(dtypes) // 2 :]
-    assert left["param_groups"] == right["param_groups"]
+from tests.optim.infos import EVERY, INFOS, WAYS
+from tests.optim.steps import DTYPES, advance, fill, options, shapes
 
 
 @pytest.mark.parametrize("info", EVERY)
@@ -128,99 +77,6 @@ def test_foreach_equals_the_loop(info, kwargs, dtype):
     torch.testing.assert_close(results[0][0], results[1][0], **exact)
     if tolerance is None:  # in half precision d/n of a small δ is mostly rounding
         torch.testing.assert_close(results[0][1], results[1][1])
-
-
-@pytest.mark.parametrize(("info", "kwargs"), WAYS)
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("weights_only", [True, False])
-def test_save_and_load_go_on_bit_for_bit(info, kwargs, dtype, weights_only):
-    """10 + 10 steps through torch.save equal 20, whatever the dtype."""
-    params = shapes(dtype=dtype)
-    optimizer = info.optim_cls(params, **options(kwargs))
-    advance(optimizer, params, range(10))
-    file = io.BytesIO()
-    torch.save(optimizer.state_dict(), file)
-    file.seek(0)
-    others = [Parameter(param.detach().clone()) for param in params]
-    resumed = info.optim_cls(others, **options(kwargs))
-    resumed.load_state_dict(torch.load(file, weights_only=weights_only))
-    same_state(optimizer.state_dict(), resumed.state_dict())
-    advance(optimizer, params, range(10, 20))
-    advance(resumed, others, range(10, 20))
-    assert all(torch.equal(a, b) for a, b in zip(params, others, strict=True))
-    same_state(optimizer.state_dict(), resumed.state_dict())
-
-
-@pytest.mark.parametrize(("info", "kwargs"), WAYS)
-@pytest.mark.parametrize(
-    "copying", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))], ids=["deep", "pickle"]
-)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_copies_go_on_alone(info, kwargs, copying, dtype):
-    params = shapes(dtype=dtype)
-    optimizer = info.optim_cls(params, **options(kwargs))
-    advance(optimizer, params, range(5))
-    copied = copying(optimizer)
-    others = copied.param_groups[0]["params"]
-    same_state(optimizer.state_dict(), copied.state_dict())
-    advance(optimizer, params, range(5, 10))
-    assert float(copied.state[others[0]]["step"]) == 5
-    advance(copied, others, range(5, 10))
-    assert all(torch.equal(a, b) for a, b in zip(params, others, strict=True))
-    # Hooks are lost by copies; loading must keep float32 numbers in them too.
-    copied.load_state_dict(optimizer.state_dict())
-    same_state(optimizer.state_dict(), copied.state_dict())
-
-
-@pytest.mark.parametrize(("info", "kwargs"), WAYS)
-def test_load_before_the_first_step(info, kwargs):
-    """accelerate loads an optimizer's own state back when it prepares it."""
-    params, others = shapes(), shapes()
-    optimizer, prepared = info.optim_cls(params, **options(kwargs)), info.optim_cls(others, **options(kwargs))
-    prepared.load_state_dict(prepared.state_dict())
-    advance(optimizer, params, range(5))
-    advance(prepared, others, range(5))
-    assert all(torch.equal(a, b) for a, b in zip(params, others, strict=True))
-
-
-@pytest.mark.parametrize(("info", "kwargs"), WAYS)
-def test_a_deep_copy_of_the_state_loads(info, kwargs):
-    params = shapes()
-    optimizer = info.optim_cls(params, **options(kwargs))
-    advance(optimizer, params, range(3))
-    saved = copy.deepcopy(optimizer.state_dict())
-    others = [Parameter(param.detach().clone()) for param in params]
-    loaded = info.optim_cls(others, **options(kwargs))
-    loaded.load_state_dict(saved)
-    advance(loaded, others, range(3, 6))
-    advance(optimizer, params, range(3, 6))
-    same_state(optimizer.state_dict(), loaded.state_dict())
-
-
-@pytest.mark.parametrize(("info", "kwargs"), WAYS)
-def test_state_dict_holds_no_python_lists_and_no_anchors_in_groups(info, kwargs):
-    params = shapes()
-    optimizer = info.optim_cls(params, **options(kwargs))
-    advance(optimizer, params, range(2))
-    state = optimizer.state_dict()
-    assert all(torch.is_tensor(value) for entry in state["state"].values() for value in entry.values())
-    for group in state["param_groups"]:
-        assert not any(torch.is_tensor(value) and value.numel() > 1 for value in group.values())
-        assert isinstance(group["anchor"], str)
-
-
-@pytest.mark.parametrize("info", EVERY)
-def test_a_list_of_anchors_survives_a_checkpoint(info):
-    params = shapes()
-    optimizer = info.optim_cls(params, anchor=[param.detach() + 1 for param in params])
-    advance(optimizer, params, range(3))
-    others = [Parameter(param.detach().clone()) for param in params]
-    loaded = info.optim_cls(others)
-    loaded.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    advance(optimizer, params, range(3, 6))
-    advance(loaded, others, range(3, 6))
-    assert all(torch.equal(a, b) for a, b in zip(params, others, strict=True))
-    assert not optimizer.defaults["anchor"] or isinstance(optimizer.defaults["anchor"], str)
 
 
 @pytest.mark.parametrize(("info", "kwargs"), WAYS)

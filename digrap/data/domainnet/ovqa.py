@@ -17,8 +17,8 @@ from digrap.data.domainnet.dataset import PART_OF_KIND, ListedPictures
 from digrap.data.domainnet.lists import Entry, Lists, check_labels, class_names, parse, spoken
 from digrap.data.splits import DataModule, Split
 from digrap.data.vqa.formats import read_json
-from digrap.data.vqa.leakage import compared
-from digrap.data.vqa.record import KINDS, Question
+from digrap.data.vqa.leakage import leakage_of_splits
+from digrap.metrics.vqa.question import Question, kind_of_questions
 
 log = logging.getLogger(__name__)
 NAME = "domainnet_ovqa"
@@ -65,7 +65,7 @@ def build(
 def _about(splits: Mapping[str, Split]) -> dict[str, Any]:
     """What training has of the tests; one question is asked of all, so it is pictures that count."""
     (train,) = (name for name, split in splits.items() if split.kind == "id_train")
-    return {**compared({name: split.load().records for name, split in splits.items()}, train), "problems": {}}
+    return {**leakage_of_splits({name: split.load().records for name, split in splits.items()}, train), "problems": {}}
 
 
 def open_source(
@@ -166,18 +166,14 @@ def questions(entries: list[Entry], classes: tuple[str, ...], kind: str, questio
     answers = [(name,) * ANSWERS for name in classes]
     return [
         Question(
-            id=str(place),
-            official_id=str(place),
+            question_id=str(place),
+            image_id=image,
             image=image,
             question=question,
             answers=answers[label],
-            answer_type="",
-            question_type="",
             dataset=NAME,
-            kind=KINDS.get(kind, "id"),
-            shift="",
+            kind=kind_of_questions(kind),
             picture=f"domainnet:{image}",
-            image_id=image,
         )
         for place, (image, label) in enumerate(entries)
     ]

@@ -74,7 +74,7 @@ def _check_split(name: str, options: Mapping[str, Any]) -> tuple[str, str, int]:
 
 def _load(root: Path, seed: int, image_size: int, name: str, domain: str, size: int) -> ImageTensors:
     """The split from the cache, else freshly drawn and cached."""
-    # The drawing code's version and the glyph file are in the path: a change of either is another cache.
+    # The path holds the drawing code's version and the glyph file's hash: a change of either starts another cache.
     folder = root / f"v{VERSION}-{GLYPHS_SHA256[:8]}-{image_size}px" / f"seed{seed}"
     path = folder / f"{name}-{domain}-{size}.safetensors"
     if path.exists():
@@ -95,7 +95,7 @@ def _digest(images: Tensor, labels: Tensor) -> str:
 
 
 def _write(path: Path, images: Tensor, labels: Tensor) -> None:
-    """Cache a split. A cache is a convenience: where it cannot be written, say so and go on in memory."""
+    """Cache a split, or log a warning where the cache cannot be written: the pictures are in memory anyway."""
     data = safetensors.torch.save({"images": images, "labels": labels}, metadata={"sha256": _digest(images, labels)})
     try:
         write_atomically(path, lambda file: file.write(data))
@@ -104,14 +104,14 @@ def _write(path: Path, images: Tensor, labels: Tensor) -> None:
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """A cached split's images and labels. Raises DigrapError when the file is not whole or not what was written."""
-    mend = "delete the file, it is drawn again"
+    """A cached split's images and labels. Raises DigrapError when the file is truncated or its checksum differs."""
+    fix = "delete the file, it is drawn again"
     try:
         with safetensors.safe_open(path, "pt") as file:
             images, labels = file.get_tensor("images"), file.get_tensor("labels")
             expected = (file.metadata() or {}).get("sha256")
     except (safetensors.SafetensorError, OSError) as error:
-        raise DigrapError(f"{path}: the cached pictures cannot be read ({error}); {mend}") from error
+        raise DigrapError(f"{path}: the cached pictures cannot be read ({error}); {fix}") from error
     if tuple(images.shape) != shape or _digest(images, labels) != expected:
-        raise DigrapError(f"{path}: the cached pictures are damaged (checksum differs); {mend}")
+        raise DigrapError(f"{path}: the cached pictures are damaged (checksum differs); {fix}")
     return images, labels

@@ -2,7 +2,7 @@
 
 Every picture has its own random stream, keyed by (stream, seed, split, domain, index): no picture is in two splits, and
 picture i is the same however many are drawn. The drawing itself is batched, in chunks of a fixed size that start at
-fixed indices, so that vectorised arithmetic gives picture i the same bits each time.
+fixed indices, so that vectorised arithmetic gives picture i the same bits every time.
 
 Shapes: B pictures, S their side in pixels. Shapes are drawn at 2S and halved (anti-aliasing). Coverage is (B, 1, S, S)
 in [0, 1], colours (B, 3, 1, 1) and pictures (B, 3, S, S) in [0, 1].
@@ -257,7 +257,7 @@ DOMAINS: dict[str, Callable[[Dice, Tensor], Tensor]] = {
     "infograph": infograph,
     "quickdraw": quickdraw,
 }
-"""Domain → how it draws. The position is part of every picture's key, so new domains go to the end."""
+"""Domain → its drawing function. The position is part of every picture's key, so new domains go to the end."""
 
 
 def draw(glyphs: Tensor, labels: Tensor, domain: str, key: tuple[int, int, int], size: int) -> Iterator[Tensor]:
@@ -270,7 +270,7 @@ def draw(glyphs: Tensor, labels: Tensor, domain: str, key: tuple[int, int, int],
     key = (*key, list(DOMAINS).index(domain))
     for start in range(0, len(labels), CHUNK):
         wanted = labels[start : start + CHUNK]
-        # The last chunk is drawn whole as well, so that its pictures come out of the same arithmetic.
+        # The last chunk is drawn in full as well, so that the same arithmetic makes its pictures.
         filled = F.pad(wanted, (0, CHUNK - len(wanted)))
         image = paint(Dice(key, range(start, start + CHUNK), size), glyphs[filled])
         yield image.clamp(0, 1).mul(255).round().to(torch.uint8)[: len(wanted)].clone()

@@ -15,7 +15,7 @@ from digrap.core.paths import REPO
 
 GLYPHS = REPO / "data" / "mini" / "glyphs.npz"
 GLYPHS_SHA256 = "9e343e0712e53bf81bbfbe532ede2cc643cb7de8473fa3ef1517c97a10b85dee"
-"""Every picture depends on every pixel of this file, so another version of it is refused, not drawn from."""
+"""Every picture depends on every pixel of this file: another version of it is refused."""
 
 
 @lru_cache(maxsize=4)
@@ -24,11 +24,11 @@ def load_glyphs(path: Path = GLYPHS) -> torch.Tensor:
 
     Raises DigrapError when the file is missing or is not the one this version of the code was made with.
     """
-    mend = "restore it with `git checkout -- data/mini/glyphs.npz`"
+    fix = "restore it with `git checkout -- data/mini/glyphs.npz`"
     if not path.is_file():
-        raise DigrapError(f"{path}: the glyph masks are missing; {mend}")
+        raise DigrapError(f"{path}: the glyph masks are missing; {fix}")
     if sha256(path) != GLYPHS_SHA256:
-        raise DigrapError(f"{path}: the glyph masks are damaged or of another version (sha256 differs); {mend}")
+        raise DigrapError(f"{path}: the glyph masks are damaged or of another version (sha256 differs); {fix}")
     with np.load(io.BytesIO(path.read_bytes())) as archive:
         masks = archive["masks"]
     return torch.from_numpy(masks).float().div_(255).unsqueeze(1)

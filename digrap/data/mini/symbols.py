@@ -1,7 +1,7 @@
-"""Which glyphs of DejaVu Sans the miniature DomainNet is made of: 45 named symbols and 240 others.
+"""The glyphs of DejaVu Sans that make the miniature DomainNet: 45 named symbols and 240 others.
 
-The 45 symbols are the classes. The 240 others are only ever seen in pre-training, where they stand for the many
-categories a foundation model knows besides the ones it is fine-tuned on. They were chosen once from the font's symbols,
+The 45 symbols are the classes. The 240 others are seen in pre-training only, where they stand for the many categories a
+foundation model knows besides those it is fine-tuned on. They were chosen once from the font's symbols,
 arrows and scripts: no blank or dot-like glyph, no variant of a class (white chess pieces of the same kind, outlined
 stars, further suits, dice, faces, flowers, scissors), and no two glyphs whose blurred masks have a cosine above 0.86.
 `tools/make_glyphs.py` checks the last rule between the others and the classes.

@@ -1,22 +1,20 @@
-"""One's own questions: a JSON file a split, out-of-distribution sets named by the user."""
+"""The dataset vqa_json: a user's own questions, a JSON file a split, with out-of-distribution sets of any name."""
 
 from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from digrap.core.errors import DigrapError
 from digrap.core.json_files import by_place, entries
 from digrap.core.problems import Problems
 from digrap.data.splits import KINDS, DataModule, named_ood
-from digrap.data.vqa.formats import TEN, Entry, make_record, paired, read_json, unique
+from digrap.data.vqa.formats import TEN, Record, make_record, paired, read_json, unique
 from digrap.data.vqa.question_splits import QuestionSplits
-from digrap.data.vqa.record import KINDS as RECORD_KINDS
-from digrap.data.vqa.record import Question
+from digrap.metrics.vqa.question import Question, kind_of_questions
 
-MEND = "mend it or write it again"
+FIX = "fix it or write it again"
 FORM = '[{"image": "a.jpg", "question": "…", "answers": ["…", …]}, …]'
 
 
@@ -29,14 +27,13 @@ def build(
     image_name: str = "{image_id}.jpg",
     strict: bool = False,
     check_pictures: bool = True,
-    **_: Any,
 ) -> DataModule:
-    """The splits of configs/dataset/vqa_json.yaml and, for each OOD name, one of root/test_<name>.json.
+    """Return the splits of configs/dataset/vqa_json.yaml and, for each OOD name, one of root/test_<name>.json.
 
     A split is one `file`, a list of {image, question, answers or answer} with optional question_id, answer_type and
     question_type; or VQA's pair of files `questions` and `annotations`, whose pictures are called `image_name`, with
     the questions' keys in braces, unless a question has an `image`. Pictures lie in root/`images`. One answer counts as
-    ten equal ones. Raises DigrapError for what is missing, damaged, or named twice.
+    ten equal ones. Raises DigrapError for options that do not fit and for a file that is missing or named twice.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
@@ -46,17 +43,17 @@ def build(
     table = {name: _checked(name, options) for name, options in splits.items()}
     for name, kind in named_ood(table, near_ood, far_ood):
         table[name] = {"file": f"test_{name}.json", "kind": kind}
-    own = Own(root, table, images, image_name, strict, check_pictures)
+    own = JsonQuestions(root, table, images, image_name, strict, check_pictures)
     for name, options in table.items():
         for file in (options[key] for key in ("file", "questions", "annotations") if key in options):
             if not (root / file).is_file():
-                mend = f"; '~dataset.splits.{name}' does without it" if options["kind"] == "id_test" else ""
-                raise DigrapError(f"split {name}: {root / file} is missing ({FORM}){mend}")
+                fix = f"; '~dataset.splits.{name}' leaves the split out" if options["kind"] == "id_test" else ""
+                raise DigrapError(f"split {name}: {root / file} is missing ({FORM}){fix}")
     return DataModule(own.splits(), (), about=own.about)
 
 
-class Own(QuestionSplits):
-    """The records of one's own files."""
+class JsonQuestions(QuestionSplits):
+    """The splits of a user's own files; `table` maps split names to their options."""
 
     dataset = "vqa_json"
 
@@ -66,39 +63,40 @@ class Own(QuestionSplits):
             raise DigrapError(f"dataset.images={images}, dataset.image_name={image_name}: give text")
         self.table, self.images, self.image_name = table, images.strip("/"), image_name
 
-    def mend(self, name: str) -> str:
+    def fix(self, name: str) -> str:
         return f"put them into {self.root / self.images}, or give dataset.images=FOLDER under dataset.root"
 
     def records(self, name: str, problems: Problems) -> list[Question]:
         options = self.table[name]
         found = self._file(options, problems) if "file" in options else self._pair(options, problems)
-        known = {"dataset": name, "kind": RECORD_KINDS.get(options["kind"], "id"), "shift": ""}
+        known = {"dataset": name, "kind": kind_of_questions(options["kind"])}
         return unique((self._record(entry, problems, **known) for entry in found), problems)
 
-    def _file(self, options: Mapping[str, str], problems: Problems) -> list[Entry]:
-        """The entries of one file; one without question_id has its place in the file for it."""
+    def _file(self, options: Mapping[str, str], problems: Problems) -> list[Record]:
+        """Return the entries of one file; an entry without question_id gets its place in the file."""
         path = self.root / options["file"]
-        data = by_place(read_json(path, MEND))
+        data = by_place(read_json(path, FIX))
         for entry in data if isinstance(data, list) else ():
             if isinstance(entry, dict) and "answer" in entry:
                 entry.setdefault("answers", entry["answer"])
         return entries(data, "questions", path, problems, ("question_id", "question", "answers"))
 
-    def _pair(self, options: Mapping[str, str], problems: Problems) -> list[Entry]:
+    def _pair(self, options: Mapping[str, str], problems: Problems) -> list[Record]:
+        """Return the entries of VQA's pair of files, each question joined with its annotation."""
         halves = []
         for key, needed in (("questions", ("question_id", "question")), ("annotations", ("question_id", "answers"))):
             path = self.root / options[key]
-            halves.append(entries(read_json(path, MEND), key, path, problems, needed))
+            halves.append(entries(read_json(path, FIX), key, path, problems, needed))
         for entry in (entry for half in halves for entry in half):
             entry.setdefault("image_id", "")
         pairs = paired(*halves, problems, str(path))
         return [question | annotation | {"image_id": question["image_id"]} for question, annotation in pairs]
 
-    def _record(self, entry: Entry, problems: Problems, **known: str) -> Question | None:
+    def _record(self, entry: Record, problems: Problems, **known: str) -> Question | None:
         title, answers = f"split {known['dataset']}, question", entry["answers"]
         if not isinstance(answers, list) and answers is not None:
             answers = [answers]
-        if isinstance(answers, list) and len(answers) == 1:  # all that there is to say: ten would say it
+        if isinstance(answers, list) and len(answers) == 1:  # scorers leave one answer out: a single one counts as ten
             known["answer_keys"], answers = None, answers * TEN
         try:
             file = posixpath.normpath(str(entry.get("image") or self.image_name.format(**entry)))
@@ -106,12 +104,12 @@ class Own(QuestionSplits):
             where = f"{title} {entry['question_id']}: no `image`; dataset.image_name={self.image_name}: {error!r}"
             return problems.add("question that names no picture (left out)", where)
         known |= {"image": f"{self.images}/{file}", "picture": f"own:{file}"}
-        asked = entry | {"image_id": entry.get("image_id") or file}
-        return make_record(asked, entry | {"answers": answers}, problems, title, **known)
+        question = entry | {"image_id": entry.get("image_id") or file}
+        return make_record(question, entry | {"answers": answers}, problems, title, **known)
 
 
 def _checked(name: str, options: Mapping[str, str]) -> dict[str, str]:
-    """A split's options. Raises DigrapError for others than file or questions and annotations, and kind."""
+    """Return a split's options. Raises DigrapError unless they are kind and file, or a pair of files."""
     forms = ({"file", "kind"}, {"questions", "annotations", "kind"})
     if set(options) not in forms or options["kind"] not in KINDS:
         raise DigrapError(

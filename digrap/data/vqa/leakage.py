@@ -1,24 +1,18 @@
-"""What training has of the tests: questions and pictures that occur in both."""
+"""Leakage of tests into training: questions and pictures that occur in both."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
+
+from digrap.metrics.vqa.question import Question
 
 APART = re.compile(r"[\W_]+")
 
 
-class Asked(Protocol):
-    """What of a record is compared (data/vqa/record.py: Question)."""
-
-    question: str
-    picture: str
-    origin: str
-
-
-def leaks(train: Iterable[Asked], tests: Mapping[str, Iterable[Asked]]) -> dict[str, dict[str, int]]:
-    """Per test split: {questions, pictures} in it and, of these, how many occur in training.
+def leakage(train: Iterable[Question], tests: Mapping[str, Iterable[Question]]) -> dict[str, dict[str, int]]:
+    """Count, for each test split, its questions and pictures and how many of them occur in training.
 
     by_id: it is a training question, rephrases one, or asks one of an edited picture (`origin`). by_text: a training
     question about the same picture has the same words, case and punctuation apart. questions_leaked: either.
@@ -32,15 +26,17 @@ def leaks(train: Iterable[Asked], tests: Mapping[str, Iterable[Asked]]) -> dict[
     return {name: _count(list(records), origins, texts, pictures) for name, records in tests.items()}
 
 
-def compared(splits: Mapping[str, Iterable[Asked]], train: str) -> dict[str, Any]:
-    """{training_questions, leaks}: what the split named `train` has of the others."""
+def leakage_of_splits(splits: Mapping[str, Iterable[Question]], train: str) -> dict[str, Any]:
+    """Return {training_questions: count, leaks: `leakage` of the other splits into the split named `train`}."""
     tests = dict(splits)
     training = list(tests.pop(train))
-    return {"training_questions": len(training), "leaks": leaks(training, tests)}
+    return {"training_questions": len(training), "leaks": leakage(training, tests)}
 
 
-def _count(records: list[Asked], origins: set[str], texts: set[tuple[str, str]], pictures: set[str]) -> dict[str, int]:
-    by_id = [record.origin in origins for record in records]  # "" is in no set
+def _count(
+    records: list[Question], origins: set[str], texts: set[tuple[str, str]], pictures: set[str]
+) -> dict[str, int]:
+    by_id = [record.origin in origins for record in records]  # None is not among them
     by_text = [(words(record.question), record.picture) in texts for record in records]
     seen = {record.picture for record in records}
     return {
@@ -55,12 +51,12 @@ def _count(records: list[Asked], origins: set[str], texts: set[tuple[str, str]],
 
 
 def words(text: str) -> str:
-    """The text in lower case, letters and digits only, one space between."""
+    """Return the words of a text in lower case, letters and digits only, with one space between them."""
     return APART.sub(" ", text.lower()).strip()
 
 
-def leak_table(found: Mapping[str, Mapping[str, Any]]):
-    """The counts as a rich table, a line a split."""
+def leakage_table(found: Mapping[str, Mapping[str, Any]]):
+    """Return the counts as a rich table, one line a split."""
     from rich.table import Table
 
     table = Table()

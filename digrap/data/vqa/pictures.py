@@ -1,4 +1,4 @@
-"""Records as a dataset: each with its picture."""
+"""Questions as a torch dataset, each with its picture."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch.utils.data import Dataset
 from digrap.core.errors import DigrapError
 from digrap.core.problems import Problems
 from digrap.data.folder import absent_files, read_picture
-from digrap.data.vqa.record import Question
+from digrap.metrics.vqa.question import Question
 
 
 class Questions(Dataset):
-    """(PIL image in RGB, record) in the records' order; pictures are read when asked for.
+    """(PIL image in RGB, Question) items in the records' order; a picture is read when its item is taken.
 
-    `faults` says what was wrong with the files, by name; `left_out` are the questions that a protocol does without.
+    `faults` holds the problems of the files by their name, `left_out` the questions that the protocol leaves out.
     """
 
     def __init__(
@@ -29,6 +29,11 @@ class Questions(Dataset):
     ):
         self.root, self.records, self.faults, self.left_out = str(root), records, dict(faults or {}), list(left_out)
 
+    @property
+    def ids(self) -> list[str]:
+        """Names of the questions, for prediction bundles."""
+        return [record.id for record in self.records]
+
     def __len__(self) -> int:
         return len(self.records)
 
@@ -38,15 +43,16 @@ class Questions(Dataset):
         return (image.rotate(record.rotation, expand=True) if record.rotation else image), record
 
 
-def with_pictures(root: Path, records: Iterable[Question], problems: Problems, mend: str) -> list[Question]:
-    """The records whose picture is there; the others are counted. Raises DigrapError where none is."""
+def with_pictures(root: Path, records: Iterable[Question], problems: Problems, fix: str) -> list[Question]:
+    """Return the records whose picture exists; the others are counted. Raises DigrapError, which ends with `fix`, where
+    no picture exists."""
     records = list(records)
     absent = set(absent_files(root, sorted({record.image for record in records})))
-    there = [record for record in records if record.image not in absent]
+    kept = [record for record in records if record.image not in absent]
     for image in sorted(absent):
         problems.add("missing picture", f"{Path(root) / image}")
-    if records and not there:
-        raise DigrapError(f"{Path(root) / records[0].image}: none of the {len(absent)} pictures is there; {mend}")
-    if lost := len(records) - len(there):
-        problems.add("question left out for want of its picture", f"{records[0].dataset}", lost)
-    return there
+    if records and not kept:
+        raise DigrapError(f"{Path(root) / records[0].image}: all of the {len(absent)} pictures are missing; {fix}")
+    if lost := len(records) - len(kept):
+        problems.add("question left out because its picture is missing", f"{records[0].dataset}", lost)
+    return kept

@@ -1,4 +1,4 @@
-"""Which questions train, choose and test: the authors' 10 % sample of VQAv2, and what is done with it."""
+"""Division of VQAv2's questions into training, validation and test, by the authors' 10 % sample."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEAKY = "the ID validation and test questions are in the training set (protocol=
 
 @dataclass(frozen=True)
 class Drawn:
-    """The ids of VQAv2's questions as a protocol divides them."""
+    """Ids of VQAv2's questions as a protocol divides them."""
 
     train: list[str]
     val: list[str]
@@ -25,12 +25,13 @@ class Drawn:
 def draw(
     train: Sequence[str], val: Sequence[str], protocol: str, train_share: float = 0.1, val_share: float = 0.1
 ) -> Drawn:
-    """Divide VQAv2's train and val, the ids of all their questions in their files' order.
+    """Divide VQAv2's `train` and `val`, the ids of all questions of the two parts in their files' order.
 
     Both protocols draw int(share · n) of train and then of val, without replacement, from one generator, Python's
     random with seed 0, as the authors do (chengyuehuang511/vlm_robustness, subsample.py): with LAVIS's lists and shares
-    of 0.1 the questions are theirs. The second is the ID test. paper trains on both and validates on the second;
-    clean trains on the first and validates on as many more of val, drawn from the same generator.
+    of 0.1 the questions are theirs. The second sample is the ID test. paper trains on both samples and validates on the
+    second; clean trains on the first and validates on as many more of val, drawn from the same generator. Raises
+    DigrapError for an unknown protocol and for shares that draw nothing.
     """
     check(protocol, train_share, val_share)
     generator = random.Random(SEED)

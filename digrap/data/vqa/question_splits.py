@@ -1,4 +1,4 @@
-"""What every set of question splits shares: pictures looked for, leaks counted or left out, faults told."""
+"""Base class of datasets whose splits are questions: pictures checked, leakage counted or left out, faults kept."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import Any
 from digrap.core.errors import DigrapError
 from digrap.core.problems import Problems
 from digrap.data.splits import Split, check_kinds
-from digrap.data.vqa.leakage import compared
+from digrap.data.vqa.leakage import leakage_of_splits
 from digrap.data.vqa.pictures import Questions, with_pictures
-from digrap.data.vqa.record import Question
+from digrap.metrics.vqa.question import Question
 
 log = logging.getLogger(__name__)
 
 
 class QuestionSplits:
-    """Splits of questions by name: `kinds` maps each to its kind. A subclass reads the records, and has the dataset's
-    name.
+    """Splits of questions; `kinds` maps the name of each to its kind. A subclass reads the records.
 
-    `check_pictures`: false where questions are only counted or scored, and no picture need be there.
+    `dataset` is the dataset's name. `strict`: the first fault of a file raises DigrapError. `check_pictures`: false
+    where questions are only counted or scored and pictures may be missing. Raises DigrapError for options that are no
+    booleans and for kinds that do not make a dataset.
     """
 
     dataset: str
@@ -37,19 +38,19 @@ class QuestionSplits:
         self.chosen = cache(self._chosen)
 
     def records(self, name: str, problems: Problems) -> list[Question]:
-        """A split's questions, as its files have them."""
+        """Return a split's questions as its files have them."""
         raise NotImplementedError
 
-    def mend(self, name: str) -> str:
-        """What brings the split's pictures."""
+    def fix(self, name: str) -> str:
+        """Return what to do where the split's pictures are missing."""
         raise NotImplementedError
 
     def clean(self) -> bool:
-        """Whether test questions about training pictures are left out."""
+        """Return whether test questions about training pictures are left out."""
         return False
 
     def splits(self) -> dict[str, Split]:
-        """Each loads (picture, Question) pairs."""
+        """Return the splits; each loads (picture, Question) pairs."""
         return {name: Split(name, kind, self.dataset, partial(self._load, name)) for name, kind in self.kinds.items()}
 
     @property
@@ -58,34 +59,34 @@ class QuestionSplits:
         return next(name for name, kind in self.kinds.items() if kind == "id_train")
 
     def about(self) -> dict[str, Any]:
-        """{leaks: {split: counts}, problems: {split: {kind: {count, first}}}} of all splits, which it reads."""
-        found = compared({name: self.chosen(name) for name in self.kinds}, self.train)
+        """Read all splits and return {training_questions, leaks: {split: counts}, problems: {split: {kind: …}}}."""
+        found = leakage_of_splits({name: self.chosen(name) for name in self.kinds}, self.train)
         for name, counts in found["leaks"].items():
             counts["left_out"] = len(self.left_out[name])
         faults = {name: problems.summary() for name, problems in self.problems.items() if problems}
         return {**found, "problems": faults}
 
     def _load(self, name: str) -> Questions:
-        records = self.chosen(name)  # first: it notes the faults, and what is left out
+        records = self.chosen(name)  # before the faults and the left-out questions, which it finds
         return Questions(self.root, records, self.faults(name), self.left_out[name])
 
     def faults(self, name: str) -> dict[str, Problems]:
-        """What was wrong with the files that the split is made of."""
+        """Return the problems of the files that the split is made of."""
         return {name: self.problems[name]}
 
-    def noted(self, name: str, problems: Problems) -> None:
-        """Keep what was wrong with the files of `name`, and log it."""
+    def keep_problems(self, name: str, problems: Problems) -> None:
+        """Keep and log the problems of the files of `name`."""
         self.problems[name] = problems
         for line in problems.lines():
             log.warning("%s: %s", name, line)
 
     def _chosen(self, name: str) -> list[Question]:
-        """The questions that a run sees."""
+        """Return the questions that a run sees. Raises DigrapError where there are none."""
         problems = Problems(self.strict)
         found = self.records(name, problems)
         if self.check_pictures:
-            found = with_pictures(self.root, found, problems, self.mend(name))
-        self.noted(name, problems)
+            found = with_pictures(self.root, found, problems, self.fix(name))
+        self.keep_problems(name, problems)
         if not found:
             raise DigrapError(f"split {name}: no question could be read ({problems.said()})")
         seen = set()

@@ -1,4 +1,4 @@
-"""VQAv2 with its nine out-of-distribution sets as the splits of a run."""
+"""The dataset vqav2: VQAv2 and its nine out-of-distribution sets as the splits of a run."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import logging
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from digrap.core.errors import DigrapError
 from digrap.core.problems import Problems
 from digrap.data.splits import KINDS, DataModule
-from digrap.data.vqa.facts import SETS
 from digrap.data.vqa.protocols import LEAKY, Drawn, check, draw
 from digrap.data.vqa.question_splits import QuestionSplits
-from digrap.data.vqa.record import Question
-from digrap.data.vqa.sets import SOURCES, ids_in_order, read_set
+from digrap.data.vqa.reading import SOURCES, read_set
+from digrap.data.vqa.sets import SETS
+from digrap.data.vqa.sets.vqav2 import ids_in_order
+from digrap.metrics.vqa.question import Question
 
 log = logging.getLogger(__name__)
 ID_PARTS = {"id_train": "train", "id_val": "val", "id_test": "test"}
@@ -31,22 +31,23 @@ def build(
     undo_rotation: bool = False,
     strict: bool = False,
     check_pictures: bool = True,
-    **_: Any,
 ) -> DataModule:
-    """The splits of configs/dataset/vqav2.yaml: name → {set, kind} and, for other parts than the scored one, part.
+    """Return the splits of configs/dataset/vqav2.yaml: name → {set, kind}, and part where it is not the scored one.
 
-    Nothing is read before a split's `load()`, which gives (picture, Question) pairs. Under protocol clean a test
+    Nothing is read before a split's `load()`, which returns (picture, Question) pairs. Under protocol clean a test
     question whose picture occurs in training is left out and counted. `strict`: the first fault of a file is an error;
-    else faults are counted, logged, and part of `about()`. Raises DigrapError for options and for sets that are not
-    there.
+    else faults are counted, logged, and part of `about()`. Raises DigrapError for options that do not fit and for sets
+    whose folder is missing.
     """
     check(protocol, train_share, val_share)
     if source not in SOURCES:
         raise DigrapError(f"dataset.source={source}: choose one of {', '.join(SOURCES)}")
     root = Path(root).expanduser()
     table = {name: _checked(name, options) for name, options in splits.items()}
-    _check_there(root, sorted({name for name, *_ in table.values()} | {"vqav2"}))
-    vqa = VQA(root, table, protocol, source, (train_share, val_share), undo_rotation, strict, check_pictures)
+    _check_folders(root, sorted({name for name, *_ in table.values()} | {"vqav2"}))
+    questions = VQAv2Splits(
+        root, table, protocol, source, (train_share, val_share), undo_rotation, strict, check_pictures
+    )
     sample = "lists" if source == "lists" else "official-order"
     if (train_share, val_share) != (0.1, 0.1):
         sample += f", shares={train_share:g}/{val_share:g}"
@@ -55,11 +56,11 @@ def build(
         caveats += (
             f"sample={sample}: the authors' is a tenth in the order of LAVIS's list files (dataset.source=lists)",
         )
-    return DataModule(vqa.splits(), (), f"{protocol}, sample={sample}", caveats, vqa.about)
+    return DataModule(questions.splits(), (), f"{protocol}, sample={sample}", caveats, questions.about)
 
 
-class VQA(QuestionSplits):
-    """The records of all splits, VQAv2's read once."""
+class VQAv2Splits(QuestionSplits):
+    """The splits of a protocol; `table` maps their names to (set, part, kind). VQAv2's files are read once."""
 
     dataset = "vqav2"
 
@@ -76,16 +77,16 @@ class VQA(QuestionSplits):
         super().__init__(root, {name: kind for name, (_, _, kind) in table.items()}, *checks)
         self.table, self.protocol, self.source, self.shares, self.upright = table, protocol, source, shares, upright
 
-    def mend(self, name: str) -> str:
+    def fix(self, name: str) -> str:
         return f"`python scripts/download.py dataset={self.table[name][0]} data_root={self.root.parent}` fetches them"
 
     def records(self, name: str, problems: Problems) -> list[Question]:
-        """A split's questions, before pictures are looked for and leaks are left out."""
+        """Return a split's questions, before pictures are checked and leakage is left out."""
         of, part, kind = self.table[name]
         if kind not in ID_PARTS:
             return self._read(of, part, problems)
         found = []
-        for number in dict.fromkeys(getattr(self._drawn, ID_PARTS[kind])):  # a number that is there twice: once
+        for number in dict.fromkeys(getattr(self._drawn, ID_PARTS[kind])):  # a repeated number is one question
             if number in self._vqav2:
                 found.append(self._vqav2[number])
             else:
@@ -102,12 +103,12 @@ class VQA(QuestionSplits):
 
     @cached_property
     def _vqav2(self) -> dict[str, Question]:
-        """VQAv2's records, train and val, by id."""
+        """VQAv2's records of train and val by question id."""
         result = {}
         for part in ("train", "val"):
             problems = Problems(self.strict)
-            result |= {record.id: record for record in self._read("vqav2", part, problems)}
-            self.noted(f"VQAv2 {part}", problems)
+            result |= {record.question_id: record for record in self._read("vqav2", part, problems)}
+            self.keep_problems(f"VQAv2 {part}", problems)
         return result
 
     @cached_property
@@ -126,23 +127,23 @@ class VQA(QuestionSplits):
 
 
 def _checked(name: str, options: Mapping[str, str]) -> tuple[str, str, str]:
-    """(set, part, kind) of a split's options."""
+    """Return (set, part, kind) of a split's options. Raises DigrapError for options that do not fit."""
     of, kind = options.get("set"), options.get("kind")
     if of not in SETS or kind not in KINDS or not set(options) <= {"set", "part", "kind"}:
         raise DigrapError(
             f"dataset.splits.{name}={dict(options)}: give set, one of {', '.join(SETS)}; kind, one of "
-            f"{', '.join(KINDS)}; and part where another one than the scored is meant"
+            f"{', '.join(KINDS)}; and part where it is not the scored one"
         )
     if kind in ID_PARTS and (of != "vqav2" or "part" in options):
         raise DigrapError(f"dataset.splits.{name}={dict(options)}: kind={kind} is VQAv2's, as the protocol divides it")
-    return of, options.get("part", SETS[of].parts[-1]), kind
+    return of, options.get("part", SETS[of].scored_part), kind
 
 
-def _check_there(root: Path, names: list[str]) -> None:
-    """Raise DigrapError naming all sets whose folder is not there."""
+def _check_folders(root: Path, names: list[str]) -> None:
+    """Raise DigrapError naming all sets whose folder is missing."""
     if absent := [name for name in names if not (root / name).is_dir()]:
         raise DigrapError(
             f"dataset=vqav2: no files under {root} of {', '.join(absent)}. `python scripts/download.py dataset="
             f"{absent[0] if len(absent) == 1 else 'vqa_all'} data_root={root.parent}` fetches them, or says where they "
-            f"come from; data_root=… points elsewhere; '~dataset.splits.<name>' does without a set"
+            f"come from; data_root=… points elsewhere; '~dataset.splits.<name>' leaves a set out"
         )

@@ -30,12 +30,13 @@ def accuracies(
     keys: Keys | None = None,
     names: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Accuracy of each prediction, float64 (n,) in 0..1: the official code's float, bit for bit.
+    """Return the accuracy of each prediction, float64 (n,) in 0..1: the official code's float, bit for bit.
 
     `answers[i]` are the human answers of question i. `keys[i][j]` is a number for whatever beside its text tells answer
     j from the others of question i (an answer_id, say): the scorers leave out an answer together with all that equal it
-    in text and key. None: all are told apart. m4c always tells them apart. `names[i]` is what an error calls question
-    i. Raises DigrapError for an unknown scorer, lengths that do not fit, a question without answers and what is no str.
+    in text and key. None: all are told apart. m4c always tells them apart. `names[i]` is the name of question i in
+    errors. Raises DigrapError for an unknown scorer, lengths that do not fit, a question without answers and a value
+    that is no str.
     """
     check_scorer(scorer)
     name = _Names(names)
@@ -47,23 +48,23 @@ def accuracies(
         keys = None
     texts = _Texts()
     flat = list(chain.from_iterable(answers))
-    given, said = texts.codes(flat, "an answer"), texts.codes(list(predictions), "a prediction")
+    given, predicted = texts.codes(flat, "an answer"), texts.codes(list(predictions), "a prediction")
     question = np.repeat(np.arange(len(sizes)), sizes)
     first = np.cumsum(sizes) - sizes
-    given, said = _SCORERS[scorer](texts, given, said, question, first)
-    match = given == said[question]
+    given, predicted = _SCORERS[scorer](texts, given, predicted, question, first)
+    match = given == predicted[question]
     others = _matches_among_others(match, question, sizes, first, keys, name)
     return _mean_of_scores(others, sizes, first)
 
 
 def check_scorer(scorer: str) -> None:
-    """Raises DigrapError for a name that is not in SCORERS."""
+    """Raise DigrapError for a name that is not in SCORERS."""
     if scorer not in SCORERS:
         raise DigrapError(f"scorer={scorer}: there is no such scorer; {nearest(str(scorer), SCORERS)}")
 
 
 class _Names:
-    """What errors call a question: its name, or its place."""
+    """Names of questions in errors: the name given, or the place."""
 
     def __init__(self, names: Sequence[str] | None):
         self.names = names
@@ -79,7 +80,7 @@ class _Texts:
         self.code_of: dict[str, int] = {}
 
     def codes(self, texts: list[str], what: str) -> np.ndarray:
-        """The number (n,) of each text, new ones where there is none yet."""
+        """Return the number (n,) of each text; a new text gets a new number."""
         code_of = self.code_of
         try:
             distinct = dict.fromkeys(texts)
@@ -92,7 +93,7 @@ class _Texts:
         return np.fromiter(map(code_of.__getitem__, texts), np.int64, len(texts))
 
     def apply(self, function: Callable[[str], str], codes: np.ndarray) -> np.ndarray:
-        """The numbers of the texts that `function` makes of those with numbers `codes`."""
+        """Return the numbers of the texts that `function` makes of the texts numbered `codes`."""
         used = np.flatnonzero(np.bincount(codes, minlength=len(self.code_of)))
         known = list(self.code_of)
         step = np.empty(len(known), dtype=np.int64)
@@ -101,23 +102,23 @@ class _Texts:
         return step[codes]
 
 
-def _official2021(texts: _Texts, given, said, question, first) -> tuple[np.ndarray, np.ndarray]:
-    given, said = texts.apply(clean, given), texts.apply(clean, said)
+def _official2021(texts: _Texts, given, predicted, question, first) -> tuple[np.ndarray, np.ndarray]:
+    given, predicted = texts.apply(clean, given), texts.apply(clean, predicted)
     mixed = _mixed(given, question, first)
     here = mixed[question]
     given[here] = texts.apply(normalise, given[here])
-    said[mixed] = texts.apply(normalise, said[mixed])
-    return given, said
+    predicted[mixed] = texts.apply(normalise, predicted[mixed])
+    return given, predicted
 
 
-def _official2017(texts: _Texts, given, said, question, first) -> tuple[np.ndarray, np.ndarray]:
+def _official2017(texts: _Texts, given, predicted, question, first) -> tuple[np.ndarray, np.ndarray]:
     here = _mixed(given, question, first)[question]
     given[here] = texts.apply(punctuation, given[here])
-    return given, texts.apply(normalise, said)
+    return given, texts.apply(normalise, predicted)
 
 
-def _m4c(texts: _Texts, given, said, question, first) -> tuple[np.ndarray, np.ndarray]:
-    return texts.apply(normalise_m4c, given), texts.apply(normalise_m4c, said)
+def _m4c(texts: _Texts, given, predicted, question, first) -> tuple[np.ndarray, np.ndarray]:
+    return texts.apply(normalise_m4c, given), texts.apply(normalise_m4c, predicted)
 
 
 _SCORERS = {"official2021": _official2021, "official2017": _official2017, "m4c": _m4c}
@@ -125,12 +126,12 @@ SCORERS = tuple(_SCORERS)
 
 
 def _mixed(given: np.ndarray, question: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Whether a question's answers (n,) are not all equal."""
+    """Return whether the answers of each question (n,) are not all equal."""
     return np.logical_or.reduceat(given != given[first][question], first)
 
 
 def _matches_among_others(match, question, sizes, first, keys: Keys | None, name: _Names) -> np.ndarray:
-    """For each answer: how many match the prediction among those that are not left out with it."""
+    """Return, for each answer, how many answers match the prediction among those that are not left out with it."""
     matches = np.bincount(question[match], minlength=len(sizes))
     left_out = match.astype(np.int64)
     if keys is not None:
@@ -143,7 +144,7 @@ def _matches_among_others(match, question, sizes, first, keys: Keys | None, name
 
 
 def _flat_keys(keys: Keys, sizes: np.ndarray, first: np.ndarray, name: _Names) -> np.ndarray:
-    """Keys of all answers in a row; where a question has none, its answers' places."""
+    """Return the keys of all answers in a row; a question without keys gets the places of its answers."""
     if len(keys) != len(sizes):
         raise DigrapError(f"keys has {len(keys)} entries for {len(sizes)} questions: give one, or None, a question")
     flat = np.arange(sizes.sum()) - np.repeat(first, sizes)
@@ -156,7 +157,7 @@ def _flat_keys(keys: Keys, sizes: np.ndarray, first: np.ndarray, name: _Names) -
 
 
 def _mean_of_scores(others: np.ndarray, sizes: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Mean of min(1, others / 3) by question, added in the answers' order: the float that a plain loop gives."""
+    """Return the mean of min(1, others / 3) by question, added in the answers' order: the float of a plain loop."""
     scores, total = np.minimum(1.0, others / 3.0), np.zeros(len(sizes))
     for place in range(sizes.max()):
         longer = sizes > place

@@ -2,7 +2,7 @@
 
 VQA-Rephrasings: Shah, Chen, Rohrbach, Parikh: Cycle-Consistency for Robust Visual Question Answering, CVPR 2019 (arXiv
 1902.05660). A wording counts as right when its VQA accuracy is above 0, as in two public implementations of the
-paper's consensus score; the paper's own text was not at hand.
+paper's consensus score; this was not compared with the paper's own text.
 
 IV-VQA and CV-VQA: Agarwal, Shetty, Fritz: Towards Causal VQA, CVPR 2020 (arXiv 1912.07538); counted as in its
 repository's flip_accuracy_cal_{iv,cv}_vqa.ipynb (AgarwalVedika/CausalVQA@78bf9bd) but for what `flips` says.
@@ -20,7 +20,7 @@ import numpy as np
 
 from digrap.core.errors import DigrapError
 from digrap.core.problems import Problems
-from digrap.metrics.vqa.annotations import Entry
+from digrap.metrics.vqa.question import Question
 from digrap.metrics.vqa.text import clean, normalise
 
 EDITS = ("iv", "cv")
@@ -29,8 +29,8 @@ LARGEST = 4  # k of the consensus scores
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
-def consistency(entries: Sequence[Entry], accuracy: np.ndarray, problems: Problems) -> dict[str, Any]:
-    """What rephrasings share. Accuracies (n,) are the entries'; a wording is right where its own is above 0.
+def consistency(questions: Sequence[Question], accuracy: np.ndarray, problems: Problems) -> dict[str, Any]:
+    """Measure how far rephrasings are answered alike; a wording is right where its `accuracy` (n,) is above 0.
 
     A group is an original with its rephrasings. Returns groups, wordings ({size: groups}), all_right (percent of the
     groups with every wording right) and consensus {k: {groups, score}} for k = 1..4: the share of a group's subsets of
@@ -38,7 +38,7 @@ def consistency(entries: Sequence[Entry], accuracy: np.ndarray, problems: Proble
     Questions in no group are in no number but counted in `problems`, as are rephrasings without their original, which
     still make a group. Raises DigrapError if there is no rephrasing.
     """
-    groups = rephrasing_groups(entries, problems)
+    groups = rephrasing_groups(questions, problems)
     right = [(len(places), int(np.count_nonzero(accuracy[places] > 0))) for places in groups.values()]
     sizes = sorted({size for size, _ in right})
     scores = {}
@@ -53,22 +53,26 @@ def consistency(entries: Sequence[Entry], accuracy: np.ndarray, problems: Proble
     }
 
 
-def rephrasing_groups(entries: Sequence[Entry], problems: Problems) -> dict[str, list[int]]:
-    """{original's id: places of it and its rephrasings}, for originals with one rephrasing or more."""
+def rephrasing_groups(questions: Sequence[Question], problems: Problems) -> dict[str, list[int]]:
+    """Return {original's id: places of it and its rephrasings}, for originals with one rephrasing or more.
+
+    Originals without rephrasings, and rephrasings without their original, are counted in `problems`. Raises DigrapError
+    if there is no rephrasing.
+    """
     groups: dict[str, list[int]] = {}
-    for place, entry in enumerate(entries):
-        if entry.rephrasing_of is not None:
-            groups.setdefault(entry.rephrasing_of, []).append(place)
+    for place, question in enumerate(questions):
+        if question.rephrasing_of is not None:
+            groups.setdefault(question.rephrasing_of, []).append(place)
     if not groups:
         raise DigrapError("no question has rephrasing_of: give the question file of VQA-Rephrasings as questions=")
     originals = set()
-    for place, entry in enumerate(entries):
-        if entry.rephrasing_of is None:
-            if entry.question_id in groups:
-                groups[entry.question_id].insert(0, place)
-                originals.add(entry.question_id)
+    for place, question in enumerate(questions):
+        if question.rephrasing_of is None:
+            if question.question_id in groups:
+                groups[question.question_id].insert(0, place)
+                originals.add(question.question_id)
             else:
-                problems.add("question without rephrasings (in no group)", f"question {entry.question_id}")
+                problems.add("question without rephrasings (in no group)", f"question {question.question_id}")
     for name in groups:
         if name not in originals:
             problems.add("rephrasings without their original (still a group)", f"question {name}")
@@ -76,15 +80,15 @@ def rephrasing_groups(entries: Sequence[Entry], problems: Problems) -> dict[str,
 
 
 def flips(
-    entries: Sequence[Entry],
+    questions: Sequence[Question],
     predictions: Sequence[str | None],
     originals: Mapping[str, str],
     edit: str,
     problems: Problems,
 ) -> dict[str, Any]:
-    """How predictions on edited images (n,) go with those on the originals, {question id: answer}.
+    """Compare predictions on edited images (n,) with those on the originals, {question id: answer}.
 
-    Every edit is compared with its original, however many edits that has. Texts are compared as the VQA scorers
+    Every edit is compared with its original, however many edits the original has. Texts are compared as the VQA scorers
     normalise them in full (the notebooks compare labels of a fixed vocabulary). Right: equal to one of the edit's
     answers; under "cv" the original is right where it is the edit's answer plus one.
 
@@ -95,32 +99,32 @@ def flips(
     Returns edit, n (edits), compared, without_edit and without_original (no prediction: not compared, and counted in
     `problems`), originals_without_edit, and of the compared ones consistent and flipped as {count, percent,
     transitions}: pos_neg is right on the original and wrong on the edit. Raises DigrapError for an unknown edit, for
-    answers of a "cv" entry that are no integer, and when nothing can be compared.
+    answers of a "cv" question that are no integer, and when nothing can be compared.
     """
     if edit not in EDITS:
         raise DigrapError(f"edit={edit}: choose one of {', '.join(EDITS)}")
     counts: Counter[tuple[str, str]] = Counter()
     missing = {"without_edit": 0, "without_original": 0}
     not_numbers = 0
-    for entry, after in zip(entries, predictions, strict=True):
-        before = originals.get(entry.question_id)
+    for question, after in zip(questions, predictions, strict=True):
+        before = originals.get(question.question_id)
         if after is None:
             missing["without_edit"] += 1
-            problems.add("edit without prediction (not compared)", f"question {entry.unique_id}")
+            problems.add("edit without prediction (not compared)", f"question {question.full_id}")
         if before is None:
             missing["without_original"] += 1
-            problems.add("edit whose original has no prediction (not compared)", f"question {entry.unique_id}")
+            problems.add("edit whose original has no prediction (not compared)", f"question {question.full_id}")
         if after is None or before is None:
             continue
         stays = normalise(before) == normalise(after) if edit == "iv" else _one_less(before, after)
         not_numbers += integer(after) is None
-        right = _right_before(entry, before, edit), _right(entry, after)
+        right = _right_before(question, before, edit), _right(question, after)
         counts["consistent" if stays else "flipped", "_".join("pos" if yes else "neg" for yes in right)] += 1
     compared = counts.total()
     if not compared:
         raise DigrapError("no edit has a prediction on it and on its original: check the files' question ids")
-    edited = {entry.question_id for entry in entries}
-    result: dict[str, Any] = {"edit": edit, "n": len(entries), "compared": compared, **missing}
+    edited = {question.question_id for question in questions}
+    result: dict[str, Any] = {"edit": edit, "n": len(questions), "compared": compared, **missing}
     result["originals_without_edit"] = sum(name not in edited for name in originals)
     for kind in ("consistent", "flipped"):
         parts = {name: counts[kind, name] for name in TRANSITIONS}
@@ -134,8 +138,8 @@ def flips(
 
 
 def integer(text: str) -> int | None:
-    """The integer that an answer is, in digits or as a number word up to ten, or None."""
-    for form in (clean(text), normalise(text)):  # the first keeps a minus, which normalising would take for a mark
+    """Return the integer that an answer is, in digits or as a number word up to ten; None for any other answer."""
+    for form in (clean(text), normalise(text)):  # clean keeps a minus, which normalise removes as punctuation
         if INTEGER.fullmatch(form):
             return int(form)
     return None
@@ -146,18 +150,18 @@ def _one_less(before: str, after: str) -> bool:
     return first is not None and second is not None and second == first - 1
 
 
-def _right(entry: Entry, said: str) -> bool:
-    return normalise(said) in map(normalise, entry.answers)
+def _right(question: Question, text: str) -> bool:
+    return normalise(text) in map(normalise, question.answers)
 
 
-def _right_before(entry: Entry, said: str, edit: str) -> bool:
+def _right_before(question: Question, text: str, edit: str) -> bool:
     if edit == "iv":
-        return _right(entry, said)
-    numbers = [integer(answer) for answer in entry.answers]
+        return _right(question, text)
+    numbers = [integer(answer) for answer in question.answers]
     if None in numbers:
-        answer = entry.answers[numbers.index(None)]
-        raise DigrapError(f"question {entry.unique_id} has the answer {answer!r}, no integer: is edit=iv meant?")
-    return integer(said) in [number + 1 for number in numbers]
+        answer = question.answers[numbers.index(None)]
+        raise DigrapError(f"question {question.full_id} has the answer {answer!r}, no integer: is edit=iv meant?")
+    return integer(text) in [number + 1 for number in numbers]
 
 
 def _share(count: int, of: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The contractions that the VQA scorers mend; one table in all of them (GT-Vision-Lab/VQA, LAVIS, MMF)."""
+"""Contractions whose apostrophes the VQA scorers put back; one table in GT-Vision-Lab/VQA, LAVIS and MMF."""
 
-# Every word here is also met with any one of its apostrophes left out, and is then given it back.
+# The table has each of these words with any one of its apostrophes left out, as a key whose value is the word.
 _WORDS = """
 ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've he's
 how'd how'll how's I'd've I'm I've isn't it'd it'd've it'll ma'am might've mightn't mightn't've must've mustn't needn't
@@ -17,5 +17,5 @@ def _one_apostrophe_less(word: str) -> list[str]:
 
 
 CONTRACTIONS: dict[str, str] = {short: word for word in _WORDS.split() for short in _one_apostrophe_less(word)}
-# The table's one slip, which takes an apostrophe away; words with a capital never fire, texts are lower case by then.
+# The table's one slip, which takes an apostrophe away. Keys with a capital never match lower-case texts.
 CONTRACTIONS["somebody'd"] = "somebodyd"

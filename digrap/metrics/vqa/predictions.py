@@ -1,4 +1,4 @@
-"""Reading answers that a model gave: VQA result files, and sample logs of lmms-eval."""
+"""Readers of prediction files: VQA result files, and sample logs of lmms-eval."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Prediction:
 
 
 def read_predictions(path: Path | str, problems: Problems, format: str | None = None) -> list[Prediction]:
-    """Predictions in the order of a file; `format` is one of FORMATS (None: lmms_eval for .jsonl, else vqa).
+    """Read predictions in the order of their file; `format` is one of FORMATS (None: lmms_eval for .jsonl, else vqa).
 
     vqa: a list of {question_id, answer}, with image_id if wanted, or of VizWiz's {image, answer}. lmms_eval: lines as
     `--log_samples` writes them, seen in lmms-eval's evaluator.py@03cbb1f (with `doc`) and loggers/
@@ -49,8 +49,11 @@ def read_predictions(path: Path | str, problems: Problems, format: str | None = 
 def by_id(
     predictions: Iterable[Prediction], problems: Problems, what: str = "prediction", keep: str = "last"
 ) -> dict[str, str]:
-    """{question id: answer}. Of several with one id the last is kept, as in the official code, or the first, as the
-    authors do before they call it; both are counted."""
+    """Return {question id: answer}; of several with one id the last counts, as in the official code, or the first.
+
+    The first is what the authors of FRAMES-VQA keep before they call that code. Each duplicate is counted in `problems`
+    under the name `what`. Raises DigrapError for an unknown `keep`.
+    """
     if keep not in KEEP:
         raise DigrapError(f"duplicates={keep}: choose one of {', '.join(KEEP)}")
     result: dict[str, str] = {}
@@ -103,8 +106,7 @@ def _read_lmms_eval(path: Path | str, problems: Problems) -> Iterator[Prediction
 
 
 def _responses(record: Any) -> list:
-    """The responses of a sample: filtered ones first, which stand as strings or as lists of strings; of a plain line
-    its answer."""
+    """Return a sample's responses (strings or lists), filtered ones first; of a plain line its answer."""
     if not isinstance(record, dict):
         return []
     for field in ("filtered_resps", "resps", "answer"):
@@ -119,7 +121,7 @@ def _responses(record: Any) -> list:
 
 
 def _lmms_question(record: dict) -> Any:
-    """The question id in `doc`, on the line itself, or in a metric such as VQAv2's `submission`."""
+    """Return the question id in `doc`, on the line itself, or in a metric such as VQAv2's `submission`; else None."""
     for place in (record.get("doc"), record, *record.values()):
         if isinstance(place, dict) and place.get("question_id") is not None:
             return place["question_id"]
@@ -127,7 +129,7 @@ def _lmms_question(record: dict) -> Any:
 
 
 def _prediction(name: Any, answer: Any, source: Any, problems: Problems) -> Prediction | None:
-    """None, and a problem counted, for what is no answer in text to a question."""
+    """Return a prediction; None, and a problem counted, for an id that names no question or an answer without text."""
     if not is_id(name) or not isinstance(answer, str):
         return problems.add("prediction that is no text (left out)", f"question {name!r:.40}: {answer!r:.80}")
     return Prediction(str(name), answer, _image(source))

@@ -1,4 +1,4 @@
-"""Predictions and entries brought together: which answer belongs to which question, and what it scores."""
+"""Matching of predictions with the questions they answer, and their scores."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 from digrap.core.errors import DigrapError
 from digrap.core.problems import Problems
 from digrap.metrics.vqa.accuracy import accuracies, check_scorer
-from digrap.metrics.vqa.annotations import Entry, repeated
+from digrap.metrics.vqa.annotations import repeated
 from digrap.metrics.vqa.predictions import Prediction, by_id
+from digrap.metrics.vqa.question import Question
 from digrap.metrics.vqa.summary import report
 
 SHARED = (
@@ -23,103 +24,110 @@ SHARED = (
 
 @dataclass(frozen=True)
 class Scored:
-    """`accuracy` (n,) in 0..1 of `entries` with their `predictions` (None: there was none, which scores 0)."""
+    """Scored questions: `accuracy` (n,) in 0..1 of `questions`, whose `predictions` are texts or None (scores 0)."""
 
-    entries: list[Entry]
+    questions: list[Question]
     predictions: list[str | None]
     accuracy: np.ndarray
 
     def report(self) -> dict:
-        """n, overall, per_answer_type and per_question_type (digrap.metrics.vqa.summary)."""
-        return report(self.accuracy, [e.answer_type for e in self.entries], [e.question_type for e in self.entries])
+        """Return n, overall, per_answer_type and per_question_type (digrap.metrics.vqa.summary)."""
+        answer_types = [question.answer_type for question in self.questions]
+        return report(self.accuracy, answer_types, [question.question_type for question in self.questions])
 
     def rows(self) -> list[dict]:
-        """A dict a question: its ids, the prediction and the accuracy in percent."""
+        """Return one dict a question: its ids, the prediction and the accuracy in percent."""
         return [
-            {"question_id": e.question_id, "image_id": e.image_id, "prediction": said, "accuracy": 100.0 * value}
-            for e, said, value in zip(self.entries, self.predictions, self.accuracy.tolist(), strict=True)
+            {"question_id": q.question_id, "image_id": q.image_id, "prediction": text, "accuracy": 100.0 * value}
+            for q, text, value in zip(self.questions, self.predictions, self.accuracy.tolist(), strict=True)
         ]
 
 
 def score(
-    entries: Sequence[Entry], predictions: Sequence[Prediction], scorer: str, problems: Problems, keep: str = "last"
+    questions: Sequence[Question],
+    predictions: Sequence[Prediction],
+    scorer: str,
+    problems: Problems,
+    keep: str = "last",
 ) -> Scored:
-    """Score each entry's prediction; an entry without one scores 0 and is counted in `problems`. `keep`: which of
-    several predictions with one id counts (digrap.metrics.vqa.predictions.KEEP).
+    """Score the prediction of each question; a question without one scores 0 and is counted in `problems`.
 
-    Raises DigrapError for an unknown scorer, no entries, and what `accuracies` does not take.
+    `keep` says which of several predictions with one id counts (digrap.metrics.vqa.predictions.KEEP). Raises
+    DigrapError for an unknown scorer, for no questions, and for whatever `accuracies` refuses.
     """
     check_scorer(scorer)
-    if not entries:
+    if not questions:
         raise DigrapError("there are no questions to score: give annotations")
-    entries, said = match(entries, predictions, problems, keep)
-    keys = None if all(entry.keys is None for entry in entries) else [entry.keys for entry in entries]
-    names = [entry.question_id for entry in entries]
-    accuracy = accuracies([text or "" for text in said], [e.answers for e in entries], scorer, keys, names)
-    accuracy[[text is None for text in said]] = 0.0
-    return Scored(entries, said, accuracy)
+    questions, texts = match(questions, predictions, problems, keep)
+    keys = None if all(q.answer_keys is None for q in questions) else [q.answer_keys for q in questions]
+    names = [question.question_id for question in questions]
+    accuracy = accuracies([text or "" for text in texts], [q.answers for q in questions], scorer, keys, names)
+    accuracy[[text is None for text in texts]] = 0.0
+    return Scored(questions, texts, accuracy)
 
 
 def match(
-    entries: Sequence[Entry], predictions: Sequence[Prediction], problems: Problems, keep: str = "last"
-) -> tuple[list[Entry], list[str | None]]:
-    """Each entry as it is to be scored, and its prediction or None.
+    questions: Sequence[Question], predictions: Sequence[Prediction], problems: Problems, keep: str = "last"
+) -> tuple[list[Question], list[str | None]]:
+    """Return each question as it is to be scored, and the text of its prediction or None.
 
-    Ids are compared as strings. Where several entries share a question id (edits of one question), predictions with an
-    image_id, or with `<question_id>/<image_id>` as their id, are told apart by it. Without, what the official code does
-    is done and counted: each such entry counts as the last one of its id, with the one prediction of that id. (Not
-    copied: the official code normalises answers that are not all equal anew for each entry that shares them.) Missing,
-    unknown and duplicate predictions are counted. Raises DigrapError where no prediction belongs to any entry.
+    Ids are compared as strings. Where several questions share a question id (edits of one question), predictions with
+    an image_id, or with `<question_id>/<image_id>` as their id, are told apart by it. Without either, each
+    such question counts as the last one of its id, with the one prediction of that id, as in the official code, and is
+    counted in `problems`. (Not copied: the official code normalises answers that are not all equal anew for each
+    question that shares them.) Missing, unknown and duplicate predictions are counted. Raises DigrapError where no
+    prediction belongs to any of the questions.
     """
-    several = repeated(entries)
-    groups = _by_name(entries, predictions, several, problems)
-    of_edit, of_question = (by_id(group, problems, keep=keep) for group in groups)
-    last = {entry.question_id: entry for entry in entries}
-    apart = {entry.question_id for entry in entries if entry.unique_id in of_edit}
-    # Of entries that share an id, one without a name of its own has the plain id to itself.
-    unnamed = Counter(entry.question_id for entry in entries if entry.name is None)
-    result, said, seen = [], [], set()
-    for entry in entries:
-        if entry.unique_id in seen:
-            problems.add("annotation twice (both are scored)", f"question {entry.unique_id}")
-        seen.add(entry.unique_id)
-        answer = of_edit.get(entry.unique_id)
-        if answer is None and entry.name and entry.question_id in apart:  # an image_id does not tell rephrasings apart
-            answer = of_edit.get(f"{entry.question_id}/{entry.image_id}")
-        alone = entry.name is None and unnamed[entry.question_id] == 1
-        if answer is None and (alone or entry.question_id not in apart):
-            answer = of_question.get(entry.question_id)
-            if entry.question_id in several and entry.question_id not in apart:
-                problems.add(SHARED, f"question {entry.unique_id}")
-                entry = last[entry.question_id]
-        if answer is None:
-            shown = entry.unique_id if entry.question_id in several else entry.question_id
+    several = repeated(questions)
+    full, plain = (by_id(group, problems, keep=keep) for group in _divided(questions, predictions, several, problems))
+    last = {question.question_id: question for question in questions}
+    apart = {question.question_id for question in questions if question.full_id in full}
+    # Of the questions that share an id, only one without a name has the plain id to itself.
+    unnamed = Counter(question.question_id for question in questions if question.name is None)
+    result, texts, seen = [], [], set()
+    for question in questions:
+        number = question.question_id
+        if question.full_id in seen:
+            problems.add("annotation twice (both are scored)", f"question {question.full_id}")
+        seen.add(question.full_id)
+        text = full.get(question.full_id)
+        if text is None and question.name and number in apart:  # an image_id does not tell rephrasings apart
+            text = full.get(f"{number}/{question.image_id}")
+        alone = question.name is None and unnamed[number] == 1
+        if text is None and (alone or number not in apart):
+            text = plain.get(number)
+            if number in several and number not in apart:
+                problems.add(SHARED, f"question {question.full_id}")
+                question = last[number]
+        if text is None:
+            shown = question.full_id if number in several else number
             problems.add("question without prediction (scores 0)", f"question {shown}")
-        result.append(entry)
-        said.append(answer)
-    if predictions and all(text is None for text in said):
+        result.append(question)
+        texts.append(text)
+    if predictions and all(text is None for text in texts):
         raise DigrapError(
-            f"none of the {len(predictions)} predictions is for one of these {len(entries)} questions (the first ids: "
-            f"{predictions[0].question_id} and {entries[0].question_id}): are they of another set?"
+            f"none of the {len(predictions)} predictions is for one of these {len(questions)} questions (the first "
+            f"ids: {predictions[0].question_id} and {questions[0].question_id}): are they of another set?"
         )
-    return result, said
+    return result, texts
 
 
-def _by_name(
-    entries: Sequence[Entry], predictions: Sequence[Prediction], several: set[str], problems: Problems
+def _divided(
+    questions: Sequence[Question], predictions: Sequence[Prediction], several: set[str], problems: Problems
 ) -> tuple[list[Prediction], list[Prediction]]:
-    """Predictions for one of a question's several entries, with its unique id, and those for a question."""
-    known, unique = {entry.question_id for entry in entries}, {entry.unique_id for entry in entries}
-    of_edit: list[Prediction] = []
-    of_question: list[Prediction] = []
+    """Divide the predictions into those that name one question in full, now by its `full_id`, and those that give a
+    question id alone; a prediction for an unknown question is counted and left out."""
+    numbers, full_ids = {q.question_id for q in questions}, {q.full_id for q in questions}
+    full: list[Prediction] = []
+    plain: list[Prediction] = []
     for prediction in predictions:
         name = prediction.question_id
-        full = name if name in unique and name not in known else f"{name}/{prediction.image_id}"
-        if name in known and (prediction.image_id is None or name not in several):
-            of_question.append(prediction)
-        elif full in unique:
-            of_edit.append(replace(prediction, question_id=full))
+        in_full = name if name in full_ids and name not in numbers else f"{name}/{prediction.image_id}"
+        if name in numbers and (prediction.image_id is None or name not in several):
+            plain.append(prediction)
+        elif in_full in full_ids:
+            full.append(replace(prediction, question_id=in_full))
         else:
-            shown = full if name in known else name
+            shown = in_full if name in numbers else name
             problems.add("prediction for an unknown question (left out)", f"question {shown}")
-    return of_edit, of_question
+    return full, plain

@@ -1,4 +1,4 @@
-"""What is said of scored questions: accuracy overall and per type, as is and as the official code rounds it."""
+"""The report of scored questions: accuracy overall and per type, exact and as the official code rounds it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def report(
     question_types: Sequence[str | None] | None = None,
     draws: int = DRAWS,
 ) -> dict[str, Any]:
-    """Accuracies (n,) in 0..1 → {n, overall, per_answer_type: {type: cell}, per_question_type: {type: cell}}.
+    """Return {n, overall, per_answer_type: {type: cell}, per_question_type: {type: cell}} of accuracies (n,) in 0..1.
 
     A cell, as `overall` is one, has n, accuracy (percent), rounded (the official code's number) and interval_95 (95 %
     percentile bootstrap over questions, percent). Types stand in order of their names; questions whose type is None are
@@ -40,7 +40,7 @@ def report(
 
 
 def cell(accuracy: np.ndarray, draws: int = DRAWS) -> dict[str, Any]:
-    """n, accuracy, rounded and interval_95 of accuracies (n,) in 0..1."""
+    """Return n, accuracy, rounded and interval_95 of accuracies (n,) in 0..1."""
     n = len(accuracy)
     return {
         "n": n,
@@ -51,15 +51,16 @@ def cell(accuracy: np.ndarray, draws: int = DRAWS) -> dict[str, Any]:
 
 
 def official(accuracy: np.ndarray) -> float:
-    """Percent with two digits, by the official code's steps: added one by one, times 100, divided, rounded.
+    """Return the mean in percent, rounded to two digits by the official code's steps.
 
-    A mean that ends in a 5 is rounded by its last bit, so that the order of the steps can be seen in the result.
+    The steps: added one by one, times 100, divided, rounded. A mean that ends in a 5 is rounded by
+    its last bit, so that the order of the steps can be seen in the result.
     """
     return round(100 * float(np.cumsum(accuracy)[-1]) / len(accuracy), 2)
 
 
 def interval(accuracy: np.ndarray, draws: int = DRAWS) -> list[float]:
-    """95 % percentile bootstrap over questions, in percent.
+    """Return the 95 % percentile bootstrap interval over questions, in percent.
 
     Accuracies take few values, and resampling questions is a multinomial draw of how often each value comes.
     """

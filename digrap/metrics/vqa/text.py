@@ -1,4 +1,4 @@
-"""What the VQA scorers do to a text before they compare it (GT-Vision-Lab/VQA vqaEval.py; MMF m4c_evaluators.py)."""
+"""Normalisation of texts before the VQA scorers compare them (GT-Vision-Lab/VQA vqaEval.py; MMF m4c_evaluators.py)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PERIODS = 32  # re.UNICODE, handed to re.sub where it takes the number of substi
 
 
 def clean(text: str) -> str:
-    """Line feeds and tabs become spaces; spaces at the ends go."""
+    """Turn line feeds and tabs into spaces and strip the spaces at both ends."""
     return text.replace("\n", " ").replace("\t", " ").strip()
 
 
@@ -41,17 +41,17 @@ def punctuation(text: str, digits: re.Pattern[str] = DIGIT_COMMA_DIGIT) -> str:
 
 
 def digits_and_articles(text: str) -> str:
-    """Lower case, number words up to ten as digits, no articles, apostrophes put back, single spaces."""
+    """Return lower case: number words up to ten as digits, no articles, apostrophes put back, single spaces."""
     words = [NUMBERS.get(word, word) for word in text.lower().split()]
     return " ".join([CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES])
 
 
 def normalise(text: str) -> str:
-    """What the official scorers compare when they normalise in full."""
+    """Normalise in full, as the official scorers do."""
     return digits_and_articles(punctuation(clean(text)))
 
 
 def normalise_m4c(text: str) -> str:
-    """What MMF's TextVQA evaluator compares: commas and question marks go first, "'s" becomes a word of its own."""
+    """Normalise as MMF's TextVQA evaluator does: commas and question marks go first, "'s" becomes a word of its own."""
     text = text.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
     return digits_and_articles(punctuation(clean(text), DIGIT_COMMAS_DIGIT))

@@ -1,0 +1,56 @@
+"""Reading of a set's part as records, from the official files or from the authors' lists."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from digrap.core.errors import DigrapError
+from digrap.core.problems import Problems
+from digrap.data.vqa.author_lists import read_list
+from digrap.data.vqa.formats import Folder
+from digrap.data.vqa.sets import SETS
+from digrap.metrics.vqa.question import Question
+
+SOURCES = ("official", "lists")
+
+
+def read_set(
+    root: Path, name: str, part: str, problems: Problems, source: str = "official", upright: bool = False
+) -> list[Question]:
+    """Return the records of a set's part in its file's order; faults are counted in `problems`.
+
+    `upright`: the records of TextVQA say how far their pictures have to be turned. Raises DigrapError for an unknown
+    set, part or source, and for files that are missing or damaged.
+    """
+    if name not in SETS:
+        raise DigrapError(f"there is no VQA set {name!r}: choose one of {', '.join(SETS)}")
+    if source not in SOURCES:
+        raise DigrapError(f"dataset.source={source}: choose one of {', '.join(SOURCES)}")
+    dataset = SETS[name]
+    if part not in dataset.parts:
+        raise DigrapError(f"{name} has no part {part!r}: choose one of {', '.join(dataset.parts)}")
+    folder = Folder(Path(root), dataset, problems)
+    with _no_garbage_collection():
+        records = (read_list if source == "lists" else dataset.read)(folder, part)
+    if not records:
+        raise DigrapError(f"{folder.root / name}: no question of {name} {part} could be read; {folder.fix}")
+    if upright and dataset.turns:
+        turns = dataset.turns(folder, (record.image_id for record in records))
+        records = [replace(record, rotation=turns.get(record.image_id, 0)) for record in records]
+    return records
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Switch garbage collection off: going through millions of new objects takes a third of the reading time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

@@ -1,0 +1,33 @@
+"""accelerate's device and precision for one run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from omegaconf import DictConfig
+
+from digrap.core.errors import DigrapError
+
+
+@contextlib.contextmanager
+def open_accelerator(cfg: DictConfig) -> Iterator[Accelerator]:
+    """An Accelerator on the config's device; its process-wide state is cleared after, for the next job of a sweep."""
+    kind = cfg.device.split(":")[0]
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(kind, True):
+        raise DigrapError(f"device={cfg.device}: this machine has none; device=auto takes the best there is")
+    _reset_accelerate()
+    try:
+        yield Accelerator(cpu=kind == "cpu", mixed_precision=cfg.trainer.precision)
+    finally:
+        _reset_accelerate()
+
+
+def _reset_accelerate() -> None:
+    AcceleratorState._reset_state()
+    PartialState._reset_state()
+    GradientState._reset_state()

@@ -1,0 +1,227 @@
+"""A run's folder: the one place that reads and writes the files of a run, except checkpoints and predictions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from digrap.core.errors import DigrapError
+from digrap.core.files import write_json, write_text
+from digrap.runs.predictions import PREDICTIONS
+from digrap.runs.results import SCHEMA as SCHEMA
+from digrap.runs.results import Results, read_results
+
+KEEP = 2  # checkpoints of a run that is training
+CONFIG, FACTS, RESULTS, METRICS = "config.yaml", "run.json", "results.json", "metrics.jsonl"
+ERROR, DATA, VARIANTS, LOCK = "error.txt", "data.json", "variants.json", ".lock"
+CHECKPOINTS, STEP = "checkpoints", "step-"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """All that selection sees of a run: its ID-validation score in percent, over n examples."""
+
+    score: float
+    n: int
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """outputs/<dataset>/<hash>, whether it exists or not. Errors are DigrapErrors that name the file and the remedy."""
+
+    path: Path
+
+    def __post_init__(self):
+        object.__setattr__(self, "path", Path(self.path))
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved config."""
+        return self.path / CONFIG
+
+    @property
+    def facts_file(self) -> Path:
+        """run.json: commit, versions, device, host, and how long the run took."""
+        return self.path / FACTS
+
+    @property
+    def results_file(self) -> Path:
+        """The scores; written last, so its existence marks the run as done."""
+        return self.path / RESULTS
+
+    @property
+    def metrics_file(self) -> Path:
+        """Losses, validation scores and statistics of layers, one JSON object a line."""
+        return self.path / METRICS
+
+    @property
+    def error_file(self) -> Path:
+        """The error that ended the run, until it is started again."""
+        return self.path / ERROR
+
+    @property
+    def predictions_file(self) -> Path:
+        """The prediction bundle (digrap/runs/predictions.py)."""
+        return self.path / PREDICTIONS
+
+    @property
+    def data_file(self) -> Path:
+        """The dataset's description of itself: protocol, caveats, leakage."""
+        return self.path / DATA
+
+    @property
+    def variants_file(self) -> Path:
+        """Scores of the variants tested so far, while what follows the fit is going on."""
+        return self.path / VARIANTS
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the process that writes the folder."""
+        return self.path / LOCK
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints and of the weights that were tested."""
+        return self.path / CHECKPOINTS
+
+    # --- results ------------------------------------------------------------------------------------------------
+
+    def done(self) -> bool:
+        """Whether the run is finished. Reads nothing."""
+        return self.results_file.exists()
+
+    def results(self) -> Results:
+        """The results of a finished run. Raises DigrapError where they are missing, damaged or of another schema."""
+        if not self.path.is_dir():
+            raise DigrapError(f"{self.path} does not exist; give a run folder, as in outputs/minidomainnet/<hash>")
+        if not self.done():
+            raise DigrapError(f"{self.path} has no {RESULTS}; finish the run first with the same train.py command")
+        return read_results(self.results_file)
+
+    def finished(self) -> Results | None:
+        """The results, or None where the run is not finished. Raises DigrapError for damaged ones."""
+        return read_results(self.results_file) if self.done() else None
+
+    def write_results(self, plain: dict[str, Any]) -> None:
+        """Write results.json, which marks the run as done. Raises DigrapError for results that could not be read."""
+        Results.parse(plain, self.results_file)
+        write_json(self.results_file, plain)
+
+    def validation(self) -> Validation | None:
+        """The ID-validation score, or None where the run is not finished. Raises DigrapError for damaged results."""
+        results = self.finished()
+        if results is None:
+            return None
+        try:
+            return Validation(float(results.selection["score"]), int(results.scores[results.selection["split"]]["n"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DigrapError(
+                f"{self.results_file} is damaged ({error!r}); delete it and run the same train.py command again"
+            ) from error
+
+    def weights(self) -> Path | None:
+        """The weights file that the run was tested with, or None where the run trained nothing.
+
+        Raises DigrapError where the results or the file are missing.
+        """
+        results = self.results()
+        if results.weights is None:
+            return None
+        if not (file := self.path / results.weights).is_file():
+            raise DigrapError(f"{file} is missing; delete {self.path} and train the run again")
+        return file
+
+    # --- config and facts ---------------------------------------------------------------------------------------
+
+    def config(self) -> DictConfig:
+        """The resolved config. Raises DigrapError where it is missing or damaged."""
+        try:
+            cfg = OmegaConf.load(self.config_file)
+        except FileNotFoundError as error:
+            raise DigrapError(f"{self.config_file} is missing; run the same train.py command again") from error
+        except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+            raise DigrapError(f"{self.config_file} is damaged ({error}); make the run again") from error
+        if not isinstance(cfg, DictConfig):
+            raise DigrapError(f"{self.config_file} is damaged (it is no mapping); make the run again")
+        return cfg
+
+    def write_config(self, cfg: DictConfig) -> None:
+        """Write config.yaml."""
+        write_text(self.config_file, OmegaConf.to_yaml(cfg))
+
+    def facts(self) -> dict[str, Any]:
+        """run.json; empty where it is missing or damaged: nothing is decided by it."""
+        try:
+            facts = json.loads(self.facts_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return facts if isinstance(facts, dict) else {}
+
+    def write_facts(self, facts: dict[str, Any]) -> None:
+        """Write run.json anew."""
+        write_json(self.facts_file, facts)
+
+    def note(self, **values: Any) -> None:
+        """Add to run.json."""
+        self.write_facts(self.facts() | values)
+
+    # --- error and metrics --------------------------------------------------------------------------------------
+
+    def error(self) -> str | None:
+        """The text of the error that ended the run, or None."""
+        try:
+            return self.error_file.read_text(encoding="utf-8", errors="replace")
+        except OSError:  # missing, or removed by a new start in this moment
+            return None
+
+    def write_error(self, text: str) -> None:
+        """Keep the error that ends the run."""
+        write_text(self.error_file, text.rstrip("\n") + "\n")
+
+    def clear_error(self) -> None:
+        """Forget the error of an earlier start."""
+        self.error_file.unlink(missing_ok=True)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All records of metrics.jsonl; none where it is missing. Raises DigrapError naming a damaged line."""
+        if not self.metrics_file.exists():
+            return []
+        records = []
+        for number, line in enumerate(self.metrics_file.read_bytes().splitlines(), 1):
+            try:
+                record = json.loads(line)
+                record["event"]
+            except (ValueError, KeyError, TypeError) as error:
+                message = f"{self.metrics_file}, line {number}, is damaged ({error}); make the run again"
+                raise DigrapError(message) from error
+            records.append(record)
+        return records
+
+    def last_record(self, event: str) -> dict[str, Any] | None:
+        """The last whole record of an event while the run is writing; None where there is none or it is damaged."""
+        found = None
+        try:
+            with open(self.metrics_file, encoding="utf-8") as file:
+                for line in file:
+                    if line.startswith(f'{{"event": "{event}"') and line.endswith("}\n"):
+                        found = line
+            return json.loads(found) if found else None
+        except (OSError, ValueError):
+            return None
+
+    # --- checkpoints --------------------------------------------------------------------------------------------
+
+    def checkpoint_steps(self) -> list[int]:
+        """The optimizer steps of the checkpoints, oldest first."""
+        names = [path.name.removeprefix(STEP) for path in self.checkpoints.glob(f"{STEP}*")]
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def checkpoint(self, step: int) -> Path:
+        """The folder of a checkpoint."""
+        return self.checkpoints / f"{STEP}{step:08d}"

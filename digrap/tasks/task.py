@@ -1,0 +1,98 @@
+"""The contract between a kind of problem and everything else: batches, loss, answers and their scores."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from digrap import tasks
+from digrap.core.errors import DigrapError, nearest
+from digrap.models.backbone import Backbone
+
+Answers = dict[str, np.ndarray]
+"""Answers of N examples by name, arrays (N, …), strings as dtype object; "prediction" (N,) is always there."""
+
+Stored = dict[str, np.ndarray | list[str]]
+"""What a prediction bundle keeps of a split, by name: arrays (n,), or n strings."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """N collated examples. `inputs` are tensors with the examples first; `truth` (N,) is what answers are scored
+    against, an array that stays on the host."""
+
+    inputs: dict[str, Tensor]
+    truth: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """N."""
+        return len(self.truth)
+
+    def to(self, device: Any) -> Batch:
+        """The batch with its inputs on a device; from pinned memory the copy does not block."""
+        return replace(self, inputs={name: value.to(device, non_blocking=True) for name, value in self.inputs.items()})
+
+    def pin_memory(self) -> Batch:
+        """The batch with its inputs in page-locked memory; torch's DataLoader calls this."""
+        return replace(self, inputs={name: value.pin_memory() for name, value in self.inputs.items()})
+
+    def split(self, size: int) -> list[Batch]:
+        """Micro-batches of `size` examples in order; the last may be smaller."""
+        places = range(0, self.size, size)
+        parts = [{name: value[k : k + size] for name, value in self.inputs.items()} for k in places]
+        return [Batch(part, self.truth[k : k + size]) for k, part in zip(places, parts, strict=True)]
+
+
+class Task(Protocol):
+    """One kind of problem. `metric` is the score that chooses checkpoints, one of those that `example_scores` gives."""
+
+    metric: str
+
+    def collate(self, records: Sequence[Any], train: bool = False) -> Batch:
+        """Records of a dataset as a batch. It runs in the loading processes. `train`: with what the loss needs."""
+
+    def loss(self, module: nn.Module, batch: Batch) -> Tensor:
+        """The mean loss of a batch on the model's device: a 0-dim tensor."""
+
+    def predict(self, module: nn.Module, batch: Batch) -> Answers:
+        """The model's answers to a batch, on the host."""
+
+    def example_scores(self, answers: Answers, truth: np.ndarray) -> dict[str, np.ndarray]:
+        """Every score that applies, by name: float64 (n,) in [0, 1] for all examples of a split."""
+
+    def stored(self, answers: Answers, truth: np.ndarray) -> tuple[Stored, Stored]:
+        """What a prediction bundle keeps of a split: the answers (and scores that are no function of them and the
+        truth), and the truth. See `digrap.runs.predictions`."""
+
+    def report(self, answers: Answers, truth: np.ndarray) -> dict[str, Any]:
+        """Scores in percent with intervals, and whatever else evaluate.py prints of a split."""
+
+
+def known_tasks() -> list[str]:
+    """Names of the modules here that define a task: the choices of dataset.task."""
+    return sorted(module.name for module in pkgutil.iter_modules(tasks.__path__) if module.name != "task")
+
+
+def task_named(name: str, backbone: Backbone, classes: Sequence[str], select_by: str) -> Task:
+    """The task of the module digrap.tasks.<name>, for a backbone and the dataset's classes.
+
+    `select_by` is the score that chooses checkpoints. Raises DigrapError for an unknown task, a score that it does not
+    have, and a backbone that is not made for it.
+    """
+    if name not in known_tasks():
+        raise DigrapError(f"dataset.task={name}: there is no such task; {nearest(name, known_tasks())}")
+    return importlib.import_module(f"digrap.tasks.{name}").build(backbone, tuple(classes), select_by)
+
+
+def check_select_by(select_by: str, known: Sequence[str]) -> str:
+    """`select_by`, if it is one of the known scores. Raises DigrapError otherwise."""
+    if select_by not in known:
+        raise DigrapError(f"dataset.select_by={select_by}: there is no such score; {nearest(select_by, known)}")
+    return select_by

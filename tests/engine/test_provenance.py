@@ -1,0 +1,49 @@
+"""What a run records beside its scores: commit, throughput, memory, and how far each layer moves."""
+
+import json
+import subprocess
+
+import pytest
+from safetensors.torch import load_file
+
+from digrap.engine import provenance
+from digrap.engine import run as engine
+from digrap.models.mini_resnet import WEIGHTS
+from tests.engine.runs import metrics, results
+
+
+def test_throughput_and_memory_are_recorded(small, tmp_path):
+    engine.run(small("optim=vanilla", "trainer.epochs=1"), tmp_path)
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert facts["trained_per_s"] > 0 and facts["evaluated_per_s"] > 0 and facts["peak_memory"]["host_mb"] > 50
+    assert facts["base"]["sha256"] == facts["weights"].get("sha256", facts["base"]["sha256"])
+
+
+def test_displacement_is_recorded_for_every_method(small, tmp_path):
+    """Vanilla's optimizer has no anchors of its own; the distances are those of the tested weights' last epoch."""
+    engine.run(small("optim=vanilla", "trainer.validate_every=2"), tmp_path)
+    last = [event for event in metrics(tmp_path) if event["event"] == "layers"][-1]["tensors"]
+    before, after = load_file(WEIGHTS), load_file(tmp_path / results(tmp_path)["weights"])
+    assert last.keys() == before.keys()
+    for name, numbers in last.items():
+        delta, start = after[name].double() - before[name].double(), before[name].double()
+        assert numbers["norm"] == pytest.approx(delta.norm().item(), rel=1e-6)
+        assert numbers["relative"] == pytest.approx((delta.norm() / start.norm()).item(), rel=1e-6)
+
+
+def test_only_what_makes_results_makes_a_commit_dirty(tmp_path, monkeypatch):
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(tmp_path)]
+    for name in ("digrap/a.py", "configs/best/mini/a.yaml", "docs/results/mini/mini.md", "README.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1\n")
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "-A"], check=True)
+    subprocess.run([*git, "commit", "-qm", "first"], check=True)
+    monkeypatch.setattr(provenance, "REPO", tmp_path)
+    for name in ("configs/best/mini/a.yaml", "docs/results/mini/mini.md", "README.md"):
+        (tmp_path / name).write_text("2\n")
+    assert provenance.commit()["dirty"] is False
+    (tmp_path / "digrap" / "a.py").write_text("2\n")
+    assert provenance.commit()["dirty"] is True
+    monkeypatch.setattr(provenance, "REPO", tmp_path / "digrap" / "nowhere")
+    assert provenance.commit() == {"commit": "unknown", "dirty": None}

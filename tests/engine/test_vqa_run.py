@@ -1,0 +1,103 @@
+"""A run whose answers are texts and whose scores are soft: the engine, bundles and tables know nothing of classes."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from digrap.config.compose import compose
+from digrap.config.identity import run_hash
+from digrap.core.errors import DigrapError
+from digrap.engine import run as engine
+from digrap.engine.rescore import rescore
+from digrap.runs.folder import RunFolder
+from digrap.runs.predictions import read_bundle
+from tests.engine.runs import crash_at, metrics, results, weights
+from tests.tasks.answering import ANSWERS, write_questions
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory):
+    return write_questions(tmp_path_factory.mktemp("questions") / "own")
+
+
+@pytest.fixture(scope="module")
+def finished(questions, tmp_path_factory):
+    """A finished run and its config."""
+    folder, cfg = tmp_path_factory.mktemp("runs") / "whole", compose(questions)
+    engine.run(cfg, folder)
+    return folder, cfg
+
+
+def test_every_scorer_is_in_the_results(finished):
+    folder, _ = finished
+    result = results(folder)
+    assert result["metric"] == "official2021" and set(result["scores"]) == {"val", "test", "far"}
+    for scores in result["scores"].values():
+        assert scores["n"] == 24 and {"official2021", "official2017", "m4c"} <= set(scores)
+    assert result["selection"]["score"] == result["scores"]["val"]["official2021"] > 30
+    best = max(event["official2021"] for event in metrics(folder) if event["event"] == "val")
+    assert best == result["selection"]["score"]
+
+
+def test_the_bundle_holds_answers_ids_and_soft_scores(finished):
+    folder, _ = finished
+    bundle = read_bundle(RunFolder(folder).predictions_file, folder.parent)
+    assert set(bundle.splits) == {"val", "test", "far"} and bundle.ids("far")[:2] == ["300", "301"]
+    assert set(bundle.answers("test")) <= set(ANSWERS)
+    for split, scores in results(folder)["scores"].items():
+        for scorer in ("official2021", "official2017", "m4c"):
+            found = bundle.example_scores(split, scorer)
+            assert found.shape == (24,) and set(np.round(found, 9)) <= {0.0, 0.3, 0.6, 0.9, 1.0}
+            assert 100 * found.mean() == pytest.approx(scores[scorer])
+    assert len(set(bundle.example_scores("val", "official2021"))) > 2
+
+
+def test_resume_is_bit_equal(finished, tmp_path, monkeypatch):
+    folder, cfg = finished
+    cfg = OmegaConf.merge(cfg, {"trainer": {"checkpoint_minutes": 0}})
+    with monkeypatch.context() as patch:
+        crash_at(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(cfg, tmp_path / "cut")
+    engine.run(cfg, tmp_path / "cut")
+    assert results(tmp_path / "cut") == results(folder) and metrics(tmp_path / "cut") == metrics(folder)
+    cut, whole = weights(tmp_path / "cut"), weights(folder)
+    assert all(bool((cut[name] == whole[name]).all()) for name in whole)
+
+
+def test_evaluate_reports_by_scorer_and_type(finished, capsys, tmp_path):
+    folder, _ = finished
+    cfg = OmegaConf.create({"run": str(folder), "split": "far", "out": str(tmp_path / "all.json"), "bundle": None,
+                            "device": "cpu"})  # fmt: skip
+    rescore(cfg)
+    printed, whole = json.loads(capsys.readouterr().out), json.loads((tmp_path / "all.json").read_text())
+    assert printed["scores"]["far"]["official2021"] == results(folder)["scores"]["far"]["official2021"]
+    assert "by_type" not in printed["scores"]["far"] and len(printed["scores"]["far"]["m4c_95"]) == 2
+    assert set(whole["scores"]["far"]["by_type"]["m4c"]["per_answer_type"]) == {"other", "number"}
+
+
+def test_scoring_and_checks_are_no_part_of_the_hash(questions):
+    plain = run_hash(compose(questions))
+    assert run_hash(compose([*questions, "dataset.check_pictures=false", "dataset.strict=true"])) == plain
+    assert run_hash(compose([*questions, "dataset.select_by=m4c"])) != plain
+
+
+def test_a_backbone_that_answers_nothing_is_refused_before_any_file(tmp_path):
+    with pytest.raises(DigrapError, match="its task is vqa, and backbone=mini_resnet is made for classification"):
+        engine.run(compose(["dataset=vqav2", f"data_root={tmp_path}/none"]), tmp_path / "run")
+
+
+def test_an_unknown_option_of_a_builder_is_named(questions, tmp_path):
+    with pytest.raises(DigrapError, match="dataset.image: dataset=vqa_json has no such option; nearest: images"):
+        engine.run(compose([*questions, "+dataset.image=a"]), tmp_path)
+
+
+def test_wise_ft_averages_it(questions, tmp_path):
+    engine.run(compose([*questions, "optim=wise_ft", "optim.curve=[]"]), tmp_path / "wise")
+    start = tmp_path / results(tmp_path / "wise")["start"]["hash"]
+    tuned, averaged = weights(start), weights(tmp_path / "wise")
+    assert averaged.keys() == tuned.keys() and not (averaged["head.weight"] == tuned["head.weight"]).all()
+    shutil.rmtree(start)

@@ -1,0 +1,41 @@
+"""The backbones' common contract: explicit options, image sizes, nearest names."""
+
+import inspect
+
+import pytest
+from hydra.utils import get_method
+from omegaconf import OmegaConf
+
+from digrap.core.errors import DigrapError
+from digrap.core.paths import CONFIGS
+from digrap.models.backbone import check_image_size, nearest_models
+
+
+@pytest.mark.parametrize("config", sorted((CONFIGS / "backbone").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_builder_takes_the_keys_of_its_config_and_no_others(config):
+    keys = set(OmegaConf.load(config)) - {"name", "_target_"}
+    builder = get_method(OmegaConf.load(config)._target_)
+    assert inspect.signature(builder).parameters.keys() == keys | {"num_classes", "classes"}
+    with pytest.raises(TypeError, match="wieghts"):
+        builder(num_classes=3, classes=("a", "b", "c"), pretrained=False, wieghts=None)
+
+
+@pytest.mark.parametrize("size", [0, -1, True, 1.5, "32"])
+def test_image_sizes_are_whole_numbers(size):
+    with pytest.raises(DigrapError, match=f"image_size={size}: give a whole number of pixels, or null"):
+        check_image_size(size)
+    with pytest.raises(DigrapError, match="whole number of pixels$"):
+        check_image_size(size, default=False)
+
+
+def test_no_image_size_is_the_models_own():
+    check_image_size(None)
+    check_image_size(1, default=False)
+    with pytest.raises(DigrapError, match="image_size=None"):
+        check_image_size(None, default=False)
+
+
+def test_the_nearest_models_are_few():
+    models = [f"resnet{n}" for n in range(500)]
+    assert nearest_models("resnt50", models).startswith("nearest: resnet")
+    assert nearest_models("zzz", models) == "nearest: resnet0, resnet1, resnet2"
