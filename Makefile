@@ -1,6 +1,6 @@
 # make demo · make test · make help
 # PYTHON=path/to/python uses an existing environment instead of .venv; TORCH=cpu or cu128 … picks another torch build.
-# SEEDS=0,1,2 are the demo's seeds, JOBS how many of its runs go at once (one core each).
+# SEEDS=0,1,2 are the demo's seeds, JOBS how many of its runs are made at once (one core each).
 VENV   := .venv
 PYTHON ?= $(VENV)/bin/python
 TORCH  ?=
@@ -35,7 +35,7 @@ demo: setup  ## zero-shot, vanilla and DiGraP on the miniature; prints the table
 	$(PYTHON) train.py -m table=demo seed=$(SEEDS) hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS)
 	$(PYTHON) scripts/make_tables.py table=demo seeds=$(SEEDS) dirty=allow
 
-judge: setup  ## METHOD=my_rule.py: a rule of your own against the others, on the miniature (docs/judge.md)
+judge: setup  ## METHOD=my_rule.py: an optimizer of your own against the others, on the miniature (docs/judge.md)
 	@$(PYTHON) scripts/judge.py $(if $(METHOD),method=$(METHOD)) seeds=$(SEEDS) jobs=$(JOBS) $(ARGS)
 
 verify: setup  ## rebuild every committed table from its predictions and compare
@@ -46,7 +46,7 @@ test: setup  ## all tests
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m pytest -n 2 --dist worksteal
 
-lint: setup  ## format and mend what ruff can
+lint: setup  ## format, and fix what ruff can
 	$(PYTHON) -m ruff check --fix . ; $(PYTHON) -m ruff format .
 
 lock:  ## write requirements.lock anew: the newest versions that pyproject.toml admits

@@ -1,20 +1,24 @@
 """Fine-tune: `python train.py [dataset=…] [optim=…] [key=value …]`; `-m` sweeps over comma-separated values.
 
-Alone it trains DiGraP on the miniature DomainNet. The same command again resumes, or says that the run is done.
+Alone it trains DiGraP on the miniature DomainNet; the same command again resumes. `--list` prints every choice.
 """
 
 import os
+import sys
 from pathlib import Path
 
+from digrap.cli.listing import print_lists
+
+if __name__ == "__main__" and "--list" in sys.argv:  # before Hydra, whose import takes a second
+    raise SystemExit(print_lists(sys.argv[1:]))
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come out as they are; door() words them
 
 import hydra  # noqa: E402
 from hydra.core.hydra_config import HydraConfig  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from digrap.cli.door import door, in_job  # noqa: E402
+from digrap.cli.door import check_single, door, in_job  # noqa: E402
 from digrap.config.compose import register_resolvers  # noqa: E402
-from digrap.core.errors import DigrapError  # noqa: E402
 
 register_resolvers()
 
@@ -24,11 +28,8 @@ def main(cfg: DictConfig) -> float:
     """One run; returns its best ID-validation score."""
 
     def job() -> float:
-        if cfg.table is not None:
-            raise DigrapError(f"table={cfg.table} is a multirun: python train.py -m table={cfg.table}")
-        if cfg.dry_run:
-            raise DigrapError("dry_run=true goes with a table: python train.py -m table=… dry_run=true")
-        from digrap.engine.run import run
+        check_single(cfg)
+        from digrap.engine.run import run  # torch: neither --help nor a wrong call needs it
 
         return run(cfg, Path(HydraConfig.get().runtime.output_dir))
 

@@ -1,43 +1,9 @@
-"""Lists what under outputs/ no table refers to: `python scripts/clean.py [outputs=DIR]`; delete=true removes it."""
+"""List or delete what no table needs: --help, or digrap/cli/clean.py."""
 
-import sys
-from pathlib import Path
+import _package  # noqa: F401
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from rich.console import Console  # noqa: E402
-from rich.markup import escape  # noqa: E402
-from rich.table import Table as RichTable  # noqa: E402
-
-from digrap.cli.door import bare_keys, check_flags, door  # noqa: E402
-from digrap.core.paths import CONFIGS, OUTPUTS  # noqa: E402
-from digrap.core.progress import track  # noqa: E402
-from digrap.tables import clean  # noqa: E402
-from digrap.tables.spec import load_table  # noqa: E402
-
-
-def main() -> None:
-    """List, and delete where told to."""
-    options = bare_keys(sys.argv[1:], {"delete": False, "outputs": str(OUTPUTS)})
-    check_flags(options, "delete")
-    cells = clean.every_cell(load_table(path.stem) for path in sorted((CONFIGS / "tables").glob("*.yaml")))
-    found = clean.find(Path(options.outputs), track(cells, "runs of tables"))
-    console = Console(width=None if sys.stdout.isatty() else 150)
-    if not found:
-        console.print("nothing: every run folder belongs to a table of configs/tables")
-        return
-    grid = RichTable("in outputs", "what it is", "size", "kept because")
-    for item in found:
-        grid.add_row(item.place, escape(item.what), clean.in_megabytes(item.size), item.kept)
-    console.print(grid, highlight=False)
-    if not options.delete:
-        total = sum(item.size for item in found if not item.kept)
-        console.print(f"{clean.in_megabytes(total)} in all; delete=true removes what is not kept", highlight=False)
-        return
-    deleted, kept = clean.delete(found)
-    freed = clean.in_megabytes(sum(item.size for item in deleted))
-    console.print(f"freed {freed}: {len(deleted)} deleted, {len(kept)} kept", highlight=False)
-
+from digrap.cli import clean
+from digrap.cli.door import door
 
 if __name__ == "__main__":
-    raise SystemExit(door(main, __doc__))
+    raise SystemExit(door(clean.main, clean.__doc__))

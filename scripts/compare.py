@@ -1,37 +1,9 @@
-"""Two runs on the same examples, split by split: `python scripts/compare.py RUN RUN [split=sketch scorer=…]`.
+"""Compare two runs on the same examples: --help, or digrap/cli/compare.py."""
 
-RUN is a run folder, outputs/<dataset>/<hash>, or a published run, docs/results/<table>/runs/<hash>. Prints accuracies,
-the difference first − second with its 95 % interval (bootstrap over examples) and the p of McNemar's exact test.
-"""
+import _package  # noqa: F401
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from rich.console import Console  # noqa: E402
-from rich.table import Table as RichTable  # noqa: E402
-
-from digrap.cli.door import bare_keys, door  # noqa: E402
-from digrap.core.errors import DigrapError  # noqa: E402
-from digrap.report.compare import TITLES, compare  # noqa: E402
-from digrap.report.gather import load_run  # noqa: E402
-
-
-def main() -> None:
-    """Read two runs, print."""
-    folders = [argument for argument in sys.argv[1:] if "=" not in argument]
-    options = bare_keys([argument for argument in sys.argv[1:] if "=" in argument], {"split": None, "scorer": None})
-    if len(folders) != 2:
-        raise DigrapError("give two runs: python scripts/compare.py outputs/<dataset>/<hash> outputs/<dataset>/<hash>")
-    runs = [load_run(Path(folder)) for folder in folders]
-    table = RichTable(*TITLES)
-    for line in compare(*runs, options.split, options.scorer):
-        table.add_row(*line.texts())
-    lines = [f"{word}: {run.name} in {run.file.parent}" for word, run in zip(("first", "second"), runs, strict=True)]
-    lines += sorted({f"! {caveat}" for run in runs for caveat in run.results.caveats})
-    Console(width=None if sys.stdout.isatty() else 120).print(*lines, table, sep="\n", highlight=False, soft_wrap=True)
-
+from digrap.cli import compare
+from digrap.cli.door import door
 
 if __name__ == "__main__":
-    raise SystemExit(door(main, __doc__))
+    raise SystemExit(door(compare.main, compare.__doc__))

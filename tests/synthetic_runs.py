@@ -1,6 +1,6 @@
 """A synthetic outputs tree with known numbers and the predictions that give them."""
 
-import importlib.util
+import importlib
 import json
 import math
 
@@ -9,7 +9,6 @@ import pytest
 
 from digrap.config.schema import split_kinds
 from digrap.core.files import write_json, write_text
-from digrap.core.paths import REPO
 from digrap.runs.folder import RunFolder
 from digrap.runs.predictions import write_bundle
 from digrap.tables import spec
@@ -86,11 +85,8 @@ def write_soft_run(cell, outputs, gain, ids="question"):
 
 
 def script(name):
-    """A file of scripts/ as a module."""
-    source = importlib.util.spec_from_file_location(name, REPO / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(source)
-    source.loader.exec_module(module)
-    return module
+    """The module behind a file of scripts/."""
+    return importlib.import_module(f"digrap.cli.{name}")
 
 
 @pytest.fixture

@@ -19,15 +19,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from digrap.cli.door import bare_keys, door  # noqa: E402
-from digrap.config.compose import compose  # noqa: E402
-from digrap.core.errors import DigrapError, nearest  # noqa: E402
-from digrap.core.progress import track  # noqa: E402
-from digrap.data.folder import Pictures  # noqa: E402
-from digrap.engine.build import build_backbone, build_data  # noqa: E402
-from digrap.engine.loaders import train_batches  # noqa: E402
+from digrap.cli.arguments import bare_keys
+from digrap.cli.door import door
+from digrap.config.compose import compose
+from digrap.core.errors import DigrapError, nearest
+from digrap.core.progress import track
+from digrap.data.folder import Pictures
+from digrap.engine.build import build_backbone, build_data
+from digrap.engine.loaders import train_batches
 
 DEFAULTS = {
     "dataset": "domainnet", "data_root": "data", "backbone": "moco_resnet50", "split": "real_train", "images": 500,

@@ -12,17 +12,15 @@ shapes; gradients are random.
 import statistics
 import sys
 import time
-from pathlib import Path
 
 import timm
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from digrap.cli.door import bare_keys, door  # noqa: E402
-from digrap.core.errors import DigrapError  # noqa: E402
-from digrap.core.progress import track  # noqa: E402
-from digrap.optim import FTP, L2SP, MARSSP, SPD, DiGraP  # noqa: E402
+from digrap.cli.arguments import bare_keys
+from digrap.cli.door import door
+from digrap.core.errors import DigrapError
+from digrap.core.progress import track
+from digrap.optim import FTP, L2SP, MARSSP, SPD, DiGraP
 
 DEFAULTS = {
     "model": "vit_small_patch16_224",

@@ -2,8 +2,8 @@
 
     python tools/make_glyphs.py [out=data/mini/glyphs.npz]
 
-The masks are shipped, so nobody needs to run this: it documents where they come from. Another version of the font
-library may move a pixel; the loader then refuses the file, because its sha256 is fixed in digrap/data/mini/glyphs.py.
+The masks are shipped; this documents where they come from. Another version of the font library may move a pixel; the
+loader then refuses the file, because its sha256 is fixed in digrap/data/mini/glyphs.py.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.ft2font import FT2Font
-from omegaconf import OmegaConf
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-REPO = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPO))
-
-from digrap.core.errors import DigrapError  # noqa: E402
-from digrap.core.files import sha256, write_atomically  # noqa: E402
-from digrap.data.mini.symbols import CLASSES, CODE_POINTS  # noqa: E402
+from digrap.cli.arguments import bare_keys
+from digrap.cli.door import door
+from digrap.core.errors import DigrapError
+from digrap.core.files import sha256, write_atomically
+from digrap.core.paths import REPO
+from digrap.data.mini.symbols import CLASSES, CODE_POINTS
 
 FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 SIZE, FIT = 64, 54  # mask side and the glyph's longer side in it, in pixels
@@ -59,12 +58,7 @@ def check_distinct(masks: np.ndarray) -> None:
 
 def main() -> None:
     """Render, check and write the masks; print the file's sha256."""
-    options = OmegaConf.create({"out": "data/mini/glyphs.npz"})
-    OmegaConf.set_struct(options, True)
-    try:
-        options.merge_with(OmegaConf.from_cli())
-    except Exception as error:
-        raise DigrapError(f"{str(error).splitlines()[0]}; the only option is out=<file>") from None
+    out = Path(bare_keys(sys.argv[1:], {"out": str(REPO / "data" / "mini" / "glyphs.npz")}).out)
     known = FT2Font(str(FONT)).get_charmap()
     unknown = [f"U+{code:04X}" for code in CODE_POINTS if code not in known]
     if unknown:
@@ -72,15 +66,10 @@ def main() -> None:
     font = ImageFont.truetype(str(FONT), 200)
     masks = np.stack([render(code, font) for code in CODE_POINTS])
     check_distinct(masks)
-    out = REPO / options.out
     codes = np.array(CODE_POINTS, dtype=np.int32)
     write_atomically(out, lambda file: np.savez_compressed(file, masks=masks, codes=codes))
     print(f"{out}: {len(masks)} masks, {out.stat().st_size / 1024:.0f} KB, sha256 {sha256(out)}")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except DigrapError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from None
+    raise SystemExit(door(main, __doc__))

@@ -1,4 +1,4 @@
-"""The published test vectors, from the slow references: `python tools/make_vectors.py [out=digrap/optim/vectors]`.
+"""The published test vectors, from the slow references: `python -m tools.make_vectors [out=digrap/optim/vectors]`.
 
 Writes <out>/vectors.json and vectors.safetensors; the README.md there says what is in them. The inputs are built so
 that every rule acts in every case; a case in which it does not is an error. Takes a second.
@@ -13,17 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-REPO = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPO))
+import numpy as np
+import safetensors.numpy
 
-import numpy as np  # noqa: E402
-import safetensors.numpy  # noqa: E402
-
-from digrap.cli.door import bare_keys, door  # noqa: E402
-from digrap.core.errors import DigrapError  # noqa: E402
-from digrap.core.files import write_atomically, write_text  # noqa: E402
-from tests.reference import RULES  # noqa: E402
-from tests.reference.base import Rule, inner, norm, rows  # noqa: E402
+from digrap.cli.arguments import bare_keys
+from digrap.cli.door import door
+from digrap.core.errors import DigrapError
+from digrap.core.files import write_atomically, write_text
+from digrap.core.paths import REPO
+from tests.reference import RULES
+from tests.reference.base import Rule, inner, norm, rows
 
 VERSION = 1
 STEPS = 24

@@ -3,10 +3,10 @@
     python tools/pretrain_mini.py [out=data/mini/mini_resnet.safetensors epochs=6 threads=2]
 
 A 285-way classifier sees the 45 symbols (few: 1,500 pictures a domain) and 240 other glyphs (9,000 a domain) in five
-domains; quickdraw is held out. The head's first 45 rows are kept as the zero-shot head. The result is shipped; nobody
-needs to run this. Without a norm between features and head the noisy domains stay unlearnt: pre-training adds one, and
-folds it into the head at the end. Its pictures come from a random stream of their own, so no run seed can meet one of
-them again.
+domains; quickdraw is held out. The head's first 45 rows are kept as the zero-shot head. The result is shipped; this
+documents where it comes from. Without a norm between features and head the noisy domains stay unlearnt: pre-training
+adds one, and folds it into the head at the end. Its pictures come from a random stream of their own, so no run seed can
+meet one of them again.
 
 Expected (the defaults, 1,800 fresh pictures a domain, %): real 70.8, clipart 90.4, sketch 85.6, painting 52.7,
 infograph 76.4, quickdraw 82.7; OOD mean 77.6. Other processors round differently: some points more or less. It takes 3
@@ -19,31 +19,28 @@ import logging
 import math
 import sys
 import time
-from pathlib import Path
 
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from omegaconf import OmegaConf
 
-REPO = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPO))
-
-import safetensors.torch  # noqa: E402
-
-from digrap.cli.door import bare_keys, door  # noqa: E402
-from digrap.core.files import sha256, write_atomically  # noqa: E402
-from digrap.core.progress import track  # noqa: E402
-from digrap.data.mini.draw import DOMAINS, draw  # noqa: E402
-from digrap.data.mini.glyphs import load_glyphs  # noqa: E402
-from digrap.data.mini.symbols import CLASSES, CODE_POINTS  # noqa: E402
-from digrap.models.mini_resnet import build_module, image_transform  # noqa: E402
+from digrap.cli.arguments import bare_keys
+from digrap.cli.door import door
+from digrap.core.files import sha256, write_atomically
+from digrap.core.paths import REPO
+from digrap.core.progress import track
+from digrap.data.mini.draw import DOMAINS, draw
+from digrap.data.mini.glyphs import load_glyphs
+from digrap.data.mini.symbols import CLASSES, CODE_POINTS
+from digrap.models.mini_resnet import build_module, image_transform
 
 STREAM = 1  # datasets draw from stream 0
 TRAIN, TEST = 0, 1  # split numbers within the stream
 HELD_OUT = "quickdraw"
 EASY = ("clipart", "sketch")
 DEFAULTS = {
-    "out": "data/mini/mini_resnet.safetensors",
+    "out": "data/mini/mini_resnet.safetensors",  # within the repository: the file names its own options
     "easy_epochs": 2,  # of the clean domains
     "epochs": 6,  # of all
     "symbols": 1500,  # pictures of the 45 symbols, a domain

@@ -1,4 +1,4 @@
-"""What the doors share: errors as one message and exit code 2, never a traceback for bad input."""
+"""The entry point of every door: bad input becomes one message and exit code 2, never a traceback."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+# For modules that still import them from here:
+from digrap.cli.arguments import bare_keys, check_flags, check_whole, override, with_overrides  # noqa: F401
+from digrap.config.choices import how_to_list
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.problems import Problems
 
@@ -22,13 +25,13 @@ def door(main: Callable[[], object], help: str | None = None) -> int:
     """Run `main`; print bad input, and files that cannot be read or written, as one message on stderr.
 
     With `help`, -h or --help prints that instead. Returns the exit code: 0, 2 after such a message, 130 after an
-    interruption, 141 where nobody reads the output any more.
+    interruption, 141 where the reader has closed the pipe.
     """
-    if help and {"-h", "--help"} & set(sys.argv[1:]):
-        print(help.strip())
-        return 0
     try:
-        main()
+        if help and {"-h", "--help"} & set(sys.argv[1:]):
+            print(help.strip())
+        else:
+            main()
         sys.stdout.flush()
     except DigrapError as error:
         return _complain(str(error))
@@ -36,23 +39,23 @@ def door(main: Callable[[], object], help: str | None = None) -> int:
         return _complain(_unknown_choice(error))
     except (HydraException, OmegaConfBaseException) as error:
         return _complain(_bad_override(error))
-    except BrokenPipeError:  # whoever reads has enough, `| head` say
+    except BrokenPipeError:  # the reader, `| head` for example, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
         if error.filename is None:
             raise
-        file = error.filename2 or error.filename  # of a renaming the file that was meant
+        file = error.filename2 or error.filename  # a failed rename names its target second
         return _complain(f"{file}: cannot be read or written ({error.strerror or error}); give another place")
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
         return 130
     return 0
 
 
 def in_job(run: Callable[[], float]) -> float:
     """Run a Hydra job. In a single run bad input ends the process here, without Hydra's own lines about it; in a
-    multirun the error goes up, so that Hydra says which job it was."""
+    multirun the error is raised, so that Hydra names the job."""
     try:
         return run()
     except DigrapError as error:
@@ -61,49 +64,21 @@ def in_job(run: Callable[[], float]) -> float:
         raise SystemExit(_complain(str(error))) from None
 
 
-def bare_keys(arguments: list[str], defaults: dict[str, object]) -> DictConfig:
-    """A script's `key=value` arguments over its defaults. Raises DigrapError for an unknown key."""
-    for argument in arguments:
-        key = argument.split("=", 1)[0]
-        if "=" not in argument or key not in defaults:
-            raise DigrapError(f"unknown argument {argument!r}: give key=value; {nearest(key, defaults)}")
-    return OmegaConf.merge(defaults, OmegaConf.from_cli(arguments))
+def check_single(cfg: DictConfig) -> None:
+    """Raise DigrapError for the options of a table in the config of one run."""
+    if cfg.table is not None:
+        raise DigrapError(f"table={cfg.table} is a multirun: python train.py -m table={cfg.table}")
+    if cfg.dry_run:
+        raise DigrapError("dry_run=true goes with a table: python train.py -m table=… dry_run=true")
 
 
-def with_overrides(arguments: list[str], defaults: dict[str, object]) -> tuple[DictConfig, list[str]]:
-    """A script's keys as `bare_keys` gives them, and the `dataset.<key>=…` among its arguments, a config's."""
-    overrides = [argument for argument in arguments if argument.lstrip("+~").startswith("dataset.")]
-    return bare_keys([argument for argument in arguments if argument not in overrides], defaults), overrides
-
-
-def check_flags(options: DictConfig, *names: str) -> None:
-    """Raise DigrapError for what is neither true nor false."""
-    for name in names:
-        if not isinstance(options[name], bool):
-            raise DigrapError(f"{name}={options[name]}: give true or false")
-
-
-def check_whole(options: DictConfig, **ranges: tuple[int, int]) -> None:
-    """Raise DigrapError for what is no whole number of its range, both ends included."""
-    for name, (low, high) in ranges.items():
-        if isinstance(options[name], bool) or not isinstance(options[name], int) or not low <= options[name] <= high:
-            raise DigrapError(f"{name}={options[name]}: give a whole number from {low} to {high}")
-
-
-def remark(problems: Problems) -> None:
-    """Print what a script met on its way to stderr, a line a kind."""
+def print_warnings(problems: Problems) -> None:
+    """Print each kind of problem to stderr, one line a kind with its first examples."""
     for kind, found in problems.summary().items():
-        print(f"remark: {kind}: {found['count']} (first: {'; '.join(found['first'])})", file=sys.stderr)
+        print(f"warning: {kind}: {found['count']} (first: {'; '.join(found['first'])})", file=sys.stderr)
 
 
-def override(key: str, value: object) -> str:
-    """An override for `digrap.config.compose`. Raises DigrapError for a value that would refer to another key."""
-    text = str(value)
-    if "${" in text:
-        raise DigrapError(f"{key}={text}: ${{ stands for a reference to another key; give a name without")
-    text = re.sub(r"(\\+)('|$)", r"\1\1\2", text)  # before a quote, and only there, Hydra takes two backslashes for one
-    quoted = text.replace("'", r"\'")
-    return f"{key}='{quoted}'"
+remark = print_warnings  # the earlier name
 
 
 def _complain(message: str) -> int:
@@ -116,7 +91,8 @@ def _unknown_choice(error: MissingConfigException) -> str:
     choices = [choice for choice in error.options or () if not choice.startswith("_")]
     if not choices:
         return str(error).splitlines()[0]
-    return f"{group}={name}: there is no such {group}; {nearest(name, sorted(choices))}"
+    there = f"{group}={name}: there is no such {group}; {nearest(name, sorted(choices))}"
+    return "; ".join(filter(None, [there, how_to_list(group)]))
 
 
 def _bad_override(error: Exception) -> str:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from digrap.config.choices import how_to_list
 from digrap.config.compose import compose, start_config
 from digrap.config.identity import run_hash
 from digrap.core.errors import DigrapError, nearest
@@ -136,7 +137,7 @@ def load_table(
     path = Path(name) if str(name).endswith(".yaml") else CONFIGS / "tables" / f"{name}.yaml"
     if not path.is_file():
         known = sorted(file.stem for file in (CONFIGS / "tables").glob("*.yaml"))
-        raise DigrapError(f"table={name}: there is no such table; {nearest(str(name), known)}")
+        raise DigrapError(f"table={name}: there is no such table; {nearest(str(name), known)}; {how_to_list('tables')}")
     try:
         plain = OmegaConf.to_container(OmegaConf.load(path))
     except (OmegaConfBaseException, YAMLError, OSError) as error:

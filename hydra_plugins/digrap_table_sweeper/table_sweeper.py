@@ -23,12 +23,12 @@ from digrap.tables.spec import Cell, Table, load_table
 from digrap.tables.winners import write_winners
 
 log = logging.getLogger(__name__)
-POLL_SECONDS = 5.0  # between looks at runs that another process makes
+POLL_SECONDS = 5.0  # between checks of runs that another process makes
 
 
 @dataclass
 class TableSweeperConf(BasicSweeperConf):
-    """BasicSweeper's options."""
+    """The options are BasicSweeper's."""
 
     _target_: str = "hydra_plugins.digrap_table_sweeper.table_sweeper.TableSweeper"
 
@@ -37,18 +37,18 @@ ConfigStore.instance().store(group="hydra/sweeper", name="table", node=TableSwee
 
 
 class TableSweeper(BasicSweeper):
-    """Sweeps over the runs of a table, stage by stage; falls back to BasicSweeper."""
+    """Sweep over the runs of a table, stage by stage; without a table, fall back to BasicSweeper."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Launch every run of the table that has no results.json yet: searches, then all seeds with the winners, then
-        what goes on from those. Other arguments go to every run; `seed=` takes the place of the table's seeds.
+        """Launch every run of the table that is not finished: searches, then all seeds with the winners, then the runs
+        initialised from those. Other arguments go to every run; `seed=` replaces the table's seeds.
 
         A failed run does not stop the others; the error at the end names each with its command.
         """
         if self.config.table is None:
-            # Jobs of one sweep may go on from one run: the second waits while the first makes it.
+            # Several jobs may be initialised from one run: the second waits while the first makes it.
             return super().sweep([*arguments, "wait=true"])
-        table, own = self._table(arguments)
+        table, unchanged = self._table(arguments)
         plan = Plan(table, Path(self.config.hydra.sweep.dir).parent)
         if self.config.dry_run:
             print(dry_run(plan))
@@ -56,18 +56,18 @@ class TableSweeper(BasicSweeper):
         known = plan.known()
         log.info("table %s: %d of %d runs are there", table.name, sum(map(plan.done, known)), len(known))
         returns, failed = self._stages(plan)
-        if own and table.searches:
+        if unchanged and table.searches:
             for path in write_winners(plan):
                 log.info("winner: %s", path)
         if failed:
             raise DigrapError(
-                f"table={table.name}: {len(failed)} runs failed; what they have in their folders is kept:\n"
+                f"table={table.name}: {len(failed)} runs failed; their folders are kept:\n"
                 + "\n".join(f"  {cell.command}\n    {error}" for cell, error in failed)
             )
         return returns
 
     def _table(self, arguments: list[str]) -> tuple[Table, bool]:
-        """The table with what the command line changes, and whether it is just as its file says."""
+        """Return the table with the changes of the command line, and whether it is unchanged."""
         overrides = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(arguments)
         seeds, extra = None, []
         for override in overrides:
@@ -79,16 +79,18 @@ class TableSweeper(BasicSweeper):
             elif key not in ("table", "dry_run") and not key.startswith("hydra"):
                 extra.append(f"{key}={override.get_value_element_as_str()}")
         table = load_table(self.config.table, seeds, tuple(extra))
-        own = {
+        set_by_rows = {
             override.lstrip("+").split("=")[0]
             for row in table.rows.values()
             for override in (*row.overrides, *row.grid)
         }
         for argument in extra:
-            if (key := argument.split("=")[0]) in own:
-                raise DigrapError(f"{key}: the rows of table={self.config.table} set it themselves; change it there")
-        places = [argument for argument in extra if argument.split("=")[0] not in ("device", "data_root", "logger")]
-        return table, seeds is None and not places
+            if (key := argument.split("=")[0]) in set_by_rows:
+                raise DigrapError(
+                    f"{key}: the rows of table={self.config.table} set it themselves; change it in its file"
+                )
+        changes = [argument for argument in extra if argument.split("=")[0] not in ("device", "data_root", "logger")]
+        return table, seeds is None and not changes
 
     def _stages(self, plan: Plan) -> tuple[list[Sequence[JobReturn]], list[tuple[Cell, Exception]]]:
         returns, failed, stages = [], [], Stages(plan)
@@ -101,7 +103,7 @@ class TableSweeper(BasicSweeper):
             busy = []
             for cell, result in zip(batch, results, strict=True):
                 if result.status == JobStatus.FAILED:
-                    error = result._return_value  # reading return_value would raise it
+                    error = result._return_value  # the property return_value would raise it
                     busy.append(cell) if isinstance(error, Busy) else failed.append((cell, error))
             for cell in busy:
                 stages.again(cell)

@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_counted_and_strict_stops(run, tmp_path):
         "duplicate prediction (the last is kept)": 1,
         "question without prediction (scores 0)": 2,
     }
-    assert error.count("remark:") == 4
+    assert error.count("warning:") == 4
     code, found, error = run(**files, strict="true")
     assert (code, found) == (2, None) and error.startswith("error: question without annotation")
 
@@ -152,7 +152,7 @@ def test_bad_input_is_one_message(run, official, changed, words):
 
 
 def test_the_bench_runs():
-    command = [sys.executable, "tools/bench_scorers.py", "n=300", "slice=50", "distinct=true"]
+    command = [sys.executable, "-m", "tools.bench_scorers", "n=300", "slice=50", "distinct=true"]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert [line.split("|")[1].strip() for line in done.stdout.splitlines()[2:]] == [

@@ -1,20 +1,15 @@
 """The miniature's foundation model: the shipped weights, where they start, and that damage is named."""
 
-import sys
-
 import pytest
 import torch
 from omegaconf import OmegaConf
 
 from digrap.core.errors import DigrapError
 from digrap.core.files import sha256
-from digrap.core.paths import REPO
 from digrap.data.mini.draw import DOMAINS, draw
 from digrap.data.mini.glyphs import load_glyphs
 from digrap.models import mini_resnet as resnet
-
-sys.path.insert(0, str(REPO / "tools"))
-import pretrain_mini  # noqa: E402
+from tools import pretrain_mini
 
 
 def test_zero_shot_starts_where_it_should():

@@ -1,19 +1,10 @@
-"""The judge: known gains from synthetic answers, and one call from end to end."""
-
-import importlib.util
-import json
-import sys
+"""The judge's statistics: known gains from synthetic answers (tests/cli/test_judge_script.py has the script)."""
 
 import numpy as np
 import pytest
 
 from digrap.core.errors import DigrapError
-from digrap.core.files import write_json
-from digrap.core.paths import REPO
-from digrap.engine import run as engine
-from digrap.report.matched_id import Answers, Gain, chosen, front, judge, read_answers, verdict
-
-EXAMPLE = REPO / "examples" / "my_rule.py"
+from digrap.report.matched_id import Answers, Gain, chosen, front, judge, verdict
 
 
 def run(identity, ood, n=1000, validation=0.0, shift=0):
@@ -108,124 +99,3 @@ def test_the_choice_sees_validation_only():
 def test_the_verdict_is_one_line(numbers, text):
     line = verdict("X", Gain(80.0, 70.0, *numbers, beyond=0, seeds=2), 1.9)
     assert line.startswith(text) and "\n" not in line
-
-
-# --- end to end -------------------------------------------------------------------------------------------------
-
-
-def script():
-    spec = importlib.util.spec_from_file_location("judge_script", REPO / "scripts" / "judge.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_from_end_to_end(small_arguments, tmp_path, monkeypatch, capsys):
-    """All runs but one are there already; judge makes that one with train.py."""
-    judge_script, tiny = script(), [*small_arguments, "trainer.epochs=1", "trainer.validate_every=1"]
-    given = [f"method={EXAMPLE}", "options.pull=2.0", "seeds=4", "jobs=2", f"outputs={tmp_path}", *tiny]
-    options = judge_script.arguments(given)
-    rule = options.rule
-    assert options.extra == tiny and options.seeds == [4] and rule[-1] == "++optim.options.pull=2.0"
-    for overrides in (*judge_script.REFERENCE.values(), (*rule, "trainer.base.lr=3e-4"), *judge_script.OTHERS.values()):
-        cell = judge_script.Cell("", 4, (*tiny, *overrides, "seed=4"))
-        engine.run(cell.config, cell.folder(tmp_path))
-    capsys.readouterr()
-    monkeypatch.setattr(sys, "argv", ["judge.py", *given])
-    assert judge_script.door(judge_script.main) == 0
-    printed = capsys.readouterr().out
-    assert "7 of 8 runs are there, 1 to make" in printed and "Pilot: seeds below 100" in printed
-    (line,) = [line for line in printed.splitlines() if line.startswith("verdict: ")]
-    written = json.loads((tmp_path / "judge" / "my_rule.json").read_text())
-    assert written["verdict"] == line and written["source"] == EXAMPLE.read_text() and written["pilot"]
-    assert written["rule"] == rule and len(written["rows"]) == 8
-    mine = written["rows"]["PullBack at lr 1e-3"]
-    assert mine["low"] <= mine["gain"] <= mine["high"] and mine["step"] > 0.5
-    assert "gain" not in written["rows"]["zero-shot"] and written["rows"]["WiSE-FT, α = 0.5"]["step"] is None
-    folder = tmp_path / mine["runs"][0]
-    result = json.loads((folder / "results.json").read_text())
-    kinds = {name: score["kind"] for name, score in result["scores"].items()}
-    assert mine["id"] == pytest.approx(result["scores"]["real"]["accuracy"])
-    assert 100 * read_answers(folder, kinds).ood["sketch"].mean() == pytest.approx(
-        result["scores"]["sketch"]["accuracy"]
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "method is not given"),
-        (["method=not_there.py"], "not_there.py: there is no such file"),
-        ([f"method={EXAMPLE}", "options.pul=1"], "unexpected keyword argument 'pul'"),
-        ([f"method={EXAMPLE}", "seed=1"], "seed=1: seed is not for you to set here"),
-        ([f"method={EXAMPLE}", "seeds=a"], "whole numbers"),
-        ([f"method={EXAMPLE}", "trainer.epoch=1"], "nearest: trainer.epochs"),
-    ],
-)
-def test_wrong_calls_are_one_message(arguments, message, tmp_path, monkeypatch, capsys):
-    judge_script = script()
-    monkeypatch.setattr(sys, "argv", ["judge.py", *arguments, *([f"outputs={tmp_path}"] if arguments else [])])
-    assert judge_script.door(judge_script.main) == 2
-    assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
-
-
-@pytest.fixture
-def pretended(monkeypatch):
-    """Judge's script whose processes end at their second look and only write a file down; the list of what happened."""
-    judge_script, events = script(), []
-
-    class Pretended:
-        def __init__(self, cell, outputs):
-            self.cell, self.outputs, self.looks = cell, outputs, 0
-            events.append(("start", cell.row))
-
-        def ended(self):
-            self.looks += 1
-            return self.looks > 1
-
-        def seconds(self):
-            return 1.0
-
-        def check(self, outputs):
-            if self.cell.row == "bad":
-                raise DigrapError("it failed")
-            events.append(("done", self.cell.row))
-            write_json(self.cell.folder(outputs) / "results.json", {})
-
-        def end(self):
-            events.append(("end", self.cell.row))
-
-    monkeypatch.setattr(judge_script, "Process", Pretended)
-    return judge_script, events
-
-
-def test_runs_wait_for_what_they_go_on_from(pretended, tmp_path):
-    judge_script, events = pretended
-    rows = {"wise": judge_script.OTHERS["WiSE-FT, α = 0.5"], **judge_script.REFERENCE}
-    cells = [judge_script.Cell(row, 7, (*overrides, "seed=7")) for row, overrides in rows.items()]
-    judge_script.make(cells, tmp_path, 2)
-    assert events[:2] == [("start", "zero-shot"), ("start", "vanilla, lr 1e-3")]
-    assert events.index(("start", "wise")) > events.index(("done", "vanilla, lr 1e-3")) and len(events) == 8
-    judge_script.make(cells, tmp_path, 2)
-    assert len(events) == 8
-
-
-def test_the_others_end_with_one_that_fails(pretended, tmp_path):
-    judge_script, events = pretended
-    cells = [judge_script.Cell(row, 7, ("optim=zero_shot", f"seed={7 + k}")) for k, row in enumerate(["bad", "x", "y"])]
-    with pytest.raises(DigrapError, match="it failed"):
-        judge_script.make(cells, tmp_path, 2)
-    assert events == [("start", "bad"), ("start", "x"), ("end", "x")]
-
-
-def test_a_run_that_fails_is_told(small_arguments, tmp_path):
-    """The rule spoils its weights: its last words and the command come out, the other runs stay."""
-    file = tmp_path / "spoilt.py"
-    file.write_text("import torch\nclass Spoilt(torch.optim.SGD):\n    def step(self, closure=None):\n        oh\n")
-    judge_script = script()
-    overrides = judge_script.arguments([f"method={file}"]).rule
-    cell = judge_script.Cell("Spoilt", 4, (*small_arguments, *overrides, "seed=4"))
-    with pytest.raises(
-        DigrapError, match=r"(?s)the run of Spoilt, seed 4 failed:.*name 'oh'.*again alone: python train.py"
-    ):
-        judge_script.make([cell], tmp_path / "outputs", 2)

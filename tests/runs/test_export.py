@@ -1,6 +1,6 @@
 """An exported run loads by its own card, gives the run's predictions, and names nothing of this machine."""
 
-import importlib.util
+import importlib
 import json
 import re
 import shutil
@@ -47,10 +47,7 @@ def exported(made, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def script():
-    source = importlib.util.spec_from_file_location("export_script", REPO / "scripts" / "export.py")
-    module = importlib.util.module_from_spec(source)
-    source.loader.exec_module(module)
-    return module
+    return importlib.import_module("digrap.cli.export")
 
 
 def whole(folder):

@@ -1,6 +1,6 @@
 """Exactly those folders are deleted that no table refers to."""
 
-import importlib.util
+import importlib
 import os
 import time
 
@@ -10,7 +10,6 @@ from filelock import FileLock
 
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json, write_text
-from digrap.core.paths import REPO
 from digrap.runs.predictions import PREDICTIONS, labels_file, truth_of, write_bundle
 from digrap.tables import clean
 from digrap.tables.plan import Plan
@@ -149,9 +148,7 @@ def test_labels_in_doubt_stay(cells, tmp_path, reason):
 
 
 def test_the_script_deletes_only_when_told(cells, tmp_path, capsys, monkeypatch):
-    source = importlib.util.spec_from_file_location("clean_script", REPO / "scripts" / "clean.py")
-    script = importlib.util.module_from_spec(source)
-    source.loader.exec_module(script)
+    script = importlib.import_module("digrap.cli.clean")
     monkeypatch.setattr(script.clean, "every_cell", lambda tables: list(tables) and cells)  # the shipped ones load
     lost, kept = make(tmp_path / "minidomainnet" / LOST, [1, 1]), make(tmp_path / cells[0].place)
 

@@ -1,7 +1,7 @@
 """Every state a run can be in, from synthetic folders."""
 
 import dataclasses
-import importlib.util
+import importlib
 import json
 import os
 import platform
@@ -11,7 +11,6 @@ import pytest
 from filelock import FileLock
 
 from digrap.core.files import write_json
-from digrap.core.paths import REPO
 from digrap.tables import status
 from digrap.tables.plan import Plan
 from digrap.tables.spec import Row, Search, Table
@@ -213,9 +212,7 @@ def test_durations(seconds, text):
 
 
 def test_the_script(lr, table, tmp_path, capsys, monkeypatch):
-    source = importlib.util.spec_from_file_location("status_script", REPO / "scripts" / "status.py")
-    script = importlib.util.module_from_spec(source)
-    source.loader.exec_module(script)
+    script = importlib.import_module("digrap.cli.status")
     one = dataclasses.replace(table, rows={"vanilla": table.rows["vanilla"]})
     monkeypatch.setattr(script, "load_table", lambda name, seeds: one)
     monkeypatch.setattr("sys.argv", ["status.py", "table=t", f"outputs={tmp_path}"])

@@ -1,0 +1,33 @@
+"""Compare two runs on the same examples: `python scripts/compare.py RUN RUN [split=sketch scorer=…]`.
+
+RUN is a run folder, outputs/<dataset>/<hash>, or a published run, docs/results/<table>/runs/<hash>. Prints accuracies,
+the difference first − second with its 95 % interval (bootstrap over examples) and the p of McNemar's exact test.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from digrap.cli.arguments import bare_keys
+from digrap.core.errors import DigrapError
+from digrap.report.compare import TITLES, compare
+from digrap.report.gather import load_run
+
+
+def main() -> None:
+    """Read two runs, print."""
+    folders = [argument for argument in sys.argv[1:] if "=" not in argument]
+    options = bare_keys([argument for argument in sys.argv[1:] if "=" in argument], {"split": None, "scorer": None})
+    if len(folders) != 2:
+        raise DigrapError("give two runs: python scripts/compare.py outputs/<dataset>/<hash> outputs/<dataset>/<hash>")
+    runs = [load_run(Path(folder)) for folder in folders]
+    table = RichTable(*TITLES)
+    for line in compare(*runs, options.split, options.scorer):
+        table.add_row(*line.texts())
+    lines = [f"{word}: {run.name} in {run.file.parent}" for word, run in zip(("first", "second"), runs, strict=True)]
+    lines += sorted({f"! {caveat}" for run in runs for caveat in run.results.caveats})
+    Console(width=None if sys.stdout.isatty() else 120).print(*lines, table, sep="\n", highlight=False, soft_wrap=True)

@@ -1,0 +1,66 @@
+"""Render a table and its figures from run folders.
+
+    python scripts/make_tables.py table=demo [seeds=0,1 out=DIR outputs=DIR publish=DIR dirty=allow]
+
+Prints the table; writes <out>/<table>.md, .tex, .csv and the pictures _id_ood.png and _omega.png. scorer=NAME prints
+another score than the one that chose the checkpoints. publish=docs/results also writes docs/results/<table>/, from
+which `python scripts/verify.py` computes every number again. Runs made with uncommitted changes are refused;
+dirty=allow accepts them, for experiments of your own.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from digrap.cli.arguments import bare_keys, parse_seeds
+from digrap.core.errors import DigrapError
+from digrap.core.files import write_atomically, write_text
+from digrap.core.paths import OUTPUTS
+from digrap.report import figures, render
+from digrap.report.publish import publish
+from digrap.report.scores import Scores, gather
+from digrap.tables.spec import load_table
+
+DEFAULTS = {
+    "table": "demo", "seeds": None, "out": str(OUTPUTS / "tables"), "outputs": str(OUTPUTS), "publish": None,
+    "dirty": "refuse", "scorer": None,
+}  # fmt: skip
+
+
+def show(scores: Scores) -> None:
+    """Print the table and its notes."""
+    grid = RichTable()
+    for position, title in enumerate(render.header(scores)):
+        grid.add_column(escape(title), justify="right" if position else "left")
+    for row in render.body(scores):
+        grid.add_row(*(Text(cell, style="bold" if isinstance(cell, render.Bold) else "") for cell in row))
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    console.print(f"[bold]{escape(render.title(scores))}[/bold]", grid, sep="\n", highlight=False)
+    console.print(*render.notes(scores), sep="\n", highlight=False, markup=False)
+    if scores.missing:
+        print("These commands run what is missing:", *render.commands(scores), sep="\n    ")
+
+
+def main() -> None:
+    """Gather, print, write."""
+    options = bare_keys(sys.argv[1:], DEFAULTS)
+    if options.dirty not in ("refuse", "allow"):
+        raise DigrapError(f"dirty={options.dirty}: give refuse or allow")
+    table, out = load_table(options.table, parse_seeds(options.seeds), scorer=options.scorer), Path(options.out)
+    scores = gather(table, Path(options.outputs), dirty=options.dirty == "allow")
+    show(scores)
+    pictures = {f"{table.name}_{name}.png": figures.as_png(figure) for name, figure in figures.draw(scores).items()}
+    for name, text in render.files(scores).items():
+        write_text(out / name, text)
+    for name, data in pictures.items():
+        write_atomically(out / name, lambda file, data=data: file.write(data))
+    print("written:", *(out / name for name in (*render.files(scores), *pictures)), sep="\n  ")
+    if options.publish is not None:
+        place, size = publish(scores, pictures, Path(options.publish))
+        print(f"published: {place}, {len(scores.runs)} runs, {size / 1e6:.2f} MB; {len(scores.missing)} runs missing")

@@ -1,0 +1,33 @@
+"""Show where a table's runs stand: `python scripts/status.py table=mini [seeds=0,1 outputs=DIR]`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from digrap.cli.arguments import bare_keys, parse_seeds
+from digrap.core.paths import OUTPUTS
+from digrap.tables import status
+from digrap.tables.plan import Plan
+from digrap.tables.spec import load_table
+
+COLOURS = {"done": "green", "running": "cyan", "failed": "red", "stopped": "yellow", "pending": "dim"}
+
+
+def main() -> None:
+    """Print one line a run and how many are in each state."""
+    options = bare_keys(sys.argv[1:], {"table": "demo", "seeds": None, "outputs": str(OUTPUTS)})
+    plan = Plan(load_table(options.table, parse_seeds(options.seeds)), Path(options.outputs))
+    runs = status.table_status(plan)
+    grid = RichTable("row", "chosen", "seed", "run", "state", "")
+    for run in runs:
+        name, cell = run.state.name, run.cell
+        state = f"[{COLOURS[name]}]{'' if run.state.sure else 'probably '}{name}[/]"
+        texts = (cell.row, status.chosen(plan, cell), str(cell.seed), cell.place)
+        grid.add_row(*map(escape, texts), state, escape(run.note))
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    console.print(grid, status.summary(runs), *filter(None, [status.waiting(plan)]), sep="\n", highlight=False)

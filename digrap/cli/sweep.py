@@ -1,0 +1,99 @@
+"""Runs of a table made by `python train.py -m table=FILE` in processes of its own, with its progress in a few lines."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from digrap.cli.arguments import override
+from digrap.core.errors import DigrapError
+from digrap.core.paths import REPO
+from digrap.runs.folder import RunFolder
+from digrap.tables.spec import Cell
+
+POLL_SECONDS = 0.5
+GRACE_SECONDS = 20  # between the request to stop and the end
+LOG_LINES = 8
+
+
+def sweep(table: Path, cells: Iterable[Cell], outputs: Path, jobs: int) -> None:
+    """Make the missing runs of the table in the file `table`, `jobs` at a time; `cells` are all of its runs.
+
+    What the runs print goes to a .log beside the file. Raises DigrapError naming each failed run, its error and its
+    command. An interruption ends every process, and the next call resumes.
+    """
+    cells = {cell.place: cell for cell in cells}
+    missing = {place: cell for place, cell in cells.items() if not _done(cell, outputs)}
+    if not missing:
+        return
+    there = len(cells) - len(missing)
+    print(f"{there} of {len(cells)} runs are there, {len(missing)} to make, {jobs} at a time", flush=True)
+    log = table.with_suffix(".log")
+    with open(log, "w", encoding="utf-8") as file:
+        # A process group of its own: an interruption of this process is handed on once, to all of its workers.
+        process = subprocess.Popen(
+            _command(table, next(iter(cells.values())), outputs, jobs), cwd=REPO, stdin=subprocess.DEVNULL,
+            stdout=file, stderr=subprocess.STDOUT, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        try:
+            _watch(process, missing, len(cells), outputs)
+        finally:
+            _end(process)
+    _check(process.returncode, missing.values(), outputs, log)
+
+
+def _command(table: Path, cell: Cell, outputs: Path, jobs: int) -> list[str]:
+    launcher = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}"]
+    folder = override("hydra.sweep.dir", outputs / cell.config.dataset.name)
+    return [sys.executable, "train.py", "-m", override("table", table), *launcher, folder]
+
+
+def _watch(process: subprocess.Popen, missing: dict[str, Cell], total: int, outputs: Path) -> None:
+    """Print a line for every run that is finished, until the process ends."""
+    left, started = dict(missing), time.monotonic()
+    ended = False
+    while not ended:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(POLL_SECONDS)
+            ended = True
+        for place, cell in list(left.items()):
+            if _done(cell, outputs):
+                del left[place]
+                minutes = (time.monotonic() - started) / 60 / (len(missing) - len(left)) * len(left)
+                where = f"{total - len(left)} of {total}: {cell.row}, seed {cell.seed}"
+                print(f"{where}; about {minutes:.1f} min left", flush=True)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Interrupt the process group; kill what of it is left."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_SECONDS)
+    with contextlib.suppress(ProcessLookupError):  # nothing is left
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _check(code: int, cells: Iterable[Cell], outputs: Path, log: Path) -> None:
+    if code:
+        text = log.read_text(encoding="utf-8", errors="replace")
+        _, found, error = text.rpartition("\nerror: ")
+        words = error.strip() if found else "\n".join(["the runs failed:", *text.splitlines()[-LOG_LINES:]])
+        raise DigrapError(f"{words}\nEverything that the runs printed: {log}. The same command resumes.")
+    for cell in cells:
+        if not _done(cell, outputs):
+            raise DigrapError(
+                f"{cell.row}, seed {cell.seed}: the run is not in {cell.folder(outputs)}; where the optimizer's file "
+                "was changed meanwhile, start again"
+            )
+
+
+def _done(cell: Cell, outputs: Path) -> bool:
+    return RunFolder(cell.folder(outputs)).done()

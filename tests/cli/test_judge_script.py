@@ -1,0 +1,85 @@
+"""scripts/judge.py: one call from end to end, and wrong calls."""
+
+import json
+import sys
+
+import pytest
+
+from digrap.cli import judge
+from digrap.cli.door import door
+from digrap.core.paths import CONFIGS, REPO
+from digrap.engine import run as engine
+from digrap.report.matched_id import read_answers
+from digrap.tables.spec import Cell, load_table
+
+EXAMPLE = REPO / "examples" / "my_rule.py"
+
+
+def test_from_end_to_end(small_arguments, tmp_path, monkeypatch, capsys):
+    """All runs but two are there already; judge makes those through the table sweeper, WiSE-FT from vanilla's run."""
+    tiny = [*small_arguments, "trainer.epochs=1", "trainer.validate_every=1"]
+    given = [f"method={EXAMPLE}", "options.pull=2.0", "seeds=4", "jobs=2", f"outputs={tmp_path}", *tiny]
+    options = judge.parse(given)
+    rule, wise = options.rule, "WiSE-FT, α = 0.5"
+    assert options.extra == tiny and options.seeds == [4] and rule[-1] == "++optim.options.pull=2.0"
+    others = [overrides for row, overrides in judge.OTHERS.items() if row != wise]
+    for overrides in (*judge.REFERENCE.values(), [*rule, "trainer.base.lr=3e-4"], *others):
+        cell = Cell("", 4, (*tiny, *overrides, "seed=4"))
+        engine.run(cell.config, cell.folder(tmp_path))
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", ["judge.py", *given])
+    assert door(judge.main) == 0
+    printed = capsys.readouterr().out
+    assert "6 of 8 runs are there, 2 to make, 2 at a time" in printed and "Pilot: seeds below 100" in printed
+    assert "8 of 8: " in printed
+    (line,) = [line for line in printed.splitlines() if line.startswith("verdict: ")]
+    written = json.loads((tmp_path / "judge" / "my_rule.json").read_text())
+    assert written["verdict"] == line and written["source"] == EXAMPLE.read_text() and written["pilot"]
+    assert written["rule"] == rule and len(written["rows"]) == 8
+    mine = written["rows"]["PullBack at lr 1e-3"]
+    assert mine["low"] <= mine["gain"] <= mine["high"] and mine["step"] > 0.5
+    assert "gain" not in written["rows"]["zero-shot"] and written["rows"][wise]["step"] is None
+    folder = tmp_path / mine["runs"][0]
+    result = json.loads((folder / "results.json").read_text())
+    kinds = {name: score["kind"] for name, score in result["scores"].items()}
+    assert mine["id"] == pytest.approx(result["scores"]["real"]["accuracy"])
+    assert 100 * read_answers(folder, kinds).ood["sketch"].mean() == pytest.approx(
+        result["scores"]["sketch"]["accuracy"]
+    )
+    averaged = json.loads((tmp_path / written["rows"][wise]["runs"][0] / "results.json").read_text())
+    vanilla = written["rows"]["vanilla, lr 1e-3"]["runs"][0]
+    assert averaged["start"]["hash"] == vanilla.split("/")[1]
+    check_table(tmp_path / "judge" / "my_rule.yaml", written)
+
+
+def check_table(file, written):
+    """The table's cells are the runs of the result; nothing is searched, so no winners are written."""
+    table = load_table(str(file))
+    for row, found in written["rows"].items():
+        assert [table.cell(row, seed).place for seed in table.seeds] == found["runs"]
+    assert not table.searches and not (CONFIGS / "best" / "my_rule").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "method is not given"),
+        (["method=not_there.py"], "not_there.py: there is no such file"),
+        ([f"method={EXAMPLE}", "options.pul=1"], "unexpected keyword argument 'pul'"),
+        ([f"method={EXAMPLE}", "seed=1"], "seed=1: seed is set by the judge itself"),
+        ([f"method={EXAMPLE}", "hydra.run.dir=x"], "hydra.run.dir is set by the judge itself"),
+        ([f"method={EXAMPLE}", "seeds=a"], "seeds=a: give whole numbers"),
+        ([f"method={EXAMPLE}", "jobs=a"], "jobs=a: give a whole number"),
+        ([f"method={EXAMPLE}", "trainer.epoch=1"], "nearest: trainer.epochs"),
+    ],
+)
+def test_wrong_calls_are_one_message(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["judge.py", *arguments, *([f"outputs={tmp_path}"] if arguments else [])])
+    assert door(judge.main) == 2
+    assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_seed_stands_once_and_a_chosen_dataset_stays():
+    options = judge.parse([f"method={EXAMPLE}", "seeds=3,1,3", "dataset=folder"])
+    assert options.seeds == [3, 1] and options.common == ["dataset=folder"]
+    assert judge.parse([f"method={EXAMPLE}"]).common == ["dataset=minidomainnet"]

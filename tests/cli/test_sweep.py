@@ -1,0 +1,113 @@
+"""Tables run in a process of their own: a failed run is named, an interruption ends all processes."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from digrap.cli import judge, sweep
+from digrap.core.errors import DigrapError
+from digrap.core.files import write_json, write_text
+from digrap.tables.spec import load_table
+
+TWO = """
+title: two
+overrides: [dataset=minidomainnet]
+seeds: [7]
+rows: {zero-shot: [optim=zero_shot], vanilla: [optim=vanilla]}
+"""
+
+
+@pytest.fixture
+def two(tmp_path):
+    """A table's file, its two cells, and a folder for their runs."""
+    file = tmp_path / "two.yaml"
+    write_text(file, TWO)
+    table = load_table(str(file))
+    return file, [table.cell(row, 7) for row in table.rows], tmp_path / "outputs"
+
+
+def test_a_failed_run_is_named_with_its_command(small_arguments, tmp_path):
+    """The optimizer fails in its first step."""
+    rule = tmp_path / "spoilt.py"
+    rule.write_text("import torch\nclass Spoilt(torch.optim.SGD):\n    def step(self, closure=None):\n        oh\n")
+    options = judge.parse([f"method={rule}", "seeds=4", *small_arguments])
+    file, outputs = tmp_path / "spoilt.yaml", tmp_path / "outputs"
+    write_text(file, judge.as_table("spoilt", options, {"Spoilt": options.rule}))
+    cell = load_table(str(file)).cell("Spoilt", 4)
+    with pytest.raises(DigrapError, match=r"(?s)1 runs failed.*python train.py .*optim=file.*name 'oh'.*resumes"):
+        sweep.sweep(file, [cell], outputs, 2)
+    assert (cell.folder(outputs) / "error.txt").exists()
+
+
+def test_nothing_is_started_where_all_runs_are_there(two, monkeypatch):
+    file, cells, outputs = two
+    for cell in cells:
+        write_json(cell.folder(outputs) / "results.json", {})
+    monkeypatch.setattr(subprocess, "Popen", None)
+    sweep.sweep(file, cells, outputs, 1)
+
+
+def test_the_command_is_a_table_of_train(two, tmp_path):
+    file, cells, outputs = two
+    assert sweep._command(file, cells[0], outputs, 3)[1:] == [
+        "train.py", "-m", f"table='{file}'", "hydra/launcher=joblib", "hydra.launcher.n_jobs=3",
+        f"hydra.sweep.dir='{outputs}/minidomainnet'",
+    ]  # fmt: skip
+
+
+STAND_IN = """
+import pathlib, subprocess, sys, time
+worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+pathlib.Path(sys.argv[1]).write_text(str(worker.pid))
+time.sleep(60)
+"""
+
+
+def test_an_interruption_ends_every_process(two, tmp_path, monkeypatch):
+    """A stand-in for train.py that has started a worker."""
+    file, cells, outputs = two
+    pid = tmp_path / "worker.pid"
+    monkeypatch.setattr(sweep, "_command", lambda *_: [sys.executable, "-c", STAND_IN, str(pid)])
+    plain = sweep._done
+
+    def done(cell, folder):
+        if pid.exists() and pid.read_text():
+            raise KeyboardInterrupt
+        return plain(cell, folder)
+
+    monkeypatch.setattr(sweep, "_done", done)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.sweep(file, cells, outputs, 1)
+    assert gone(int(pid.read_text()))
+
+
+def gone(pid):
+    """Whether a process ends within a few seconds; one that nobody has waited for is a zombie."""
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+            status = Path(f"/proc/{pid}/stat")
+            if status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_run_that_is_not_where_it_should_be_is_named(two, monkeypatch):
+    file, cells, outputs = two
+    monkeypatch.setattr(sweep, "_command", lambda *_: [sys.executable, "-c", ""])
+    with pytest.raises(DigrapError, match="zero-shot, seed 7: the run is not in .*start again"):
+        sweep.sweep(file, cells, outputs, 1)
+
+
+def test_a_crash_shows_the_last_lines(two, monkeypatch):
+    file, cells, outputs = two
+    monkeypatch.setattr(sweep, "_command", lambda *_: [sys.executable, "-c", "print(1); 1 / 0"])
+    with pytest.raises(DigrapError, match=r"(?s)the runs failed:\n.*ZeroDivisionError.*two.log"):
+        sweep.sweep(file, cells, outputs, 1)
