@@ -339,7 +339,7 @@ def test_a_page_in_place_of_a_file_is_not_taken_for_it(command, server, root):
 def test_verify_only_reads(command, server, root, monkeypatch):
     place_by_hand(root)
     assert command("dataset=vqa_all", "keep_zips=true")[0] == 0
-    for name in ("write_json", "alone", "fetch", "unpack"):
+    for name in ("write_json", "lock_downloads", "fetch", "unpack"):
         monkeypatch.setattr(f"digrap.data.vqa.fetch.{name}", None)  # as where nothing may be written
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     code, out, _ = command("dataset=vqa_all", "verify_only=true")
