@@ -61,7 +61,7 @@ def count_table(parts: Mapping[str, Dataset], kinds: Mapping[str, str]):
     of_questions = any(isinstance(data, Questions) for data in parts.values())
     titles = (
         ["part", "kind", "questions", "pictures", *TYPES, "no type", "question types"]
-        if asked
+        if of_questions
         else ["split", "kind", "pictures"]
     )
     table = Table()

@@ -22,7 +22,7 @@ CHUNK = 4096  # predictions whose cosines are in memory at once
 
 
 def simple(text: str) -> str:
-    """Normalise a text: runs of anything but ASCII letters, digits and spaces become a space; lower case; single spaces."""
+    """Normalise a text: each run of anything but ASCII letters, digits and spaces is one space; in lower case."""
     return " ".join(OTHER.sub(" ", text).lower().split())
 
 
