@@ -17,6 +17,8 @@ from digrap.methods.method import Method
 from digrap.methods.trained import CHOICES
 from digrap.models.backbone import Backbone
 
+NOT_THE_BUILDERS = ("name", "task", "select_by", "clip")  # keys of a dataset's config that others read
+
 
 @contextlib.contextmanager
 def worded(method: str) -> Iterator[None]:
@@ -37,7 +39,7 @@ def _call(node: DictConfig, **extra: Any) -> Any:
 
 def build_data(cfg: DictConfig) -> DataModule:
     """The dataset's splits; reads nothing yet. Raises DigrapError where files are missing."""
-    return _call(cfg.dataset)
+    return _call(OmegaConf.masked_copy(cfg.dataset, [key for key in cfg.dataset if key not in NOT_THE_BUILDERS]))
 
 
 def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
@@ -58,7 +60,7 @@ def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
 
 def check_task(cfg: DictConfig) -> None:
     """Raise DigrapError for a dataset whose task no backbone has: before its files are asked for."""
-    scripts = {"vqa": "show_dataset.py, leak_check.py and score_vqa.py", "naming": "score_ovqa.py"}
+    scripts = {"vqa": "show_dataset.py, check_leakage.py and score_vqa.py", "naming": "score_ovqa.py"}
     if (task := cfg.dataset.get("task", "classification")) != "classification":
         raise DigrapError(
             f"dataset={cfg.dataset.name}: no backbone answers questions yet (dataset.task={task}); in scripts/, "

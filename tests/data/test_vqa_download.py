@@ -13,16 +13,18 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from digrap.cli import download as script
+from digrap.cli.door import door
 from digrap.core.errors import DigrapError
 from digrap.data.download import fetch as download
-from digrap.data.download.fetch import NotObtained, Remote, fetch
+from digrap.data.download.errors import NotObtained
+from digrap.data.download.fetch import Remote, fetch
 from digrap.data.vqa import archives
 from digrap.data.vqa.archives import ITEMS, chosen
 from digrap.data.vqa.fetch import RECORDS, by_address
-from scripts import download as script
+from tests.data.downloads import OUTSIDE, files, no_pause  # noqa: F401
 from tests.data.make_domainnet import serve
 from tests.data.make_vqa import make as make_vqa
-from tests.data.test_download import OUTSIDE, files, no_pause  # noqa: F401
 
 EVERYTHING = {item.path: item for name in ITEMS for part in ITEMS[name] for item in chosen(name, [part], lists=True)}
 DEEP = "BS/vedika2/nobackup/thesis/"
@@ -110,7 +112,7 @@ def command(server, root, monkeypatch, capsys):
     def call(*arguments):
         given = [f"data_root={root.parent}", f"mirror={server.url}", *arguments]
         monkeypatch.setattr(sys, "argv", ["download.py", *given])
-        code = script.door(script.main)
+        code = door(script.main)
         return code, *capsys.readouterr()
 
     return call
@@ -323,7 +325,7 @@ def test_a_server_that_does_not_answer_is_left_alone(server, root, monkeypatch, 
 
     monkeypatch.setattr("digrap.data.vqa.fetch.fetch", fails)
     monkeypatch.setattr(sys, "argv", ["download.py", f"data_root={root.parent}", "dataset=ok_vqa"])
-    assert script.door(script.main) == 2
+    assert door(script.main) == 2
     assert tried == [f"{archives.OK_SITE}{archives.ITEMS['ok_vqa']['val'][0].inner}.zip", archives.VAL2014.url]
     assert "okvqa.allenai.org did not answer; by hand: from https://okvqa.allenai.org/static" in capsys.readouterr().err
 
@@ -370,7 +372,7 @@ def test_verify_only_where_there_is_nothing(command, root):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["dataset=vqa-cp"], "dataset=vqa-cp: nothing to fetch for it; nearest: vqa_cp"),
+        (["dataset=vqa-cp"], "dataset=vqa-cp: nothing to download for it; nearest: vqa_cp"),
         (
             ["dataset=vqav2", "shrink=256"],
             "shrink=256: does not apply to dataset=vqav2, which takes dataset, data_root",
@@ -384,7 +386,7 @@ def test_verify_only_where_there_is_nothing(command, root):
 )
 def test_bad_vqa_arguments(arguments, words, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["download.py", f"data_root={tmp_path}", *arguments])
-    assert script.door(script.main) == 2 and words in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+    assert door(script.main) == 2 and words in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made(server, tmp_path):

@@ -12,12 +12,12 @@ import torch
 from open_clip import pretrained
 from torch import nn
 
+from digrap.cli import score_ovqa as script
 from digrap.cli.door import door
 from digrap.core.errors import DigrapError
 from digrap.core.files import sha256
 from digrap.models import text_tower as clip_match
 from digrap.models.text_tower import class_embeddings, load_text_tower
-from scripts import score_ovqa as script
 from tests.data.make_domainnet import make
 from tests.models.tiny_clip import make_known
 

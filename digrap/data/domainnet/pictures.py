@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -192,3 +193,13 @@ def save_report(path: Path, report: dict[str, Any]) -> bool:
         log.warning("%s: the report cannot be written (%s)", path, error)
         return False
     return True
+
+
+def read_report(path: Path, images: list[str]) -> dict[str, Any] | None:
+    """Return an earlier report on these images that found none missing or broken; None where there is none."""
+    try:
+        report = json.loads(path.read_text())
+        fine = report["listed"] == fingerprint(images) and not report["missing"] and not report["broken"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return report if fine else None
