@@ -18,8 +18,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from digrap.cli.datasets import dataset_config
 from digrap.cli.door import override, with_overrides
-from digrap.config.compose import compose
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json
 from digrap.core.paths import OUTPUTS
@@ -36,9 +36,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options, overrides = with_overrides(sys.argv[1:], DEFAULTS)
     protocol = [override("dataset.protocol", options.protocol)] if options.protocol else []
-    words = [f"dataset={options.dataset}", override("data_root", options.data_root), *protocol]
-    # The lists say which question is about which picture: the pictures themselves are not needed.
-    cfg = compose([*words, "++dataset.check_pictures=false", *overrides])
+    # The files say which question is about which picture: the pictures themselves are not needed.
+    cfg = dataset_config(options.dataset, options.data_root, [*protocol, *overrides], check_pictures=False)
 
     from digrap.engine.build import build_data  # torch: only once the options are known to be good
 

@@ -30,8 +30,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from digrap.cli import scoring
-from digrap.cli.door import override
-from digrap.config.compose import compose
+from digrap.cli.datasets import dataset_config
 from digrap.core.problems import Problems
 from digrap.data.domainnet.ovqa import open_source, part_of, questions
 from digrap.metrics.intervals import mean_interval
@@ -55,7 +54,7 @@ def main() -> None:
     logging.getLogger("digrap").setLevel(logging.INFO)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it logs each retry, twice
     options, overrides = scoring.read_options(DEFAULTS, "clip")
-    dataset = compose(["dataset=domainnet_ovqa", override("data_root", options.data_root), *overrides]).dataset
+    dataset = dataset_config("domainnet_ovqa", options.data_root, overrides).dataset
     problems = Problems(options.strict)
     answers, targets, classes = read_answers(options, dataset, problems)
     result = {"split": options.split, **text_scores(answers, targets, classes)}

@@ -33,8 +33,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from digrap.cli import scoring
+from digrap.cli.datasets import dataset_config
 from digrap.cli.door import override
-from digrap.config.compose import compose
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_text
 from digrap.core.problems import Problems
@@ -156,9 +156,8 @@ def split_scope(options: DictConfig, overrides: list[str], answer_ids: str, prob
     from digrap.engine.build import build_data
 
     source = [override("dataset.source", options.source)] if options.source != DEFAULTS["source"] else []
-    checks = ["++dataset.check_pictures=false", f"++dataset.strict={str(options.strict).lower()}"]
-    root = override("data_root", scoring.data_root(options))
-    data = build_data(compose([f"dataset={options.dataset}", root, *checks, *source, *overrides]))
+    root, flags = scoring.data_root(options), {"check_pictures": False, "strict": options.strict}
+    data = build_data(dataset_config(options.dataset, root, [*source, *overrides], **flags))
     scoring.check_split(options.split, data.splits)
     questions = data.splits[options.split].load()
     if not isinstance(questions, Questions):

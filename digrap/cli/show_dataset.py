@@ -21,8 +21,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from digrap.cli.door import check_flags, check_whole, override, with_overrides
-from digrap.config.compose import compose
+from digrap.cli.datasets import dataset_config
+from digrap.cli.door import check_flags, check_whole, with_overrides
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.files import write_atomically
 from digrap.core.paths import CONFIGS, OUTPUTS
@@ -92,7 +92,7 @@ def load(options: DictConfig, overrides: list[str]) -> Parts:
         root, problems = Path(str(options.data_root)).expanduser() / "vqa", {}
         data = load_sets(root, names, options.source, problems, options.undo_rotation)
         return Parts(data, {key: SETS[key.split()[0]].kind for key in data}, problems=problems)
-    module = build_data(compose([f"dataset={options.dataset}", override("data_root", options.data_root), *overrides]))
+    module = build_data(dataset_config(options.dataset, options.data_root, overrides))
     data = {name: split.load() for name, split in module.splits.items()}
     return Parts(data, {name: split.kind for name, split in module.splits.items()}, module.classes)
 

@@ -113,8 +113,8 @@ def test_the_script_from_first_byte_to_a_run(small_domainnet, tmp_path, command)
         assert code == 0 and (root / "report-cleaned.json").exists()
     overrides = [
         "dataset=domainnet", f"data_root={tmp_path / 'data'}", f"dataset.lists={small_domainnet.lists}",
-        "backbone=timm", "backbone.model=test_resnet", "backbone.pretrained=false", "backbone.image_size=32", "optim=digrap",
-        "trainer.epochs=1", "trainer.batch_size=20", "trainer.micro_batch=20", "trainer.workers=0",
+        "backbone=timm", "backbone.model=test_resnet", "backbone.pretrained=false", "backbone.image_size=32",
+        "optim=digrap", "trainer.epochs=1", "trainer.batch_size=20", "trainer.micro_batch=20", "trainer.workers=0",
         "trainer.precision=no", "trainer.threads=1", "device=cpu",
     ]  # fmt: skip
     run(compose(overrides), tmp_path / "run")

@@ -152,7 +152,7 @@ def test_all_ten_and_what_has_to_be_fetched_by_hand(command, server, root):
 def test_one_set_brings_what_it_reads(command, root, name):
     place_by_hand(root)
     code, out, _ = command(f"dataset={name}")
-    assert code == 0 and out.endswith(f"{name} is there\n")
+    assert code == 0 and out.endswith(f"{name} is complete\n")
     parts = {"vqav2": ["train", "val"], "vqa_cp": ["test"]}.get(name, ["val"])
     for part in parts:
         for item in ITEMS[name][part]:

@@ -77,8 +77,8 @@ def test_length_and_scale_do_not_matter():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: naming(["a"], [0, 1], CLASSES), "give one target a prediction"),
-        (lambda: naming([], [], CLASSES), "give one target a prediction"),
+        (lambda: naming(["a"], [0, 1], CLASSES), "give one target per prediction"),
+        (lambda: naming([], [], CLASSES), "give one target per prediction"),
         (lambda: naming(["a"], [6], CLASSES), "target 6 is not one of the 6 classes"),
         (lambda: naming(["a"], [0.0], CLASSES), "give class indices"),
         (lambda: naming([None], [0], CLASSES), "a prediction is None"),
