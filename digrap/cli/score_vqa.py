@@ -161,7 +161,9 @@ def split_scope(options: DictConfig, overrides: list[str], answer_ids: str, prob
     scoring.check_split(options.split, data.splits)
     questions = data.splits[options.split].load()
     if not isinstance(questions, Questions):
-        raise DigrapError(f"dataset={options.dataset}: not a dataset of questions; score_ovqa.py scores domainnet_ovqa")
+        raise DigrapError(
+            f"dataset={options.dataset}: there are no questions in it; score_ovqa.py scores domainnet_ovqa"
+        )
     for faults in questions.faults.values():
         problems.merge(faults)
     notes = {
