@@ -40,8 +40,11 @@ INK = ((200, 30, 30), (30, 160, 30), (30, 30, 200), (200, 180, 20), (20, 180, 19
 
 @dataclass(frozen=True)
 class Made:
-    """Paths of what was made. `site` is to be served; `lists` are the authors' group's, `cleaned` the official cleaned ones;
-    `data_root`/domainnet holds the same images, unpacked."""
+    """Paths of what was made.
+
+    `site` is to be served; `lists` are the authors' group's, `cleaned` the official cleaned ones; `data_root`/domainnet
+    holds the same images, unpacked.
+    """
 
     site: Path
     lists: Path
