@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from digrap.cli import show_dataset
 from digrap.cli.door import door
 from digrap.config.compose import compose
 from digrap.config.identity import run_hash
@@ -23,7 +24,6 @@ from digrap.engine.build import build_data
 from digrap.engine.rescore import rescore
 from digrap.engine.run import run
 from digrap.metrics.vqa.question import Question
-from scripts import show_dataset
 from tests.data.make_vqa import make
 
 
@@ -233,12 +233,12 @@ def script(*arguments):
     return subprocess.run([sys.executable, *arguments], cwd=REPO, capture_output=True, text=True)
 
 
-def test_leak_check_prints_and_saves(made, tmp_path):
+def test_check_leakage_prints_and_saves(made, tmp_path):
     shares = ["dataset.train_share=0.5", "dataset.val_share=0.3"]
     for protocol in ("paper", "clean"):
         out = tmp_path / f"{protocol}.json"
         done = script(
-            "scripts/leak_check.py", f"protocol={protocol}", f"data_root={made.data_root}", f"out={out}", *shares
+            "scripts/check_leakage.py", f"protocol={protocol}", f"data_root={made.data_root}", f"out={out}", *shares
         )
         assert done.returncode == 0, done.stderr
         saved = json.loads(out.read_text())
@@ -260,7 +260,7 @@ def test_show_dataset_says_what_is_damaged_and_prints_any_text(made, tmp_path):
     done = script("scripts/show_dataset.py", "dataset=vqav2", f"data_root={root}", f"out={tmp_path / 'a.png'}")
     assert done.returncode == 0, done.stderr
     assert "1 × part that is left out" in done.stdout and "[red]red[/red]" in done.stdout
-    done = script("scripts/leak_check.py", "dataset=vqav2", f"data_root={root}", f"out={tmp_path}")
+    done = script("scripts/check_leakage.py", "dataset=vqav2", f"data_root={root}", f"out={tmp_path}")
     assert done.returncode == 2 and "Traceback" not in done.stderr
 
 
