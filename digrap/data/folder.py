@@ -66,6 +66,11 @@ class Pictures(DatasetFolder):
             what = f"no pictures of {', '.join(empty)}" if self.samples else "no pictures"
             raise DigrapError(f"{root}: {what} (files that end in {' '.join(IMG_EXTENSIONS)} count)")
 
+    @property
+    def ids(self) -> list[str]:
+        """Paths of the pictures within the split's folder, for prediction bundles."""
+        return [Path(path).relative_to(self.root).as_posix() for path, _ in self.samples]
+
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
         """Return the training split's classes, whatever this folder holds."""
         return list(self.known), {name: label for label, name in enumerate(self.known)}

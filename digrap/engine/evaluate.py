@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from torch.utils.data import Dataset
 from digrap.core.progress import track
 from digrap.data.splits import Split
 from digrap.engine.loaders import eval_batches
+from digrap.metrics.accuracy import percent
 from digrap.models.backbone import Backbone
 from digrap.runs.predictions import write_bundle
 from digrap.tasks.task import Answers, Task
@@ -111,8 +111,3 @@ class Evaluator:
         if bundle is not None and self.accelerator.is_main_process:
             write_bundle(bundle, stored, truths, labels_folder)
         return scores
-
-
-def percent(scores: np.ndarray) -> float:
-    """The mean of scores in [0, 1] in percent, correctly rounded: alike whatever the order of the examples."""
-    return 100.0 * math.fsum(scores.tolist()) / len(scores)

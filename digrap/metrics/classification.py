@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from digrap.metrics.accuracy import percent
 from digrap.metrics.calibration import ece
 from digrap.metrics.intervals import share_interval
 
@@ -34,11 +35,6 @@ def report(answers: dict[str, np.ndarray], label: np.ndarray, classes: tuple[str
         },
         "confusions": [[classes[a], classes[b], int(mistakes[a, b])] for a, b in pairs if mistakes[a, b]],
     }  # fmt: skip
-
-
-def percent(right: np.ndarray) -> float:
-    """The share of True in percent."""
-    return 100.0 * int(np.count_nonzero(right)) / right.size
 
 
 def confusion(prediction: np.ndarray, label: np.ndarray, classes: int) -> np.ndarray:

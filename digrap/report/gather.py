@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from digrap.config.schema import split_kinds
 from digrap.core.errors import DigrapError
+from digrap.metrics.accuracy import percent
 from digrap.runs.folder import RunFolder
 from digrap.runs.history import History, history_of, read_history
 from digrap.runs.predictions import Bundle, read_bundle
@@ -68,7 +68,7 @@ class Run:
         Raises DigrapError where the bundle is not whole, or gives another score than results.json.
         """
         scores, written = self.bundle.example_scores(split, self.scorer(scorer)), self.score(split, scorer)
-        found, n = 100.0 * math.fsum(scores) / scores.size, self.results.scores[split].get("n")
+        found, n = percent(scores), self.results.scores[split].get("n")
         if abs(found - written) > TOLERANCE or n != scores.size:
             raise DigrapError(
                 f"{self.row}, seed {self.seed}, split {split}: the predictions in {self.bundle_file} give {found!r} % "

@@ -71,6 +71,11 @@ class ListedPictures(Dataset):
         self.samples = entries
         self.targets = [label for _, label in entries]
 
+    @property
+    def ids(self) -> list[str]:
+        """Paths of the images under the root, for prediction bundles."""
+        return [image for image, _ in self.samples]
+
     def __len__(self) -> int:
         return len(self.samples)
 

@@ -149,6 +149,11 @@ class NamedPictures(Dataset):
     def __init__(self, pictures: ListedPictures, records: list[Question]):
         self.pictures, self.records, self.targets = pictures, records, pictures.targets
 
+    @property
+    def ids(self) -> list[str]:
+        """Paths of the images under the root, for prediction bundles."""
+        return self.pictures.ids
+
     def __len__(self) -> int:
         return len(self.records)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from digrap.core.errors import DigrapError
+from digrap.metrics.accuracy import percent
 from digrap.metrics.intervals import MEAN_DRAWS, mean_interval
 
 
@@ -42,7 +42,7 @@ def cell(accuracy: np.ndarray, draws: int = MEAN_DRAWS) -> dict[str, Any]:
     n = len(accuracy)
     return {
         "n": n,
-        "accuracy": 100.0 * math.fsum(accuracy.tolist()) / n,
+        "accuracy": percent(accuracy),
         "rounded": official(accuracy),
         "interval_95": mean_interval(accuracy, draws),
     }
