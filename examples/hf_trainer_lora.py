@@ -2,12 +2,12 @@
 
     python examples/hf_trainer_lora.py      needs transformers, peft and accelerate: pip install -e '.[all]'
 
-A random Llama of two layers stands for the pre-trained one; nothing is downloaded. What LoRA adds to the frozen weights
-is zero where A and B are, so anchor="zero" says "stay near the pre-trained model" and stores no copy of anything.
+A random Llama of two layers stands in for the pre-trained one; nothing is downloaded. LoRA adds nothing to the frozen
+weights where A and B are zero, so anchor="zero" means "stay near the pre-trained model", and no anchors are stored.
 
-The optimizer goes in as `optimizers=(…, None)`: the head's group is ours to choose, the schedule is the Trainer's.
-Where adapters are all there is to train, let the Trainer make the groups, the way that its documentation prefers and
-the only one that it takes with FSDP: `optimizer_cls_and_kwargs=(DiGraP, {"lr": 1e-2, "anchor": "zero"})`.
+The optimizer is passed as `optimizers=(…, None)`: we choose the groups, the Trainer makes the schedule. If there are
+only adapters to train, let the Trainer make the groups, as its documentation recommends and FSDP requires:
+`optimizer_cls_and_kwargs=(DiGraP, {"lr": 1e-2, "anchor": "zero"})`.
 """
 
 import tempfile
@@ -20,19 +20,19 @@ from digrap.optim import DiGraP, param_groups
 
 
 def make_model() -> PeftModel:
-    """In earnest: AutoModelForSequenceClassification.from_pretrained(…)."""
+    """A random model; in practice AutoModelForSequenceClassification.from_pretrained(…)."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=32, num_labels=2, pad_token_id=0,
     )  # fmt: skip
-    # "SEQ_CLS" makes peft train, and save, the head `score` beside the adapters.
+    # "SEQ_CLS" makes peft train and save the head `score` besides the adapters.
     lora = LoraConfig(task_type="SEQ_CLS", r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"])
     return get_peft_model(LlamaForSequenceClassification(config), lora)
 
 
 def make_data(size: int = 128) -> list[dict[str, torch.Tensor]]:
-    """Sequences of eight tokens; the label is whether the last token is a high one."""
+    """Sequences of eight tokens; the label is whether the last token is above 31."""
     tokens = torch.randint(1, 64, (size, 8), generator=torch.Generator().manual_seed(1))
     return [
         {"input_ids": row, "attention_mask": torch.ones_like(row), "labels": (row[-1] > 31).long()} for row in tokens
@@ -47,12 +47,12 @@ def make_trainer(folder: str, **arguments) -> Trainer:
     args = TrainingArguments(output_dir=folder, **(defaults | arguments))
     model = make_model().to(args.device)  # before the optimizer is made, as for any optimizer passed in
     groups = param_groups(model, unanchored=["base_model.model.score"])
-    optimizer = DiGraP(groups, lr=1e-2, anchor="zero")  # lr belongs here: args.learning_rate is not read
+    optimizer = DiGraP(groups, lr=1e-2, anchor="zero")  # args.learning_rate is not used
     return Trainer(model=model, args=args, train_dataset=make_data(), optimizers=(optimizer, None))
 
 
 def main(**arguments) -> dict:
-    """Train; returns the losses, ω by parameter and the Trainer."""
+    """Train. Returns the losses, ω by parameter and the Trainer."""
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(folder, **arguments)
         trainer.train()

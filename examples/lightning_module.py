@@ -2,8 +2,8 @@
 
     python examples/lightning_module.py      needs lightning: pip install lightning
 
-Lightning asks for the optimizer when the weights are on their device. A resumed `fit(ckpt_path=…)` loads fine-tuned
-weights before it asks; the checkpoint's optimizer state then brings the pre-trained anchors back.
+Lightning calls it when the weights are on their device. A resumed `fit(ckpt_path=…)` loads the fine-tuned weights
+before that; the optimizer state in the checkpoint then restores the pre-trained anchors.
 """
 
 import tempfile
@@ -43,7 +43,7 @@ def make_data() -> DataLoader:
 
 
 def make_trainer(folder: str, epochs: int) -> L.Trainer:
-    """A trainer that keeps quiet and writes nothing by itself."""
+    """A trainer without progress bar, logs and checkpoints."""
     return L.Trainer(
         max_epochs=epochs, devices=1, default_root_dir=folder, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
@@ -51,7 +51,7 @@ def make_trainer(folder: str, epochs: int) -> L.Trainer:
 
 
 def main(epochs: int = 15) -> dict:
-    """Train; returns the losses and ω by parameter."""
+    """Train. Returns the losses and ω by parameter."""
     torch.manual_seed(0)
     module = Classifier()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
-"""A rule of one's own, in plain PyTorch: AdamW whose steps are followed by a pull back to where training began.
+"""A rule of your own, in plain PyTorch: AdamW with a pull back towards the initial weights after every step.
 
-    make judge METHOD=examples/my_rule.py      holds it against vanilla, L2-SP, WiSE-FT and DiGraP (docs/judge.md)
+    make judge METHOD=examples/my_rule.py      compares it with vanilla, L2-SP, WiSE-FT and DiGraP (docs/judge.md)
 
-The class takes what it likes of lr, weight_decay, betas, eps …; a fresh head lies in a group with anchor="none".
+The class gets those of lr, weight_decay, betas, eps … that it takes; a new head is in a group with anchor="none".
 """
 
 import torch

@@ -1,8 +1,8 @@
-"""DiGraP in a plain PyTorch loop, in the place of AdamW.
+"""DiGraP in a plain PyTorch loop, in place of AdamW.
 
     python examples/plain_pytorch.py      needs torch
 
-A random body stands for the pre-trained one. It is anchored at the weights it has now; the fresh head has no anchor.
+A random body stands in for the pre-trained one. It is anchored at its present weights; the new head has no anchor.
 """
 
 from collections import OrderedDict
@@ -14,7 +14,7 @@ from digrap.optim import DiGraP, param_groups
 
 
 def main(steps: int = 100) -> dict:
-    """Train; returns the losses and ω by parameter."""
+    """Train. Returns the losses and ω by parameter."""
     torch.manual_seed(0)
     body = nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 32), nn.GELU())
     model = nn.Sequential(OrderedDict(body=body, head=nn.Linear(32, 4)))

@@ -2,15 +2,15 @@
 
     python examples/timm_registry.py      needs timm: pip install -e '.[all]'
 
-timm makes groups by weight decay, or by layer, but knows no anchors: a fresh head is told apart in `param_group_fn`.
-With layer decay the groups carry `lr_scale`, which timm's schedulers apply and optimizers do not.
-A small random ViT stands for the pre-trained one.
+timm makes groups by weight decay or by layer, but knows no anchors: `param_group_fn` gives a new head its own group.
+With layer decay the groups have `lr_scale`, which timm's schedulers apply and optimizers do not.
+A small random ViT stands in for the pre-trained one.
 """
 
 import torch
 from timm.models import VisionTransformer
 from timm.optim import OptimInfo, create_optimizer_v2, list_optimizers, param_groups_layer_decay
-from timm.optim._optim_factory import default_registry  # timm exports it nowhere else
+from timm.optim._optim_factory import default_registry  # timm exports it only there
 from timm.scheduler import CosineLRScheduler
 from torch import nn
 
@@ -18,7 +18,7 @@ from digrap.optim import DiGraP, param_groups
 
 
 def register() -> None:
-    """Once per process; from then on timm's train.py would take --opt digrap too."""
+    """Register DiGraP, once per process; after that, timm's train.py would take --opt digrap too."""
     if "digrap" not in list_optimizers():
         default_registry.register(
             OptimInfo("digrap", DiGraP, description="Directional Gradient Projection", has_betas=True)
@@ -31,12 +31,12 @@ def make_model() -> VisionTransformer:
 
 
 def by_anchor(model: nn.Module) -> list[dict]:
-    """Two groups by weight decay, and the head's two without anchor."""
+    """Two groups by weight decay, and two for the head, without anchor."""
     return param_groups(model, unanchored=["head"], no_decay="vectors")
 
 
 def by_layer(model: nn.Module) -> list[dict]:
-    """timm's groups of layer decay, with the head's parameters in groups without anchor."""
+    """timm's groups by layer, with the head's parameters in groups without anchor."""
     head, result = set(model.get_classifier().parameters()), []
     layers = param_groups_layer_decay(
         model, weight_decay=0.05, layer_decay=0.75, no_weight_decay_list=model.no_weight_decay()
@@ -63,7 +63,7 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> lis
 
 
 def main(steps: int = 20) -> dict:
-    """Train with both kinds of groups; returns for each the losses, ω by parameter and the optimizer."""
+    """Train with both kinds of groups. Returns for each the losses, ω by parameter and the optimizer."""
     register()
     results = {}
     for name, groups in (("by_anchor", by_anchor), ("by_layer", by_layer)):

@@ -78,9 +78,6 @@ def print_warnings(problems: Problems) -> None:
         print(f"warning: {kind}: {found['count']} (first: {'; '.join(found['first'])})", file=sys.stderr)
 
 
-remark = print_warnings  # the earlier name
-
-
 def _complain(message: str) -> int:
     print(f"error: {message}", file=sys.stderr)
     return 2

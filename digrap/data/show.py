@@ -1,4 +1,4 @@
-"""A dataset to look at: counts of its parts, and a few of its pictures with what is asked or what they show."""
+"""A dataset at a glance: counts of its parts, and a few pictures with their question and answers or class."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ COLUMNS = 3
 def load_sets(
     root: Path, names: Sequence[str], source: str, problems: dict[str, Problems], upright: bool = False
 ) -> dict[str, Questions]:
-    """Parts of VQA sets by title: of one set all that are there, of several the scored one each.
+    """Return parts of VQA sets by title: of one set all that exist, of several the scored part each.
 
-    What is damaged, and of several sets what is not there, is a problem. Raises DigrapError where nothing is left, or
-    not the scored part of the one set.
+    Damaged files, and with several sets missing ones, are counted in `problems`. Raises DigrapError where no part can
+    be read, or where the scored part of a single set cannot.
     """
     result, failed = {}, {}
     for name in names:
         parts = SETS[name].parts if len(names) == 1 else SETS[name].parts[-1:]
-        mend = f"`python scripts/download.py dataset={name} data_root={root.parent}` fetches them"
+        fix = f"`python scripts/download.py dataset={name} data_root={root.parent}` fetches them"
         for part in parts:
             if source == "lists" and part not in SETS[name].lists:
                 continue
@@ -42,10 +42,10 @@ def load_sets(
             problems[key] = Problems()
             try:
                 records = read_set(root, name, part, problems[key], source, upright)
-                result[key] = Questions(root, with_pictures(root, records, problems[key], mend))
+                result[key] = Questions(root, with_pictures(root, records, problems[key], fix))
             except DigrapError as error:
                 failed[key] = error
-    last = next(reversed(problems))  # of one set the scored part
+    last = next(reversed(problems))  # of a single set this is the scored part
     if last in failed and (len(names) == 1 or not result):
         raise failed[last]
     for key, error in failed.items():
@@ -55,20 +55,20 @@ def load_sets(
 
 
 def count_table(parts: Mapping[str, Dataset], kinds: Mapping[str, str]):
-    """A rich table: per part its kind and size; of questions also pictures, answer types and question types."""
+    """Return a rich table: each part's kind and size; for questions also pictures, answer types, question types."""
     from rich.table import Table
 
-    asked = any(isinstance(data, Questions) for data in parts.values())
+    of_questions = any(isinstance(data, Questions) for data in parts.values())
     titles = (
         ["part", "kind", "questions", "pictures", *TYPES, "no type", "question types"]
-        if asked
+        if of_questions
         else ["split", "kind", "pictures"]
     )
     table = Table()
     for title in titles:
         table.add_column(title, justify="left" if title in ("part", "split", "kind") else "right")
     for name, data in parts.items():
-        cells = _counts(data) if asked else [len(data)]
+        cells = _counts(data) if of_questions else [len(data)]
         table.add_row(name, kinds.get(name, ""), *(f"{cell:,}" for cell in cells))
     return table
 
@@ -76,18 +76,18 @@ def count_table(parts: Mapping[str, Dataset], kinds: Mapping[str, str]):
 def _counts(data: Questions) -> list[int]:
     types = Counter(record.answer_type for record in data.records)
     rest = sum(count for kind, count in types.items() if kind not in TYPES)
-    asked = {record.question_type for record in data.records} - {None}
+    question_types = {record.question_type for record in data.records} - {None}
     pictures = {record.image for record in data.records}
-    return [len(data), len(pictures), *(types[kind] for kind in TYPES), rest, len(asked)]
+    return [len(data), len(pictures), *(types[kind] for kind in TYPES), rest, len(question_types)]
 
 
 def examples(parts: Mapping[str, Dataset], classes: Sequence[str], count: int, seed: int) -> list[tuple[Any, str, str]]:
-    """`count` (picture, title, text), taken from the parts in turn, those with least to come last named first."""
+    """Return `count` (picture array, part, text), taken from the parts in turn, beginning with the last part."""
     generator, result, names = random.Random(seed), [], list(reversed(parts))
     for place in range(count):
         name = names[place % len(names)]
-        picture, said = parts[name][generator.randrange(len(parts[name]))]
-        result.append((_as_array(picture), name, _text(said, classes)))
+        picture, target = parts[name][generator.randrange(len(parts[name]))]
+        result.append((_as_array(picture), name, _text(target, classes)))
     return result
 
 
@@ -97,16 +97,16 @@ def _as_array(picture: Any) -> Any:
     return picture.permute(1, 2, 0).numpy() if isinstance(picture, Tensor) else np.asarray(picture)
 
 
-def _text(said: Any, classes: Sequence[str]) -> str:
-    if not hasattr(said, "question"):
-        return classes[int(said)]
-    answers = [f"{answer} ({count})" for answer, count in Counter(said.answers).most_common()]
-    text = f"{said.question}\n{', '.join(answers[:3])}{', …' if len(answers) > 3 else ''}"
-    return text.encode("utf-8", "backslashreplace").decode()  # half a character is no text to print
+def _text(target: Any, classes: Sequence[str]) -> str:
+    if not hasattr(target, "question"):
+        return classes[int(target)]
+    answers = [f"{answer} ({count})" for answer, count in Counter(target.answers).most_common()]
+    text = f"{target.question}\n{', '.join(answers[:3])}{', …' if len(answers) > 3 else ''}"
+    return text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate cannot be printed
 
 
 def sheet(found: Sequence[tuple[Any, str, str]]):
-    """A matplotlib figure of pictures with their part above, and what is asked and answered below."""
+    """Return a matplotlib figure of pictures, each titled with its part and text."""
     from matplotlib.figure import Figure
 
     rows = -(-len(found) // COLUMNS)

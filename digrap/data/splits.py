@@ -19,7 +19,7 @@ KINDS = ("id_train", "id_val", "id_test", "near_ood", "far_ood")
 class Split:
     """A named part of a dataset. Only the dataset's config knows which split is out of distribution.
 
-    `load` gives a map-style torch Dataset and does the work (drawing, reading) when called, not before.
+    `load` returns a map-style torch Dataset; the work (drawing, reading) is done when it is called.
     """
 
     name: str
@@ -36,9 +36,9 @@ class Split:
 class DataModule:
     """A dataset's splits by name, in the order of its config, and its class names in label order.
 
-    `protocol` says by what rules the splits were made, where a dataset has several; results of two never share a
-    table. `caveats` are sentences that stand beside every result. `about` gives what a run keeps as data.json: counts,
-    what was wrong with the files, and under `leaks` what training has of the tests (see data/leaks.py).
+    `protocol` names the rules by which the splits were made, where a dataset has several; a table never mixes two.
+    `caveats` are sentences printed beside every result. `about` returns the content of a run's data.json: counts,
+    problems of the files, and under `leaks` the leakage of tests into training (digrap.data.vqa.leakage).
     """
 
     splits: dict[str, Split]
@@ -48,12 +48,12 @@ class DataModule:
     about: Callable[[], dict[str, Any]] | None = None
 
     def of_kind(self, kind: str) -> list[Split]:
-        """The splits of one kind, in config order."""
+        """Return the splits of one kind, in config order."""
         return [split for split in self.splits.values() if split.kind == kind]
 
 
 def check_kinds(kinds: Iterable[str]) -> None:
-    """Raise DigrapError unless one split trains and one validates."""
+    """Raise DigrapError unless exactly one split trains and one validates."""
     kinds = list(kinds)
     for kind in ("id_train", "id_val"):
         if (count := kinds.count(kind)) != 1:
@@ -63,20 +63,22 @@ def check_kinds(kinds: Iterable[str]) -> None:
 def named_ood(
     taken: Iterable[str], near_ood: Iterable[str] | str | None, far_ood: Iterable[str] | str | None
 ) -> Iterator[tuple[str, str]]:
-    """(name, kind) of the out-of-distribution sets that a user names. Raises DigrapError for a name given twice, or
-    that is none of a file or folder."""
+    """Yield (name, kind) of the out-of-distribution sets that the config names.
+
+    Raises DigrapError for a name given twice and for one that cannot name a file or folder.
+    """
     taken = set(taken)
     for kind, names in (("near_ood", near_ood), ("far_ood", far_ood)):
         for name in map(str, [names] if isinstance(names, str) else names or ()):
             if name in taken or Path(name).name != name:
-                problem = "a split of that name is there already" if name in taken else "that is no name of a folder"
+                problem = "a split of that name exists already" if name in taken else "not a folder's name"
                 raise DigrapError(f"dataset.{kind}: {name!r}: {problem}; give the <name> of test_<name>, once")
             taken.add(name)
             yield name, kind
 
 
 class ImageTensors(Dataset):
-    """Images held in memory: uint8 (N, 3, H, W), labels int64 (N,). Whole batches are indexed at once."""
+    """Dataset in memory: images uint8 (N, 3, H, W), labels int64 (N,). Whole batches are indexed at once."""
 
     def __init__(self, images: torch.Tensor, labels: torch.Tensor):
         self.images, self.labels = images, labels

@@ -1,7 +1,7 @@
 """Text metrics for classes that a model names in its own words: DomainNet-oVQA's (vlm_robustness, after ovqa).
 
-acc, valid_acc, EM and Cont compare texts in the SIMPLE normalisation; ClipMatch@k ranks classes by the cosine between
-embeddings, which come from elsewhere.
+acc, valid_acc, EM and Cont compare texts in the SIMPLE normalisation; ClipMatch@k ranks classes by the cosine of given
+embeddings.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from digrap.core.errors import DigrapError
 
 OTHER = re.compile(r"[^a-zA-Z0-9 ]+")
 UNKNOWN = -1
-TIE = 1e-9  # cosines nearer than this are one value: their last bits are the order of a sum
-CHUNK = 4096  # predictions whose cosines are held at once
+TIE = 1e-9  # cosines nearer than this are equal: their last bits depend on the order of a sum
+CHUNK = 4096  # predictions whose cosines are in memory at once
 
 
 def simple(text: str) -> str:
-    """Each run of what is no ASCII letter, digit or space is a space; lower case; single spaces."""
+    """Normalise a text: each run of anything but ASCII letters, digits and spaces is one space; in lower case."""
     return " ".join(OTHER.sub(" ", text).lower().split())
 
 
 @dataclass(frozen=True)
 class Naming:
-    """What each prediction counts for, arrays (n,).
+    """Scores of each prediction, arrays (n,).
 
-    `label` is the class that it names, −1 for none; `right`: that is the target; `valid`: it is some class; `exact`:
-    the normalised texts are equal; `contained`: the target's words stand in the prediction, in a row and whole.
+    `label` is the class that it names, −1 for none; `right`: that is the target; `valid`: it names some class; `exact`:
+    the normalised texts are equal; `contained`: the prediction contains the target's words, whole and in a row.
     """
 
     label: np.ndarray
@@ -41,7 +41,7 @@ class Naming:
     contained: np.ndarray
 
     def summary(self) -> dict[str, Any]:
-        """n, valid, and in percent acc, valid_acc (None if no prediction is a class), EM and Cont."""
+        """Return n, valid, and in percent acc, valid_acc (None if no prediction is a class), EM and Cont."""
         n, valid = self.right.size, int(np.count_nonzero(self.valid))
         return {
             "n": n,
@@ -57,16 +57,16 @@ def naming(predictions: Sequence[str], targets: Sequence[int] | np.ndarray, clas
     """Compare predictions (n,) with the names of their target classes, indices (n,) into `classes`.
 
     Raises DigrapError for lengths that do not fit, no predictions, targets outside `classes`, a prediction that is not
-    a string, and class names that are empty or alike once normalised.
+    a string, and class names that are empty or equal once normalised.
     """
     names = [simple(name) for name in classes]
     label_of = _distinct(names, classes)
     targets = _targets(targets, len(predictions), len(names))
-    said = [_normalised(text) for text in predictions]
-    label = np.array([label_of.get(text, UNKNOWN) for text in said], dtype=np.int64)
+    texts = [_normalised(text) for text in predictions]
+    label = np.array([label_of.get(text, UNKNOWN) for text in texts], dtype=np.int64)
     wanted = [names[k] for k in targets.tolist()]
     right = label == targets
-    contained = [f" {name} " in f" {text} " for name, text in zip(wanted, said, strict=True)]
+    contained = [f" {name} " in f" {text} " for name, text in zip(wanted, texts, strict=True)]
     # Names are distinct, so a prediction equals its target's text exactly where it names that class.
     return Naming(label, right, label != UNKNOWN, right.copy(), np.array(contained, dtype=bool))
 
@@ -77,30 +77,32 @@ def clip_match(
     targets: Sequence[int] | np.ndarray,
     ks: Sequence[int] = (1, 5),
 ) -> dict[int, np.ndarray]:
-    """Whether the target is among the k classes of highest cosine, {k: bool (n,)}.
+    """Return {k: bool (n,)}: whether the target is among the k classes of highest cosine.
 
-    Embeddings are (n, d) of the predictions and (c, d) of the classes, of any length: the cosine divides by it, so the
-    mean of a class's prompts needs no normalisation. An embedding of zeros has cosine 0 with all. Of equal cosines the
-    lower class index comes first. Raises DigrapError for shapes that do not fit, values that are not finite, targets
+    Embeddings are (n, d) of the predictions and (c, d) of the classes, not necessarily of length 1: the mean of a
+    class's prompts needs no normalisation. An embedding of zeros has cosine 0 with all. Of equal cosines the
+    lower class index ranks first. Raises DigrapError for shapes that do not fit, values that are not finite, targets
     outside the classes and k < 1.
     """
-    said, classes = _unit(prediction_embeddings, "prediction"), _unit(class_embeddings, "class")
-    if said.shape[1] != classes.shape[1]:
-        raise DigrapError(f"embeddings have {said.shape[1]} and {classes.shape[1]} dimensions: use one model for both")
+    answers, classes = _unit(prediction_embeddings, "prediction"), _unit(class_embeddings, "class")
+    if answers.shape[1] != classes.shape[1]:
+        raise DigrapError(
+            f"embeddings have {answers.shape[1]} and {classes.shape[1]} dimensions: use one model for both"
+        )
     if bad := [k for k in ks if k < 1]:
         raise DigrapError(f"ks has {bad[0]}: give numbers from 1")
-    targets = _targets(targets, len(said), len(classes))
+    targets = _targets(targets, len(answers), len(classes))
     rank = np.concatenate(
         [
-            _ranks(said[start : start + CHUNK] @ classes.T, targets[start : start + CHUNK])
-            for start in range(0, len(said), CHUNK)
+            _ranks(answers[start : start + CHUNK] @ classes.T, targets[start : start + CHUNK])
+            for start in range(0, len(answers), CHUNK)
         ]
     )
     return {k: rank < k for k in ks}
 
 
 def _ranks(cosines: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """The target's place (n,) from 0 in each row of cosines (n, c)."""
+    """Return the target's rank (n,), from 0, in each row of cosines (n, c)."""
     own = np.take_along_axis(cosines, targets[:, None], axis=1)
     above = cosines > own + TIE
     tied_before = (np.abs(cosines - own) <= TIE) & (np.arange(cosines.shape[1]) < targets[:, None])
@@ -108,7 +110,7 @@ def _ranks(cosines: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def _unit(embeddings: np.ndarray, what: str) -> np.ndarray:
-    """float64 rows of length 1; zeros stay."""
+    """Scale rows to length 1, in float64; rows of zeros stay."""
     embeddings = np.asarray(embeddings, dtype=np.float64)
     if embeddings.ndim != 2 or not embeddings.size:
         raise DigrapError(f"{what} embeddings have shape {embeddings.shape}: give (number, dimensions)")
@@ -127,13 +129,13 @@ def _normalised(text: str) -> str:
 
 
 def _distinct(names: list[str], classes: Sequence[str]) -> dict[str, int]:
-    """{normalised name: class}."""
+    """Return {normalised name: class index}. Raises DigrapError for names that are empty or equal."""
     result: dict[str, int] = {}
     for place, name in enumerate(names):
         if not name:
             raise DigrapError(f"class {place} ({classes[place]!r}) has no letter or digit: give it a name")
         if name in result:
-            raise DigrapError(f"classes {classes[result[name]]!r} and {classes[place]!r} are alike once normalised")
+            raise DigrapError(f"classes {classes[result[name]]!r} and {classes[place]!r} are equal once normalised")
         result[name] = place
     return result
 
@@ -141,7 +143,7 @@ def _distinct(names: list[str], classes: Sequence[str]) -> dict[str, int]:
 def _targets(targets: Sequence[int] | np.ndarray, n: int, classes: int) -> np.ndarray:
     targets = np.asarray(targets)
     if targets.shape != (n,) or not n:
-        raise DigrapError(f"{n} predictions and targets of shape {targets.shape}: give one target a prediction")
+        raise DigrapError(f"{n} predictions and targets of shape {targets.shape}: give one target per prediction")
     if targets.dtype.kind not in "iu":
         raise DigrapError(f"targets are {targets.dtype}: give class indices, integers")
     if len(bad := targets[(targets < 0) | (targets >= classes)]):

@@ -95,6 +95,7 @@ class AnchoredOptimizer(Optimizer):
             self.state[param] = self.new_state(param, group, anchor)
 
     def _check_common(self, group: dict[str, Any]) -> None:
+        """Raise ValueError where an option that all rules share is out of range."""
         lr = group["lr"]
         if isinstance(lr, Tensor):
             if lr.numel() != 1:

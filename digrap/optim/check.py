@@ -233,6 +233,7 @@ def report(check: Check, cases: list[dict[str, Any]], rtol: float) -> tuple[int,
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The parsed command line."""
     parser = argparse.ArgumentParser(
         prog="python -m digrap.optim.check",
         description="Run a torch optimizer over the published test vectors and print where it first deviates.",

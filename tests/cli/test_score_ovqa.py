@@ -8,9 +8,9 @@ import numpy as np
 import open_clip
 import pytest
 
+from digrap.cli import score_ovqa as script
 from digrap.cli.door import door
 from digrap.core.files import sha256
-from scripts import score_ovqa as script
 from tests.data.make_domainnet import make
 from tests.models.tiny_clip import make_tower, slowly
 

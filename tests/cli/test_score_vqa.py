@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from digrap.cli import score_vqa as script
 from digrap.cli.door import door
 from digrap.core.paths import REPO
-from scripts import score_vqa as script
 
 FIXTURE = json.loads(
     lzma.decompress((Path(__file__).parents[1] / "data" / "vqa_scorers" / "cases.json.xz").read_bytes())

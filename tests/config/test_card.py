@@ -1,4 +1,4 @@
-"""The commands the project is known by compose to the paper's recipes."""
+"""The documented commands compose to the paper's recipes."""
 
 import pytest
 
@@ -36,11 +36,11 @@ TABLES = {"1": ("moco_resnet50", PAPER), "10": ("clip_vit_b16", ["zero-shot", *P
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_domainnets_tables_have_the_papers_rows_in_one_recipe(name):
+def test_the_domainnet_tables_have_the_papers_rows_in_one_recipe(name):
     table, (backbone, rows) = load_table(name), TABLES[name]
     assert list(table.rows) == rows and table.baseline == "vanilla"
     assert len(table.seeds) == 3 and set(table.seeds) == {100, 101, 102}
-    for row in table.rows.values():  # the last point of every row: it composes, and so do all keys of the grid
+    for row in table.rows.values():  # the last grid point of every row sets all keys of its grid
         cfg = table.cell(row.label, 100, row.choices()[-1]).config
         base, trainer = cfg.trainer.base, cfg.trainer
         assert (cfg.dataset.name, cfg.backbone.name) == ("domainnet", backbone)
@@ -76,7 +76,7 @@ def test_table_10_adds_a_lower_rate_and_a_higher_mu():
 
 
 def test_targets_are_those_with_a_source():
-    """TPGM's README, table 1 alone; its OOD average leaves quickdraw out, and so does our column of that name."""
+    """Only table 1 has targets, from TPGM's README; its OOD average excludes quickdraw, as does our column of means."""
     table = load_table("1")
     assert "TPGM repository" in table.source and set(table.targets) == {"vanilla", "TPGM"}
     mean = "OOD mean without quickdraw"
@@ -87,7 +87,7 @@ def test_targets_are_those_with_a_source():
     assert not load_table("10").targets
 
 
-def test_domainnet_takes_clip_by_itself():
+def test_domainnet_selects_clip_by_default():
     assert compose(["dataset=domainnet", "optim=digrap"]).backbone.name == "clip_vit_b16"
 
 

@@ -1,4 +1,4 @@
-"""What happens to bad configs."""
+"""Bad configs and their messages; the kinds of splits."""
 
 import subprocess
 import sys
@@ -50,7 +50,7 @@ def test_bad_input_is_one_message_and_exit_code_2(arguments, words, tmp_path):
 
 
 def test_split_kinds_of_a_folder_dataset():
-    """OOD sets named on the command line are columns of tables too."""
+    """OOD splits named on the command line have their kinds too."""
     cfg = compose(["dataset=folder", "dataset.near_ood=[sketch]", "dataset.far_ood=[2024,xray]"])
     ood = {name: kind for name, kind in split_kinds(cfg).items() if "ood" in kind}
     assert ood == {"sketch": "near_ood", "2024": "far_ood", "xray": "far_ood"}

@@ -1,4 +1,4 @@
-"""A run's hash: what enters it, and that hashes of earlier versions hold."""
+"""The hash of a run: the keys that enter it, and that hashes of earlier versions stay valid."""
 
 import json
 from pathlib import Path
@@ -18,8 +18,8 @@ def hash_of(*overrides):
 @pytest.mark.parametrize(
     ("overrides", "expected"), KNOWN, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
-def test_hashes_of_the_first_release_hold(overrides, expected):
-    """Runs and published tables are found by their hashes: a new option or a renamed one must not change them."""
+def test_hashes_of_the_first_release_stay_valid(overrides, expected):
+    """Runs and published tables are found by their hashes: new or renamed options must not change them."""
     assert hash_of(*overrides) == expected
 
 
@@ -29,7 +29,7 @@ def test_equal_values_have_one_hash():
 
 
 @pytest.mark.parametrize("place", ["data_root=/tmp/elsewhere", "device=cpu", "logger=wandb", "trainer.workers=3"])
-def test_place_is_no_part_of_the_hash(place):
+def test_where_a_run_is_made_is_no_part_of_the_hash(place):
     assert hash_of(place) == hash_of()
 
 
@@ -38,7 +38,7 @@ def test_checks_are_no_part_of_the_hash(check):
     assert hash_of("dataset=vqav2", check) == hash_of("dataset=vqav2")
 
 
-def test_what_selects_the_checkpoint_is_part_of_the_hash():
+def test_the_score_that_selects_the_checkpoint_is_part_of_the_hash():
     assert hash_of("dataset=vqav2", "dataset.select_by=official2017") != hash_of("dataset=vqav2")
 
 
@@ -52,6 +52,6 @@ def test_one_zero_shot_run_serves_every_recipe():
     assert hash_of("optim=zero_shot", "seed=1") != hash_of("optim=zero_shot")
 
 
-def test_later_options_leave_hashes_alone_at_their_defaults():
+def test_later_options_at_their_defaults_do_not_change_hashes():
     assert hash_of("trainer.channels_last=false") == hash_of() != hash_of("trainer.channels_last=true")
     assert hash_of("trainer.compile=inductor") != hash_of()

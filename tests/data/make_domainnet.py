@@ -40,8 +40,11 @@ INK = ((200, 30, 30), (30, 160, 30), (30, 30, 200), (200, 180, 20), (20, 180, 19
 
 @dataclass(frozen=True)
 class Made:
-    """Where things lie. `site` is to be served; `lists` are the authors' group's, `cleaned` the official cleaned ones;
-    `data_root`/domainnet holds the same images, unpacked."""
+    """Paths of what was made.
+
+    `site` is to be served; `lists` are the authors' group's, `cleaned` the official cleaned ones; `data_root`/domainnet
+    holds the same images, unpacked.
+    """
 
     site: Path
     lists: Path
@@ -137,7 +140,7 @@ def write_checksums(made: Made) -> None:
 
 @dataclass
 class Server:
-    """What the server does, and what it was asked for: (path, first byte) in order."""
+    """A server's faults, and in `asked` its requests in order: (path, first byte)."""
 
     folder: Path
     url: str = ""
@@ -149,14 +152,14 @@ class Server:
     asked: list[tuple[str, int]] = field(default_factory=list)
 
     def starts(self, path: str) -> list[int]:
-        """First bytes of the answers for a path."""
+        """Return the first bytes of the answers for a path."""
         return [start for asked, start in self.asked if asked == path]
 
 
 @contextmanager
 def serve(folder: Path) -> Iterator[Server]:
-    """Serve a folder on 127.0.0.1, ranges and If-Range included; faults are set on the Server that is given."""
-    os.environ["no_proxy"] = "127.0.0.1"  # a machine with a proxy would ask that for it; commands inherit this
+    """Serve a folder on 127.0.0.1, ranges and If-Range included; faults are set on the yielded Server."""
+    os.environ["no_proxy"] = "127.0.0.1"  # else a proxy would be asked for it; subprocesses inherit this
     state = Server(folder)
     handler = type("Handler", (_Handler,), {"state": state})
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), handler)

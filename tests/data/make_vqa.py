@@ -16,7 +16,8 @@ from tests.data.vqa_world_sets import BUILDERS
 
 
 class Made(NamedTuple):
-    """`data_root` is the folder given, `root` its vqa/. `expected`: "<set>/<part>" → what its records must have."""
+    """The sets on disk: `data_root` is the folder given, `root` its vqa/. `expected` maps "<set>/<part>" to the fields
+    that the part's records must have."""
 
     data_root: Path
     root: Path
@@ -38,23 +39,23 @@ def make(folder: Path, scale: int = 1, seed: int = 0) -> Made:
 
 
 def truncate(path: Path) -> None:
-    """The last fifth is missing, as after a download that was cut."""
+    """Cut off the last fifth, as a download that broke off."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 4 // 5])
 
 
 def not_utf8(path: Path) -> None:
-    """A Latin-1 letter before the last quotation mark: still JSON, but not UTF-8."""
+    """Put a Latin-1 letter before the last quotation mark: still JSON, but not UTF-8."""
     before, mark, after = path.read_bytes().rpartition(b'"')
     path.write_bytes(before + "é".encode("latin-1") + mark + after)
 
 
 def drop_annotation(path: Path, index: int) -> None:
-    """One entry less: of annotations, questions, or a bare list."""
+    """Remove an entry of annotations, of questions, or of a bare list."""
     _edit(path, lambda entries: entries.pop(index))
 
 
 def duplicate(path: Path, index: int) -> None:
-    """An entry once more, after itself."""
+    """Repeat an entry after itself."""
     _edit(path, lambda entries: entries.insert(index, entries[index]))
 
 
@@ -65,7 +66,7 @@ def _edit(path: Path, change: Callable[[list], object]) -> None:
 
 
 def remove_image(made: Made, key: str, index: int = 0) -> Path:
-    """The picture of an expected record is gone; other questions about it lose it too."""
+    """Delete the picture of an expected record, and with it that of other questions about it."""
     (path := made.root / made.expected[key][index]["image"]).unlink()
     return path
 

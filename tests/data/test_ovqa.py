@@ -5,14 +5,13 @@ import logging
 import pickle
 
 import pytest
-from hydra.utils import instantiate
 from PIL import Image
 
 from digrap.config.compose import compose
 from digrap.core.errors import DigrapError
 from digrap.data import domainnet
 from digrap.data.domainnet.ovqa import build, open_source, questions
-from tests.data.make_domainnet import make
+from digrap.engine.build import build_data
 
 SPOKEN = ("cello", "cell phone", "teddy bear", "trumpet", "t-shirt")
 SPLITS = {
@@ -24,9 +23,9 @@ SPLITS = {
 }
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return make(tmp_path_factory.mktemp("domainnet"))
+@pytest.fixture
+def made(small_domainnet):
+    return small_domainnet
 
 
 @pytest.fixture
@@ -99,7 +98,7 @@ def test_names_of_the_shipped_lists():
 def test_the_config_builds_it(made):
     root = f"data_root={made.data_root}"
     cfg = compose(["dataset=domainnet_ovqa", root, f"dataset.lists={made.lists}"])
-    found = instantiate(cfg.dataset, _recursive_=False)
+    found = build_data(cfg)
     assert found.classes == SPOKEN and len(found.splits) == 8 and len(found.of_kind("near_ood")) == 5
     assert cfg.dataset.splits == compose(["dataset=domainnet", root]).dataset.splits
     assert found.splits["painting"].load().records[0].question == "What is in the image?"
@@ -160,7 +159,7 @@ def test_files_that_are_missing_or_cut_short_are_named(made, tmp_path):
         module.splits["real"].load()
 
 
-def test_labels_in_another_order_are_said(made, tmp_path, caplog):
+def test_labels_in_another_order_are_logged(made, tmp_path, caplog):
     """ImageFolder's sorted order, say, has cell_phone before cello."""
 
     def swap(name, data):
@@ -172,7 +171,7 @@ def test_labels_in_another_order_are_said(made, tmp_path, caplog):
     assert "2 of 5 classes are not named as their folders: cello is cell phone, cell phone is cello" in caplog.text
 
 
-def test_what_is_missing_is_said_as_for_domainnet(made, tmp_path):
+def test_missing_files_give_domainnets_message(made, tmp_path):
     with pytest.raises(DigrapError, match="no images under .*scripts/download.py dataset=domainnet"):
         build(tmp_path, SPLITS, lists=made.lists)
     root = made.data_root / "domainnet"
@@ -181,7 +180,7 @@ def test_what_is_missing_is_said_as_for_domainnet(made, tmp_path):
     with pytest.raises(DigrapError, match="dataset.splits.real.kind=test: choose one of"):
         build(root, SPLITS | {"real": {"domain": "real", "kind": "test"}}, lists=made.lists)
     for options in ({"lists": made.lists}, {"version": "cleaned"}):
-        with pytest.raises(DigrapError, match="replaces the lists; leave dataset.lists and dataset.version alone"):
+        with pytest.raises(DigrapError, match="replaces the lists; leave out dataset.lists and dataset.version"):
             build(root, SPLITS, annotations=tmp_path, **options)
 
 

@@ -1,13 +1,78 @@
-"""Archives that hold what they should not, or not whole."""
+"""Archives with unsafe entries, damaged ones, and unpacking that is interrupted."""
 
 import gzip
+import shutil
 import tarfile
+import zipfile
+from collections import namedtuple
 
 import pytest
 
-from digrap.data.download.fetch import NotObtained, unpack
-from tests.data.test_download import OUTSIDE, files
+from digrap.core.errors import DigrapError
+from digrap.data.download.errors import NotObtained
+from digrap.data.download.unpack import unpack
+from tests.data.downloads import OUTSIDE, files, names, zipped
 from tests.data.test_vqa_download import pack
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_entries_outside_the_folder_are_refused(tmp_path, name):
+    root = tmp_path / "root"
+    root.mkdir()
+    with pytest.raises(DigrapError, match="points outside the folder; nothing was unpacked"):
+        unpack(zipped(tmp_path / "real.zip", "real/a/1.jpg", name), root, "real")
+    assert files(tmp_path) == ["real.zip"] and list(root.iterdir()) == []
+
+
+def test_links_are_refused(tmp_path):
+    with pytest.raises(DigrapError, match="'real/a/etc' is a link or a device; nothing was unpacked"):
+        unpack(zipped(tmp_path / "real.zip", "real/a/1.jpg", link="real/a/etc"), tmp_path, "real")
+    assert names(tmp_path) == ["real.zip"]
+
+
+def test_other_entries_are_left_out_and_none_is_an_error(tmp_path):
+    unpack(zipped(tmp_path / "real.zip", "__MACOSX/x", "readme.txt", "real/a/1.jpg"), tmp_path, "real")
+    assert files(tmp_path) == ["real.zip", "real/a/1.jpg"]
+    with pytest.raises(DigrapError, match="holds no file in sketch/"):
+        unpack(tmp_path / "real.zip", tmp_path, "sketch")
+
+
+def test_a_broken_zip_and_a_full_disk_leave_no_folder(tmp_path, monkeypatch):
+    path = zipped(tmp_path / "real.zip", "real/a/1.jpg", "real/a/2.jpg")
+    data = bytearray(path.read_bytes())
+    data[data.rindex(b"image")] ^= 1  # of the second entry
+    (tmp_path / "bad.zip").write_bytes(data)
+    with pytest.raises(DigrapError, match="bad.zip: cannot be unpacked .*CRC"):
+        unpack(tmp_path / "bad.zip", tmp_path, "real")
+    (tmp_path / "bad.zip").write_bytes(b"no zip")
+    with pytest.raises(DigrapError, match="bad.zip: cannot be unpacked .*delete it"):
+        unpack(tmp_path / "bad.zip", tmp_path, "real")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(100))
+    with pytest.raises(DigrapError, match="are needed"):
+        unpack(path, tmp_path, "real")
+    assert files(tmp_path) == ["bad.zip", "real.zip"]
+
+
+def test_an_interrupted_unpacking_is_never_taken_for_whole(tmp_path, monkeypatch):
+    path = zipped(tmp_path / "real.zip", "real/a/1.jpg", "real/a/2.jpg")
+    (tmp_path / ".real.partial" / "real" / "old").mkdir(parents=True)  # of a start that was killed
+    extract, calls = zipfile.ZipFile.extract, []
+
+    def stopped(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return extract(self, *arguments)
+
+    monkeypatch.setattr(zipfile.ZipFile, "extract", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        unpack(path, tmp_path, "real")
+    assert names(tmp_path) == ["real.zip"]
+    unpack(path, tmp_path, "real")
+    assert files(tmp_path) == ["real.zip", "real/a/1.jpg", "real/a/2.jpg"]
+
+
+# --- .tar.gz --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
@@ -37,7 +102,7 @@ def test_the_folder_nearest_to_the_top_is_meant(tmp_path):
         unpack(path, root, "val")
         assert files(root) == ["val/b/4", "val/val/1.jpg"]
         pack(path, {"a/val/1.jpg": b"1", "b/val/2.jpg": b"2"})
-        with pytest.raises(NotObtained, match="which of a/val and b/val. Unpack it by hand"):
+        with pytest.raises(NotObtained, match="both a/val and b/val end in val; unpack the right one by hand"):
             unpack(path, root, "other", "val")
         with pytest.raises(NotObtained, match="holds no file in 0.1/x.json/ and none of that name"):
             unpack(path, root, "x.json", "0.1/x.json")
@@ -52,9 +117,6 @@ def test_a_damaged_tar_leaves_no_folder(tmp_path):
     checksum[-6] ^= 1  # of gzip's last eight bytes
     for data in (whole[: len(whole) // 2], bytes(checksum), b"no archive", gzip.compress(b"no tar" * 999)):
         path.write_bytes(data)
-        with pytest.raises(NotObtained, match="x.tar.gz: cannot be unpacked .*delete it and start again"):
+        with pytest.raises(NotObtained, match="x.tar.gz: cannot be unpacked .*delete it and run the command again"):
             unpack(path, tmp_path, "val2014")
     assert files(tmp_path) == ["x.tar.gz"]
-
-
-# --- the command's arguments ------------------------------------------------------------------------------------------

@@ -9,13 +9,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from digrap.cli import download as script
+from digrap.cli.door import door
 from digrap.core.errors import DigrapError
 from digrap.data.download import fetch as download
 from digrap.data.download.fetch import Remote, fetch
 from digrap.data.vqa.fetch import RECORDS
 from digrap.data.vqa.files import chosen
 from digrap.data.vqa.sets import SETS, _coco, ok_vqa
-from scripts import download as script
 from tests.data.make_vqa import make as make_vqa
 from tests.data.test_download import files, no_pause
 from tests.data.vqa_site import (
@@ -57,7 +58,7 @@ def test_all_ten_and_what_has_to_be_fetched_by_hand(command, server, root):
 def test_one_set_brings_what_it_reads(command, root, name):
     place_by_hand(root)
     code, out, _ = command(f"dataset={name}")
-    assert code == 0 and out.endswith(f"{name} is there\n")
+    assert code == 0 and out.endswith(f"{name} is complete\n")
     parts = {"vqav2": ["train", "val"], "vqa_cp": ["test"]}.get(name, ["val"])
     for part in parts:
         for item in SETS[name].files[part]:
@@ -125,7 +126,7 @@ def test_a_server_that_does_not_answer_is_left_alone(server, root, monkeypatch, 
 
     monkeypatch.setattr("digrap.data.vqa.fetch.fetch", fails)
     monkeypatch.setattr(sys, "argv", ["download.py", f"data_root={root.parent}", "dataset=ok_vqa"])
-    assert script.door(script.main) == 2
+    assert door(script.main) == 2
     assert tried == [ok_vqa.SET.files["val"][0].url, _coco.VAL2014.url]
     assert "okvqa.allenai.org did not answer; by hand: from https://okvqa.allenai.org/static" in capsys.readouterr().err
 
@@ -141,7 +142,7 @@ def test_a_page_in_place_of_a_file_is_not_taken_for_it(command, server, root):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["dataset=vqa-cp"], "dataset=vqa-cp: nothing to fetch for it; nearest: vqa_cp"),
+        (["dataset=vqa-cp"], "dataset=vqa-cp: nothing to download for it; nearest: vqa_cp"),
         (
             ["dataset=vqav2", "shrink=256"],
             "shrink=256: does not apply to dataset=vqav2, which takes dataset, data_root",
@@ -155,7 +156,7 @@ def test_a_page_in_place_of_a_file_is_not_taken_for_it(command, server, root):
 )
 def test_bad_vqa_arguments(arguments, words, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["download.py", f"data_root={tmp_path}", *arguments])
-    assert script.door(script.main) == 2 and words in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+    assert door(script.main) == 2 and words in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made(server, tmp_path):

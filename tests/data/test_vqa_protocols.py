@@ -11,18 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from digrap.cli import show_dataset
 from digrap.cli.door import door
 from digrap.config.compose import compose
 from digrap.config.identity import run_hash
 from digrap.core.errors import DigrapError
 from digrap.core.paths import REPO
+from digrap.data import vqa
 from digrap.data.vqa.leakage import leakage, words
 from digrap.data.vqa.protocols import draw
 from digrap.engine.build import build_data
 from digrap.engine.rescore import rescore
 from digrap.engine.run import run
 from digrap.metrics.vqa.question import Question
-from scripts import show_dataset
 from tests.data.make_vqa import make
 
 
@@ -74,7 +75,7 @@ def test_bad_options_are_named(options, words):
         draw(TRAIN[:100], VAL[:100], **{"protocol": "clean", **options})
 
 
-def test_a_leak_is_counted_by_id_by_text_and_by_picture():
+def test_leakage_is_counted_by_id_by_text_and_by_picture():
     train = [ask(1, "coco:1", "Is it red?"), ask(2, "coco:2", "How many?"), ask(3, "coco:3", "Who?", origin="")]
     test = [
         ask(1, "coco:1", "Is it red?"),  # the very question
@@ -110,7 +111,7 @@ def config(made, *overrides):
                     *overrides])  # fmt: skip
 
 
-def test_paper_is_marked_and_its_leak_is_counted(made):
+def test_paper_has_a_caveat_and_its_leakage_is_counted(made):
     data = build_data(config(made, "dataset.protocol=paper"))
     found = data.about()["leaks"]
     assert data.protocol == "paper, sample=official-order, shares=0.5/0.3" and len(data.caveats) == 2
@@ -125,7 +126,7 @@ def test_paper_is_marked_and_its_leak_is_counted(made):
 
 
 @pytest.mark.parametrize("source", ["official", "lists"])
-def test_clean_has_no_leak_and_says_what_it_left_out(made, source):
+def test_clean_has_no_leakage_and_counts_what_it_leaves_out(made, source):
     data = build_data(config(made, f"dataset.source={source}"))
     found = data.about()["leaks"]
     assert data.caveats == () and list(found) == [name for name in data.splits if name != "vqav2_train"]
@@ -146,7 +147,7 @@ def spoil_one(path, key, **change):
 
 
 @pytest.mark.parametrize("source", ["official", "lists"])
-def test_a_fault_in_vqav2_is_told_and_moves_no_other_question(made, tmp_path, source):
+def test_a_fault_in_vqav2_is_counted_and_leaves_the_rest_of_the_sample(made, tmp_path, source):
     shutil.copytree(made.data_root, tmp_path / "data")
     over = [f"dataset.source={source}", "dataset.train_share=0.9", f"data_root={tmp_path / 'data'}"]
     before = {r.id for r in build_data(config(made, *over)).splits["vqav2_train"].load().records}
@@ -207,6 +208,12 @@ def test_a_part_of_vqav2s_own_splits_is_the_protocols(made):
         build_data(config(made, "+dataset.splits.vqav2_train.part=val"))
 
 
+@pytest.mark.parametrize("builder", [vqa.build, vqa.build_own])
+def test_unknown_keys_are_refused(builder, tmp_path):
+    with pytest.raises(TypeError, match="trian_share"):
+        builder(tmp_path, {}, trian_share=0.1)
+
+
 def test_strict_stops_at_the_first_fault(made):
     with pytest.raises(DigrapError, match="empty question|ends in /"):
         build_data(config(made, "dataset.strict=true")).about()
@@ -226,12 +233,12 @@ def script(*arguments):
     return subprocess.run([sys.executable, *arguments], cwd=REPO, capture_output=True, text=True)
 
 
-def test_leak_check_prints_and_saves(made, tmp_path):
+def test_check_leakage_prints_and_saves(made, tmp_path):
     shares = ["dataset.train_share=0.5", "dataset.val_share=0.3"]
     for protocol in ("paper", "clean"):
         out = tmp_path / f"{protocol}.json"
         done = script(
-            "scripts/leak_check.py", f"protocol={protocol}", f"data_root={made.data_root}", f"out={out}", *shares
+            "scripts/check_leakage.py", f"protocol={protocol}", f"data_root={made.data_root}", f"out={out}", *shares
         )
         assert done.returncode == 0, done.stderr
         saved = json.loads(out.read_text())
@@ -253,7 +260,7 @@ def test_show_dataset_says_what_is_damaged_and_prints_any_text(made, tmp_path):
     done = script("scripts/show_dataset.py", "dataset=vqav2", f"data_root={root}", f"out={tmp_path / 'a.png'}")
     assert done.returncode == 0, done.stderr
     assert "1 × part that is left out" in done.stdout and "[red]red[/red]" in done.stdout
-    done = script("scripts/leak_check.py", "dataset=vqav2", f"data_root={root}", f"out={tmp_path}")
+    done = script("scripts/check_leakage.py", "dataset=vqav2", f"data_root={root}", f"out={tmp_path}")
     assert done.returncode == 2 and "Traceback" not in done.stderr
 
 

@@ -7,11 +7,11 @@ from collections import Counter
 
 import pytest
 
+from digrap.cli import score_vqa as script
 from digrap.cli.door import door
 from digrap.core.problems import Problems
 from digrap.data.vqa.reading import read_set
 from digrap.data.vqa.sets import SETS
-from scripts import score_vqa as script
 from tests.data.make_vqa import make
 from tests.reference import vqa as slow
 
@@ -36,7 +36,7 @@ def records(made, name, part=None):
     return read_set(made.root, name, part or SETS[name].scored_part, Problems())
 
 
-def said(found, path, key=lambda record: record.id, answer=lambda record, place: record.answers[place % 10]):
+def answer_file(found, path, key=lambda record: record.id, answer=lambda record, place: record.answers[place % 10]):
     """A prediction file: of every question one of its ten answers, so that some are right and some half right."""
     rows = [{"question_id": key(record), "answer": answer(record, place)} for place, record in enumerate(found)]
     path.write_text(json.dumps(rows))
@@ -60,7 +60,9 @@ def run(monkeypatch, capsys):
 @pytest.mark.parametrize("scorer", ["official2021", "official2017", "m4c"])
 def test_every_set_scored_by_its_records(made, run, tmp_path, name, scorer):
     found = records(made, name)
-    result = run(predictions=said(found, tmp_path / "p.json"), dataset=name, data_root=made.data_root, scorer=scorer)
+    result = run(
+        predictions=answer_file(found, tmp_path / "p.json"), dataset=name, data_root=made.data_root, scorer=scorer
+    )
     slowly = [
         slow.SCORERS[scorer](record.answers[place % 10], [{"answer": a, "id": k} for k, a in enumerate(record.answers)])
         for place, record in enumerate(found)
@@ -74,7 +76,7 @@ def test_every_set_scored_by_its_records(made, run, tmp_path, name, scorer):
 @pytest.mark.parametrize("name", PAIRS)
 def test_files_and_records_give_the_same(made, run, tmp_path, name):
     found, (questions, annotations) = records(made, name), PAIRS[name]
-    path = said(found, tmp_path / "p.json")
+    path = answer_file(found, tmp_path / "p.json")
     files = {key: made.root / name / file for key, file in (("questions", questions), ("annotations", annotations))}
     by_files = run(predictions=path, **files)
     by_records = run(predictions=path, dataset=name, data_root=made.data_root)
@@ -88,8 +90,8 @@ def test_files_and_records_give_the_same(made, run, tmp_path, name):
 def test_vizwiz_as_the_file_is_and_by_picture(made, run, tmp_path):
     found = records(made, "vizwiz")
     same = {"answer": lambda record, place: record.target}
-    by_place = said(found, tmp_path / "place.json", **same)
-    by_name = said(found, tmp_path / "name.json", key=lambda record: record.image_id, **same)
+    by_place = answer_file(found, tmp_path / "place.json", **same)
+    by_name = answer_file(found, tmp_path / "name.json", key=lambda record: record.image_id, **same)
     added = run(predictions=by_place, dataset="vizwiz", data_root=made.data_root)
     assert run(predictions=by_name, dataset="vizwiz", data_root=made.data_root)["overall"] == added["overall"]
     as_is = run(predictions=by_place, dataset="vizwiz", data_root=made.data_root, answer_ids="file")
@@ -98,7 +100,7 @@ def test_vizwiz_as_the_file_is_and_by_picture(made, run, tmp_path):
 
 def test_okvqa_as_typed(made, run, tmp_path):
     found = records(made, "ok_vqa")
-    typed = said(
+    typed = answer_file(
         found, tmp_path / "p.json", answer=lambda record, place: Counter(record.raw_answers).most_common(1)[0][0]
     )
     stemmed = run(predictions=typed, dataset="ok_vqa", data_root=made.data_root)
@@ -109,13 +111,13 @@ def test_okvqa_as_typed(made, run, tmp_path):
 def test_consistency_and_flips(made, run, tmp_path):
     best = {"answer": lambda record, place: record.target}
     found = records(made, "vqa_rephrasings")
-    path = said(found, tmp_path / "r.json", **best)
+    path = answer_file(found, tmp_path / "r.json", **best)
     result = run(predictions=path, dataset="vqa_rephrasings", data_root=made.data_root, rephrasings="true")
     assert result["rephrasings"]["all_right"] == 100.0
     assert sum(result["rephrasings"]["wordings"].values()) == len({record.origin for record in found})
-    originals = said(records(made, "vqav2", "val"), tmp_path / "o.json", **best)
+    originals = answer_file(records(made, "vqav2", "val"), tmp_path / "o.json", **best)
     for name, edit in (("iv_vqa", "iv"), ("cv_vqa", "cv")):
-        path = said(records(made, name), tmp_path / f"{edit}.json", **best)
+        path = answer_file(records(made, name), tmp_path / f"{edit}.json", **best)
         flips = run(predictions=path, dataset=name, data_root=made.data_root, originals=originals, edit=edit)["flips"]
         assert flips["compared"] == flips["n"] == len(records(made, name))
     assert flips["consistent"]["percent"] == 100.0  # counting edits: every answer is one less
@@ -123,14 +125,14 @@ def test_consistency_and_flips(made, run, tmp_path):
 
 def test_a_split_of_a_protocol_without_pictures(made, run, tmp_path):
     shares = ["dataset.train_share=0.5", "dataset.val_share=0.3"]
-    path = said(records(made, "vqav2", "val"), tmp_path / "p.json")
+    path = answer_file(records(made, "vqav2", "val"), tmp_path / "p.json")
     result = run(*shares, predictions=path, dataset="vqav2", split="vqav2", data_root=made.data_root)
     assert result["n"] == int(0.3 * 120)
     assert result["problems"]["prediction for an unknown question (left out)"]["count"] == 120 - result["n"]
 
 
-def test_marks_and_faults_of_a_split_stand_beside_its_score(made, run, tmp_path):
-    path = said(records(made, "vqa_rephrasings"), tmp_path / "p.json")
+def test_caveats_and_faults_of_a_split_stand_beside_its_score(made, run, tmp_path):
+    path = answer_file(records(made, "vqa_rephrasings"), tmp_path / "p.json")
     shares = ["dataset.protocol=paper", "dataset.train_share=0.5", "dataset.val_share=0.3"]
     given = {"predictions": path, "dataset": "vqav2", "split": "vqa_rephrasings", "data_root": made.data_root}
     result = run(*shares, **given)
@@ -138,8 +140,12 @@ def test_marks_and_faults_of_a_split_stand_beside_its_score(made, run, tmp_path)
     assert result["problems"]["empty question"]["count"] == 2
 
 
-def test_what_a_protocol_leaves_out_is_said_and_no_fault(made, run, tmp_path):
-    given = {"predictions": said(records(made, "vqa_cp"), tmp_path / "p.json"), "dataset": "vqav2", "split": "vqa_cp"}
+def test_questions_left_out_by_a_protocol_are_counted_and_no_fault(made, run, tmp_path):
+    given = {
+        "predictions": answer_file(records(made, "vqa_cp"), tmp_path / "p.json"),
+        "dataset": "vqav2",
+        "split": "vqa_cp",
+    }
     result = run("dataset.train_share=0.5", data_root=made.data_root, strict="true", **given)
     assert result["left_out"] > 0 and result["left_out"] + result["n"] == len(records(made, "vqa_cp"))
     result = run("dataset.protocol=paper", data_root=made.data_root, **given)
@@ -154,7 +160,7 @@ def test_faults_of_a_split_are_its_own(made, run, tmp_path):
         for entry in data["annotations"]:
             entry["answers"].pop()
         path.write_text(json.dumps(data))
-    path = said(records(made, "vqa_ce"), tmp_path / "p.json")
+    path = answer_file(records(made, "vqa_ce"), tmp_path / "p.json")
     alone = run(predictions=path, dataset="vqa_ce", data_root=root)["problems"]
     for protocol in ("clean", "paper"):
         among = run(f"dataset.protocol={protocol}", predictions=path, dataset="vqav2", split="vqa_ce", data_root=root)
@@ -163,8 +169,8 @@ def test_faults_of_a_split_are_its_own(made, run, tmp_path):
 
 def test_the_first_prediction_counts_for_originals_too(made, run, tmp_path):
     best = {"answer": lambda record, place: record.target}
-    path = said(records(made, "cv_vqa"), tmp_path / "cv.json", **best)
-    rows = json.loads(said(records(made, "vqav2", "val"), tmp_path / "o.json", **best).read_text())
+    path = answer_file(records(made, "cv_vqa"), tmp_path / "cv.json", **best)
+    rows = json.loads(answer_file(records(made, "vqav2", "val"), tmp_path / "o.json", **best).read_text())
     (tmp_path / "o.json").write_text(json.dumps([*rows, *({**row, "answer": "odd"} for row in rows)]))
     given = {"dataset": "cv_vqa", "data_root": made.data_root, "originals": tmp_path / "o.json", "edit": "cv"}
     assert run(predictions=path, duplicates="first", **given)["flips"]["consistent"]["percent"] == 100.0

@@ -11,11 +11,12 @@ import zipfile
 
 import pytest
 
+from digrap.cli import download as script
+from digrap.cli.door import door
 from digrap.data.vqa import files as vqa_files
 from digrap.data.vqa.fetch import by_address
 from digrap.data.vqa.files import chosen
 from digrap.data.vqa.sets import SETS
-from scripts import download as script
 from tests.data.make_domainnet import serve
 
 CP = "https://computing.ece.vt.edu/~aish/vqacp/vqacp_v2_test_questions.json"
@@ -110,7 +111,7 @@ def command(server, root, monkeypatch, capsys):
     def call(*arguments):
         given = [f"data_root={root.parent}", f"mirror={server.url}", *arguments]
         monkeypatch.setattr(sys, "argv", ["download.py", *given])
-        code = script.door(script.main)
+        code = door(script.main)
         return code, *capsys.readouterr()
 
     return call

@@ -32,7 +32,7 @@ class Picture(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A question as the two official files hold it, what its record must have, and what it asks of which shapes."""
+    """A question as the two official files hold it, the fields of its record, and what it asks of which shape."""
 
     question: dict
     annotation: dict
@@ -117,7 +117,7 @@ def draw_shapes(shapes: tuple[tuple[int, tuple[str, str]], ...], ground: int = 2
 
 
 def draw_sign(word: str, turn: int) -> Image.Image:
-    """Sky above, grass below, a sign between; stored so that `turn` degrees counterclockwise set it upright."""
+    """Draw sky above, grass below and a sign between, stored so that `turn` degrees counterclockwise set it upright."""
     image = Image.new("RGB", SIZE, (150, 200, 250))
     pen = ImageDraw.Draw(image)
     pen.rectangle((0, 28, *SIZE), fill=(60, 140, 50))
@@ -127,7 +127,7 @@ def draw_sign(word: str, turn: int) -> Image.Image:
 
 
 def humans(random: Random, right: str) -> tuple[str, ...]:
-    """Ten answers. `right` is always the most frequent one, and often the only one."""
+    """Draw ten answers. `right` is always the most frequent one, and often the only one."""
     wrong = ("no", "yes", "not sure") if right in ("yes", "no") else "6780" if right.isdigit() else (*INK, "gray")
     wrong = [answer for answer in wrong if answer != right]
     agreed = random.choice((10, 10, 10, 10, 9, 8, 6, 5))

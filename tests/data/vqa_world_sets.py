@@ -38,7 +38,7 @@ REWORD = {
 
 
 def _scene(random: Random) -> dict[int, tuple[str, str]]:
-    """One shape of a kind, one to three of a second, one or two of a third, none of the fourth."""
+    """Draw a scene: one shape of a kind, one to three of a second, one or two of a third, none of the fourth."""
     single, many, few = random.sample(list(KINDS), 3)
     kinds = [single] + [many] * random.randint(1, 3) + [few] * random.randint(1, 2)
     shapes = [(kind, random.choice(list(INK))) for kind in kinds]
@@ -142,7 +142,7 @@ def _cp(world: World) -> None:
 
 
 def _ce(world: World) -> None:
-    """Lists of ids, in an order of their own. Expected is VQAv2's order, as the easy ones have no list."""
+    """Lists of ids, in an order of their own. Records are expected in VQAv2's order, because easy has no list."""
     facts = world.expected["vqav2/val"]
     numbers = world.random("vqa_ce").sample([int(fact["question_id"]) for fact in facts], len(facts))
     listed = {"counterexamples": numbers[::3], "hard": numbers[1::30]}
@@ -183,7 +183,7 @@ def _ok_vqa(world: World) -> None:
 
 
 def _textvqa(world: World) -> None:
-    """Validation's ids go on where training's end, and its pictures are in train_images; two questions a picture."""
+    """Validation's ids continue training's, and its pictures are in train_images; two questions a picture."""
     random, number, rows = world.random("textvqa"), 0, []
     for part, pictures in (("train", 14), ("val", 10)):
         facts, entries = [], []
@@ -208,7 +208,7 @@ def _textvqa(world: World) -> None:
 
 
 def _vizwiz(world: World) -> None:
-    """A list without ids: the place counts. Every third picture is too dark to see anything in; one answer is empty."""
+    """A list without ids: the place is the id. Every third picture is too dark to see anything; one answer is empty."""
     for part, number in (("train", 15), ("val", 20)):
         random, entries, facts = world.random(f"vizwiz/{part}"), [], []
         for at in range(number * world.scale):

@@ -1,4 +1,4 @@
-"""Every example is executed, without network and without a trace in the folder it runs in, and its result judged."""
+"""Every example runs without network, leaves no file in its working folder, and gives the right result."""
 
 import copy
 import importlib.util
@@ -12,7 +12,7 @@ from accelerate.state import AcceleratorState, GradientState
 from digrap.core.paths import REPO
 from digrap.optim import DiGraP, param_groups
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # the frameworks' own, about workers and each other
+pytestmark = pytest.mark.filterwarnings("ignore")  # from the frameworks, about workers and each other
 
 
 def load(name):
@@ -57,7 +57,7 @@ def in_range(report, names):
 
 
 def equal(left, right):
-    """The same tensors bit for bit, in state dicts of modules or of optimizers."""
+    """Assert that state dicts of modules or of optimizers are equal, tensors bit for bit."""
     if "param_groups" in left:
         assert left["param_groups"] == right["param_groups"]
         left, right = left["state"], right["state"]
@@ -73,7 +73,7 @@ def test_every_example_has_its_test():
     text = (REPO / "tests" / "examples" / "test_examples.py").read_text()
     assert names and all(f'load("{name}")' in text for name in names)
     for file in (REPO / "examples" / f"{name}.py" for name in names):
-        assert f"python examples/{file.name}  " in file.read_text(), f"{file.name} does not say how to run it"
+        assert f"python examples/{file.name}  " in file.read_text(), f"{file.name} lacks the command that runs it"
 
 
 def test_plain_pytorch():
@@ -120,7 +120,7 @@ def test_hf_trainer_resumes_bit_for_bit(hf, tmp_path):
 
 
 def test_hf_trainer_makes_the_optimizer(hf, tmp_path):
-    """The documented way where there is no head: a class and its arguments."""
+    """The documented way if there is no head: a class and its arguments."""
     from transformers import Trainer
 
     model = hf.make_model()
@@ -157,7 +157,9 @@ def test_lightning_resumes_with_the_first_anchors(tmp_path):
     trainer.save_checkpoint(tmp_path / "half.ckpt")
     saved = copy.deepcopy(trainer.optimizers[0].state_dict())
     whole, _, straight = fit(0, 6)
-    resumed, _, again = fit(1, 6, tmp_path / "half.ckpt")  # other weights at first: all comes from the checkpoint
+    resumed, _, again = fit(
+        1, 6, tmp_path / "half.ckpt"
+    )  # built from other weights: all values come from the checkpoint
     assert equal(whole.state_dict(), resumed.state_dict())
     assert equal(straight.optimizers[0].state_dict(), again.optimizers[0].state_dict())
     optimizer = again.optimizers[0]
@@ -232,15 +234,15 @@ def test_compiled_equals_eager():
     torch.testing.assert_close(result["losses"], straight["losses"], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(result["model"].state_dict(), straight["model"].state_dict(), rtol=1e-3, atol=1e-4)
     assert set(result["optimizer"].state) == set(result["compiled"].parameters())
-    with pytest.raises(ValueError, match="_orig_mod"):  # as the example says
+    with pytest.raises(ValueError, match="_orig_mod"):  # as the example's docstring says
         param_groups(result["compiled"], unanchored=["head"])
 
 
 # --- accelerate -------------------------------------------------------------------------------------------------
 
 
-def test_accelerate_leaves_the_spoilt_step_out():
-    result = load("accelerate_scaler").main(spoilt=20)
+def test_accelerate_skips_the_step_with_bad_gradients():
+    result = load("accelerate_scaler").main(bad_step=20)
     losses = result["losses"]
     assert result["skipped"] == [20] and not math.isfinite(losses.pop(20))
     assert falls(losses) and in_range(
@@ -254,19 +256,19 @@ def test_two_half_batches_equal_one(precision, tolerance):
     example, results = load("accelerate_scaler"), []
     for accumulation in (1, 2):
         reset_accelerate()
-        results.append(example.main(steps=10, accumulation=accumulation, spoilt=-1, precision=precision))
+        results.append(example.main(steps=10, accumulation=accumulation, bad_step=-1, precision=precision))
     whole, halves = results
     assert whole["skipped"] == halves["skipped"] == []
     torch.testing.assert_close(whole["losses"], halves["losses"], rtol=tolerance, atol=tolerance)
-    way, apart = (
+    moved, apart = (
         torch.cat([(a - b).flatten() for a, b in zip(one.parameters(), other.parameters(), strict=True)]).norm()
         for one, other in ((whole["model"].cpu(), example.make_model()), (whole["model"], halves["model"].cpu()))
     )
-    assert apart < 10 * tolerance * way
+    assert apart < 10 * tolerance * moved
     assert {float(state["step"]) for state in halves["optimizer"].state.values()} == {10}
 
 
-def test_a_step_left_out_leaves_everything_as_it_was():
+def test_a_skipped_step_changes_nothing():
     example = load("accelerate_scaler")
     accelerator, module = example.make_accelerator(accumulation=2), example.make_model()
     model, optimizer = accelerator.prepare(module, DiGraP(param_groups(module, unanchored=["head"]), lr=3e-3))

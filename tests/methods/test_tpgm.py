@@ -39,7 +39,7 @@ ANCHORED = ("body.weight", "body.bias", "kernel.weight", "kernel.bias", "scale")
 
 
 class Probe:
-    """Numbered batches in turn."""
+    """Held-out batches by number."""
 
     def __init__(self, module):
         self.module = module

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digrap.metrics import classification as report
+from digrap.metrics import classification
+from digrap.metrics.calibration import BINS, ece
 from tests.reference import classification as slow
 
 
@@ -15,13 +16,13 @@ def test_equals_the_slow_versions(seed, n, classes):
     rng = np.random.default_rng(seed)
     prediction, label = rng.integers(classes, size=(2, n))
     # not on a bin's edge, where a rounding decides
-    probability = (rng.integers(0, report.BINS, size=n) + rng.uniform(0.01, 0.99, size=n)) / report.BINS
+    probability = (rng.integers(0, BINS, size=n) + rng.uniform(0.01, 0.99, size=n)) / BINS
     right = prediction == label
-    assert report.confusion(prediction, label, classes).tolist() == slow.confusion(prediction, label, classes)
-    assert report.ece(probability, right) == pytest.approx(slow.ece(probability, right), abs=1e-10)
+    assert classification.confusion(prediction, label, classes).tolist() == slow.confusion(prediction, label, classes)
+    assert ece(probability, right) == pytest.approx(slow.ece(probability, right), abs=1e-10)
     top = np.stack([rng.permutation(classes)[:2] for _ in range(n)])
     names = tuple(map(str, range(classes)))
-    found = report.report({"prediction": prediction, "probability": probability, "top": top}, label, names)
+    found = classification.report({"prediction": prediction, "probability": probability, "top": top}, label, names)
     assert list(found["per_class"].values()) == pytest.approx(slow.per_class(prediction, label, classes))
     assert found["top2"] == pytest.approx(100 * np.mean([y in row for y, row in zip(label, top, strict=True)]))
     assert sum(count for *_, count in found["confusions"]) <= n - right.sum()
@@ -31,18 +32,6 @@ def test_confusions_are_sorted_and_hold_no_right_answers():
     label = np.array([0, 0, 0, 1, 1, 2])
     prediction = np.array([1, 1, 0, 0, 1, 0])
     answers = {"prediction": prediction, "probability": np.full(6, 0.5), "top": prediction[:, None]}
-    found = report.report(answers, label, ("a", "b", "c"))
+    found = classification.report(answers, label, ("a", "b", "c"))
     assert found["confusions"] == [["a", "b", 2], ["b", "a", 1], ["c", "a", 1]]
     assert found["per_class"] == {"a": pytest.approx(100 / 3), "b": 50.0, "c": 0.0}
-
-
-@pytest.mark.parametrize(("probability", "right", "expected"), [(1.0, 1, 0.0), (1.0, 0, 100.0), (0.8, 1, 20.0)])
-def test_calibration_by_hand(probability, right, expected):
-    assert report.ece(np.full(10, probability), np.full(10, right)) == pytest.approx(expected)
-
-
-def test_the_interval_covers_and_is_exact_at_the_ends():
-    assert report.interval(np.ones(50, dtype=bool)) == [100.0, 100.0]
-    low, high = report.interval(np.arange(1000) < 700)
-    error = 100 * (0.7 * 0.3 / 1000) ** 0.5
-    assert low == pytest.approx(70 - 1.96 * error, abs=0.3) and high == pytest.approx(70 + 1.96 * error, abs=0.3)

@@ -77,12 +77,12 @@ def test_length_and_scale_do_not_matter():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: naming(["a"], [0, 1], CLASSES), "give one target a prediction"),
-        (lambda: naming([], [], CLASSES), "give one target a prediction"),
+        (lambda: naming(["a"], [0, 1], CLASSES), "give one target per prediction"),
+        (lambda: naming([], [], CLASSES), "give one target per prediction"),
         (lambda: naming(["a"], [6], CLASSES), "target 6 is not one of the 6 classes"),
         (lambda: naming(["a"], [0.0], CLASSES), "give class indices"),
         (lambda: naming([None], [0], CLASSES), "a prediction is None"),
-        (lambda: naming(["a"], [0], ["t-shirt", "T shirt"]), "alike once normalised"),
+        (lambda: naming(["a"], [0], ["t-shirt", "T shirt"]), "equal once normalised"),
         (lambda: naming(["a"], [0], ["?"]), "has no letter or digit"),
         (lambda: clip_match(np.ones((2, 3)), np.ones((2, 4)), [0, 1]), "3 and 4 dimensions"),
         (lambda: clip_match(np.ones(3), np.ones((2, 3)), [0]), "prediction embeddings have shape"),

@@ -5,7 +5,7 @@ import pytest
 
 from digrap.core.errors import DigrapError
 from digrap.core.problems import Problems
-from digrap.metrics.vqa.summary import interval, official, report
+from digrap.metrics.vqa.summary import official, report
 
 
 def test_cells_by_hand():
@@ -28,16 +28,6 @@ def test_rounding_is_that_of_a_plain_loop():
         for value in values.tolist():
             total += value
         assert official(values) == round(100 * total / n, 2)
-
-
-def test_the_interval_is_a_bootstrap_over_questions():
-    assert interval(np.ones(50)) == [100.0, 100.0]
-    values = np.random.default_rng(1).choice([0.0, 0.3, 0.6, 0.9, 1.0], size=3000, p=[0.3, 0.1, 0.1, 0.1, 0.4])
-    low, high = interval(values)
-    error = 100 * values.std() / 3000**0.5
-    assert low == pytest.approx(100 * values.mean() - 1.96 * error, abs=0.15)
-    assert high == pytest.approx(100 * values.mean() + 1.96 * error, abs=0.15)
-    assert interval(values) == interval(values[::-1])
 
 
 @pytest.mark.parametrize(

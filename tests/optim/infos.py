@@ -1,4 +1,4 @@
-"""OptimizerInfo entries for our optimizers: what torch's own optimizer tests need to know of a class."""
+"""OptimizerInfo entries of our optimizers, in the form that torch's own optimizer tests use."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from digrap.optim import FTP, L2SP, MARSSP, SPD, DiGraP
 
 
 def _inputs(*extra):
-    """A function as OptimizerInfo wants it: options of the base classes, and the rule's own."""
+    """The optim_inputs_func of OptimizerInfo: options common to all classes, and the rule's own."""
     common = [
         ({}, "default"),
         ({"lr": 0.01}, "lr"),
@@ -35,7 +35,7 @@ def _inputs(*extra):
 
 
 def _errors(*extra):
-    """The errors that every class of ours raises, and the rule's own: (kwargs, type, message)."""
+    """The optim_error_inputs_func: errors common to all classes, and the rule's own, as (kwargs, type, message)."""
     common = [
         ({"lr": -1e-2}, ValueError, "Invalid learning rate: lr=-0.01"),
         ({"lr": float("nan")}, ValueError, "Invalid learning rate"),

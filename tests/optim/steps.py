@@ -9,7 +9,7 @@ DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
 
 def options(kwargs):
-    """A copy that a test may use up: a scheduler writes into a tensor learning rate."""
+    """A copy for one test: a scheduler writes into a tensor learning rate."""
     return copy.deepcopy(kwargs)
 
 
@@ -21,7 +21,7 @@ def shapes(seed=0, dtype=torch.float32):
 
 
 def fill(params, step):
-    """Gradients that depend on the step alone; every other one reversed, so that some steps conflict."""
+    """Set gradients that depend on the step alone; every other one is reversed, so that some steps conflict."""
     generator = torch.Generator().manual_seed(100 + step)
     for param in params:
         noise = torch.randn(param.shape, generator=generator)
@@ -29,14 +29,14 @@ def fill(params, step):
 
 
 def advance(optimizer, params, steps):
-    """Steps number `steps` (a range)."""
+    """Take the steps numbered `steps` (a range)."""
     for step in steps:
         fill(params, step)
         optimizer.step()
 
 
 def same_state(left, right):
-    """Equal state dicts, tensors bit for bit with their dtypes."""
+    """Assert that state dicts are equal, tensors bit for bit and with their dtypes."""
     torch.testing.assert_close(left["state"], right["state"], rtol=0, atol=0)
     dtypes = [
         {key: value.dtype for key, value in entry.items() if torch.is_tensor(value)}

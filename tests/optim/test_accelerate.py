@@ -1,4 +1,4 @@
-"""Every class through accelerate: prepare, save_state and load_state."""
+"""Every class under accelerate: prepare, save_state and load_state."""
 
 import copy
 
@@ -26,7 +26,7 @@ def fresh_accelerate():
 
 
 class Run:
-    """A small model and its optimizer, prepared by an Accelerator of their own."""
+    """A small model and its optimizer, prepared by their own Accelerator."""
 
     def __init__(self, info, kwargs, dtype, seed):
         reset()
@@ -37,7 +37,7 @@ class Run:
         self.dtype, (self.model, self.optimizer) = dtype, self.accelerator.prepare(model, optimizer)
 
     def advance(self, steps):
-        """Steps number `steps` (a range), each on a batch of its own; labels alternate, so that some steps conflict."""
+        """Take the steps numbered `steps` (a range), each on its own batch; alternating labels cause conflicts."""
         for step in steps:
             generator = torch.Generator().manual_seed(step)
             inputs = torch.randn(5, 6, generator=generator).to(self.dtype)
@@ -48,7 +48,7 @@ class Run:
 
 
 def same(left, right):
-    """Parameters and optimizer state bit for bit, dtypes too."""
+    """Assert that parameters and optimizer states are bit-equal, of equal dtypes."""
     weights, states = zip(*((run.model.state_dict(), run.optimizer.state_dict()) for run in (left, right)), strict=True)
     torch.testing.assert_close(*weights, rtol=0, atol=0)
     torch.testing.assert_close(*(state["state"] for state in states), rtol=0, atol=0)
@@ -57,8 +57,8 @@ def same(left, right):
 
 @pytest.mark.parametrize(("info", "kwargs"), WAYS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-def test_save_state_and_load_state_go_on_bit_for_bit(info, kwargs, dtype, tmp_path):
-    """10 + 10 steps equal 20. What goes on starts from other weights: its anchors must be the saved ones."""
+def test_save_state_and_load_state_resume_bit_for_bit(info, kwargs, dtype, tmp_path):
+    """10 + 10 steps equal 20. The resumed run is built from other weights: its anchors must be the saved ones."""
     whole = Run(info, kwargs, dtype, seed=0)
     whole.advance(range(10))
     whole.accelerator.save_state(str(tmp_path))
@@ -80,7 +80,7 @@ def test_prepare_changes_nothing(info):
 
 @pytest.mark.parametrize("info", EVERY)
 def test_prepare_leaves_the_step_count_on_the_cpu(info):
-    """`step` is read in every step. prepare() moves all state to the GPU (a fake one does) and loads it back."""
+    """`step` is read in every step. prepare() moves all state to the GPU (here a fake one) and loads it back."""
     with FakeTensorMode():
         param = nn.Parameter(torch.zeros(3, 2, device="cuda"))
         optimizer = info.optim_cls([param])

@@ -16,7 +16,7 @@ from tests.optim.steps import DTYPES, advance, options, same_state, shapes
 @pytest.mark.parametrize(("info", "kwargs"), WAYS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("weights_only", [True, False])
-def test_save_and_load_go_on_bit_for_bit(info, kwargs, dtype, weights_only):
+def test_save_and_load_resume_bit_for_bit(info, kwargs, dtype, weights_only):
     """10 + 10 steps through torch.save equal 20, whatever the dtype."""
     params = shapes(dtype=dtype)
     optimizer = info.optim_cls(params, **options(kwargs))
@@ -39,7 +39,7 @@ def test_save_and_load_go_on_bit_for_bit(info, kwargs, dtype, weights_only):
     "copying", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))], ids=["deep", "pickle"]
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_copies_go_on_alone(info, kwargs, copying, dtype):
+def test_copies_continue_independently(info, kwargs, copying, dtype):
     params = shapes(dtype=dtype)
     optimizer = info.optim_cls(params, **options(kwargs))
     advance(optimizer, params, range(5))
@@ -50,14 +50,14 @@ def test_copies_go_on_alone(info, kwargs, copying, dtype):
     assert float(copied.state[others[0]]["step"]) == 5
     advance(copied, others, range(5, 10))
     assert all(torch.equal(a, b) for a, b in zip(params, others, strict=True))
-    # Hooks are lost by copies; loading must keep float32 numbers in them too.
+    # Copies lose hooks; loading must keep numbers in float32 in them too.
     copied.load_state_dict(optimizer.state_dict())
     same_state(optimizer.state_dict(), copied.state_dict())
 
 
 @pytest.mark.parametrize(("info", "kwargs"), WAYS)
 def test_load_before_the_first_step(info, kwargs):
-    """accelerate loads an optimizer's own state back when it prepares it."""
+    """accelerate loads an optimizer's own state into it in prepare()."""
     params, others = shapes(), shapes()
     optimizer, prepared = info.optim_cls(params, **options(kwargs)), info.optim_cls(others, **options(kwargs))
     prepared.load_state_dict(prepared.state_dict())
@@ -109,7 +109,7 @@ def test_a_list_of_anchors_survives_a_checkpoint(info):
 @pytest.mark.parametrize("info", EVERY)
 @pytest.mark.parametrize("anchor", ["init", "zero"])
 def test_a_checkpoint_of_torchs_own_optimizer_loads(info, anchor):
-    """Moments and step go on; options it lacks are the defaults, anchors the values at loading."""
+    """Moments and step are kept; missing options take their defaults, anchors the values at loading."""
     params = shapes()
     plain = torch.optim.AdamW(params)
     advance(plain, params, range(3))

@@ -1,4 +1,4 @@
-"""What any torch optimizer must do, after the properties of PyTorch's TestOptimRenewed, over each of our classes."""
+"""The contract of torch optimizers in a step, after the properties in PyTorch's TestOptimRenewed, for each class."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def test_errors(info):
 
 @pytest.mark.parametrize("info", EVERY)
 def test_a_complex_gradient_is_refused(info):
-    """A real parameter cannot hold one; one made complex behind the optimizer's back can."""
+    """Only a parameter that became complex after the optimizer was made can have one."""
     param = Parameter(torch.zeros(2))
     optimizer = info.optim_cls([param])
     param.data = param.data.to(torch.complex64)
@@ -41,7 +41,7 @@ def test_a_complex_gradient_is_refused(info):
 
 @pytest.mark.parametrize(("info", "kwargs"), WAYS)
 @pytest.mark.parametrize("schedule", [False, True])
-def test_goes_in_the_right_direction(info, kwargs, schedule):
+def test_steps_go_in_the_right_direction(info, kwargs, schedule):
     weight, bias = Parameter(torch.tensor([[0.9, -0.4], [0.3, 0.8]])), Parameter(torch.zeros(2))
     inputs, target = torch.tensor([[1.0, 2.0], [-1.0, 0.5], [0.3, -0.7]]), torch.tensor([[1.0, 0.0]] * 3)
     optimizer = info.optim_cls([{"params": [weight]}, {"params": [bias], "lr": 0.01}], **options(kwargs))
@@ -55,7 +55,7 @@ def test_goes_in_the_right_direction(info, kwargs, schedule):
 
     first = closure().item()
     for _ in range(40):
-        assert torch.is_tensor(optimizer.step(closure))  # the closure's loss comes back
+        assert torch.is_tensor(optimizer.step(closure))  # the loss of the closure is returned
         if scheduler:
             scheduler.step()
     assert closure().item() < first
@@ -72,10 +72,10 @@ def test_foreach_equals_the_loop(info, kwargs, dtype):
         optimizer = info.optim_cls(params, **options(kwargs), foreach=foreach)
         advance(optimizer, params, range(7))
         results.append((params, optimizer.state_dict()["state"]))
-    tolerance = {torch.bfloat16: 2e-2, torch.float16: 1e-2}.get(dtype)  # torch's own two differ as much
+    tolerance = {torch.bfloat16: 2e-2, torch.float16: 1e-2}.get(dtype)  # torch's own implementations differ as much
     exact = {} if tolerance is None else {"rtol": tolerance, "atol": tolerance}
     torch.testing.assert_close(results[0][0], results[1][0], **exact)
-    if tolerance is None:  # in half precision d/n of a small δ is mostly rounding
+    if tolerance is None:  # in half precision d/n of a small δ is mostly rounding error
         torch.testing.assert_close(results[0][1], results[1][1])
 
 
@@ -86,7 +86,7 @@ def test_no_gradient_means_no_step(info, kwargs):
     optimizer = info.optim_cls(params, **options(kwargs))
     optimizer.step()
     assert all(torch.equal(a, b) for a, b in zip(params, before, strict=True))
-    for _ in range(4):  # FTP hardly moves in the first
+    for _ in range(4):  # FTP hardly moves in its first step
         fill(params, 0)
         params[1].grad = None
         optimizer.step()
@@ -109,7 +109,7 @@ def test_zero_gradients_at_the_anchor_change_nothing(info):
 
 
 @pytest.mark.parametrize("info", EVERY)
-def test_gradients_are_left_alone(info):
+def test_gradients_are_not_changed(info):
     for base in ("adamw", "sgd"):
         params = shapes()
         optimizer = info.optim_cls(params, base=base, weight_decay=0.1)
@@ -147,7 +147,7 @@ def test_hooks(info):
 
 @pytest.mark.parametrize("info", EVERY)
 def test_mixed_dtypes_and_groups(info):
-    """Each parameter gets what it would get in an optimizer of its own."""
+    """Each parameter is updated as in an optimizer of its own."""
     together = [Parameter(p.detach().to(dtype)) for p, dtype in zip(shapes(), DTYPES, strict=True)]
     alone = [Parameter(param.detach().clone()) for param in together]
     settings = [{"lr": 0.1}, {"base": "sgd", "momentum": 0.9}, {"anchor": "zero"}, {"weight_decay": 0.5}]
@@ -177,7 +177,7 @@ def test_add_param_group_late(info):
     groups = len(optimizer.param_groups)
     with pytest.raises(ValueError, match="anchor='begin'"):
         optimizer.add_param_group({"params": [Parameter(torch.zeros(2))], "anchor": "begin"})
-    assert len(optimizer.param_groups) == groups  # a refused group leaves nothing behind
+    assert len(optimizer.param_groups) == groups  # a refused group leaves no trace
 
 
 @pytest.mark.parametrize("info", EVERY)
@@ -202,8 +202,8 @@ def test_a_tensor_learning_rate_equals_the_number(info):
 
 
 @pytest.mark.parametrize(("info", "kwargs"), [*WAYS, *((info, {"base": "sgd", "anchor": "zero"}) for info in INFOS)])
-def test_a_moved_model_takes_its_state_along(info, kwargs):
-    """State made on the CPU is found on the parameters' device at the step (meta plays that device)."""
+def test_state_follows_a_moved_model(info, kwargs):
+    """State made on the CPU is moved to the parameters' device in the step (here meta)."""
     if torch.is_tensor(kwargs.get("lr")):
         pytest.skip("torch reads a tensor learning rate, and meta has no value")
     params = [Parameter(param.detach().to("meta")) for param in shapes()]
@@ -219,8 +219,8 @@ def test_a_moved_model_takes_its_state_along(info, kwargs):
 
 
 @pytest.mark.parametrize("info", EVERY)
-def test_vanished_parameters_leave_no_state(info):
-    """Wrappers put new tensors into the groups: their anchors are taken at the first step, the old ones dropped."""
+def test_removed_parameters_leave_no_state(info):
+    """Wrappers put new tensors into the groups: their anchors are taken at the first step, old state is deleted."""
     params, fresh = shapes(0), shapes(1)
     optimizer = info.optim_cls(params)
     optimizer.param_groups[0]["params"] = fresh

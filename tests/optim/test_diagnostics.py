@@ -1,4 +1,4 @@
-"""How far parameters are from their anchors, against a slow float64 version."""
+"""The displacement report against a slow float64 version."""
 
 import numpy as np
 import pytest
@@ -30,6 +30,7 @@ def reference(params, anchors):
 
 
 def close(found, expected):
+    """Assert equal names, in order, and equal values up to rounding in float64."""
     assert list(found) == list(expected)
     for name, row in expected.items():
         for key, value in row.items():
@@ -49,7 +50,7 @@ def test_equals_the_reference(dtype, anchored, chunk, monkeypatch):
     close(displacement_report(params.items(), None), reference(params, {}))
 
 
-def test_a_large_tensor_keeps_its_digits():
+def test_a_large_tensor_is_accurate():
     """A float32 sum of three million equal squares is off by more than rounding."""
     param = torch.full((3_000_001,), 1.1)
     anchors = {"p": torch.full_like(param, 1.0)}
@@ -59,7 +60,7 @@ def test_a_large_tensor_keeps_its_digits():
     assert row["relative"] == pytest.approx(moved, rel=1e-9)
 
 
-def test_at_its_anchor_a_parameter_has_moved_by_exactly_nothing():
+def test_at_its_anchor_the_displacement_is_exactly_zero():
     params = tensors(0, torch.float32)
     report = displacement_report(params.items(), {name: value.clone() for name, value in params.items()})
     assert {row["norm"] for row in report.values()} == {0.0}

@@ -1,4 +1,4 @@
-"""DiGraP against its float64 reference, torch's own optimizers and its own reports."""
+"""DiGraP against its float64 reference and torch's own optimizers, and its reports."""
 
 import itertools
 
@@ -49,7 +49,7 @@ def test_equals_the_reference(rule, normalize, base, anchor, omega, lam):
     for name in params:
         assert report[name]["omega"] == pytest.approx(slow[name].omega, rel=1e-6, abs=1e-9)
         assert report[name]["conflict"] == pytest.approx(conflicts[name] / STEPS)
-    # The test is worth something only where both branches ran and ω moved inside its range.
+    # The test is only meaningful if both branches ran and ω moved inside its range.
     assert 0 < conflicts["kernel"] < STEPS
     if omega is None:
         assert len({value for value in seen if 0 < value < 1}) > 5
@@ -90,13 +90,13 @@ def test_omega_starts_at_zero_and_a_fixed_one_acts_at_once():
         runs.append(optimizer.omega_report())
     assert all(entry["omega"] == 0 and entry["removed"] == 0 for entry in runs[0].values())
     assert all(entry["omega"] == 1 for entry in runs[1].values())
-    # g = 1, δ = −1: all of the gradient points away from the anchor, and all of it is taken.
+    # g = 1, δ = −1: the whole gradient points away from the anchor and is projected out.
     assert all(entry["removed"] == pytest.approx(1) and entry["conflict"] == 1 for entry in runs[1].values())
     for name, param in fixed.items():
         torch.testing.assert_close(param.detach(), away[name] - 1, rtol=0, atol=1e-14)
 
 
-def test_removed_is_the_energy_the_projection_took():
+def test_removed_is_the_energy_that_the_projection_removes():
     params = start()
     optimizer = DiGraP(params.items(), base="sgd", omega=0.4, lr=1.0, rule="listing")
     before = {}
@@ -117,7 +117,7 @@ def test_removed_is_the_energy_the_projection_took():
 
 
 def test_t_counts_a_parameters_own_steps():
-    """A parameter without gradient in some steps follows its reference over its own steps only."""
+    """A parameter that lacks a gradient in some steps equals a reference that skips them."""
     params = start()
     slow = {name: Reference(param.detach()) for name, param in params.items()}
     optimizer = DiGraP(params.values())
@@ -134,7 +134,7 @@ def test_t_counts_a_parameters_own_steps():
 
 
 def test_a_change_of_the_parameters_between_steps_is_seen():
-    """Projection methods move θ after a step: δ of the step before stays what it was."""
+    """Projection methods change θ after a step: δ of the previous step stays as it was."""
     params = start()
     slow = {name: Reference(param.detach()) for name, param in params.items()}
     optimizer = DiGraP(params.values())
@@ -151,7 +151,7 @@ def test_a_change_of_the_parameters_between_steps_is_seen():
         np.testing.assert_allclose(param.detach().numpy(), slow[name].theta, rtol=1e-10, atol=1e-12)
 
 
-def test_anchor_is_the_value_at_hand_over():
+def test_anchor_is_the_value_at_construction():
     param = torch.nn.Parameter(torch.ones(3))
     optimizer = DiGraP([param])
     param.data.fill_(5.0)

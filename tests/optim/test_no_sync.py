@@ -1,4 +1,4 @@
-"""A step never waits for the device: no number is read from a tensor, but the `step` count that lies on the CPU."""
+"""A step never waits for the device: the only number read from a tensor is the `step` count, which is on the CPU."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ READS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.defa
 
 
 class ForbidReads(TorchDispatchMode):
-    """Raise where an operation would make the host wait for one of the tensors not `allowed`."""
+    """Raise AssertionError if an operation reads the value of a tensor that is not `allowed`."""
 
     def __init__(self, allowed):
         super().__init__()
@@ -22,7 +22,7 @@ class ForbidReads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_the_guard_sees_what_it_forbids():
+def test_the_guard_detects_reads():
     value = torch.ones(())
     for read in (lambda: value.item(), lambda: value > 0 and None, lambda: torch.ones(2).add_(1, alpha=value)):
         with pytest.raises(AssertionError, match="reads a tensor"), ForbidReads([]):

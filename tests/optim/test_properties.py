@@ -1,4 +1,4 @@
-"""Hypothesis: any shapes, groups and settings, against the reference or against what must coincide."""
+"""Properties for any shapes, groups and options (hypothesis): equality with the reference, and bounds."""
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ OPTIONS = {
 
 
 def groups_of(options):
-    """Up to three groups: (shapes, options of the rule, of the base, lr, frozen). An empty list is an empty group."""
+    """Up to three groups: (shapes, options of the rule, options of the base, lr, frozen). Groups may be empty."""
     group = st.tuples(st.lists(SHAPES, max_size=3), options, BASES, st.floats(1e-4, 0.05), st.booleans())
     return st.lists(group, min_size=1, max_size=3)
 
@@ -47,8 +47,8 @@ LAYOUTS = st.sampled_from(sorted(OPTIONS)).flatmap(lambda name: st.tuples(st.jus
 @settings(max_examples=150, deadline=None)
 @given(layout=LAYOUTS, seed=st.integers(0, 2**32 - 1), absent=st.integers(2, 6))
 def test_any_layout_equals_the_reference(layout, seed, absent):
-    """Each parameter follows its own reference; every `absent`-th turn it has no gradient, a frozen one never has;
-    groups are added late."""
+    """Each parameter equals its own reference. It lacks a gradient in every `absent`-th turn, a frozen one in all;
+    groups are added between turns."""
     name, groups = layout
     rng = np.random.default_rng(seed)
     optimizer, pairs = None, []
@@ -75,8 +75,8 @@ def test_any_layout_equals_the_reference(layout, seed, absent):
 
 @settings(max_examples=60, deadline=None)
 @given(shape=SHAPES, rule=RULES, seed=st.integers(0, 2**32 - 1))
-def test_omega_stays_in_its_range_and_the_projection_only_takes(shape, rule, seed):
-    """0 ≤ ω ≤ ω_max, and with ω ≤ 1 no step adds gradient energy."""
+def test_omega_stays_in_its_range_and_the_projection_adds_no_energy(shape, rule, seed):
+    """0 ≤ ω ≤ ω_max, and with ω ≤ 1 no step increases ‖g‖²."""
     rng = np.random.default_rng(seed)
     param = torch.nn.Parameter(torch.tensor(rng.standard_normal(shape)))
     optimizer = DiGraP([("p", param)], lr=0.05, **rule)
@@ -92,7 +92,7 @@ def test_omega_stays_in_its_range_and_the_projection_only_takes(shape, rule, see
 @settings(max_examples=40, deadline=None)
 @given(shape=SHAPES, seed=st.integers(0, 2**32 - 1), scale=st.floats(1e-3, 1e3))
 def test_full_projection_leaves_no_push_from_the_anchor(shape, seed, scale):
-    """With ω = 1 a plain SGD step from a conflict keeps <θ − θ0, δ> as it was."""
+    """With ω = 1 a plain SGD step in a conflict leaves <θ − θ0, δ> unchanged."""
     rng = np.random.default_rng(seed)
     start, anchor = rng.standard_normal(shape), rng.standard_normal(shape)
     param = torch.nn.Parameter(torch.tensor(start))

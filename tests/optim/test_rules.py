@@ -1,4 +1,4 @@
-"""L2-SP, MARS-SP, SPD and FTP against their float64 references, and what must coincide with torch's own optimizers."""
+"""L2-SP, MARS-SP, SPD and FTP against their float64 references and, switched off, against torch's own optimizers."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ EVERY = [pytest.param(*case, id=f"{case[0]}-{case[1]}") for case in OPTIONS]
 
 
 def references(name, params, anchor, anchors, **options):
-    """One slow version a parameter."""
+    """One reference per parameter."""
     chosen = {key: anchors[key] if anchor == "list" else anchor for key in params}
     return {key: SLOW[name](param.detach().double(), anchor=chosen[key], **options) for key, param in params.items()}
 
@@ -47,7 +47,7 @@ def test_equals_the_reference(name, options, base, anchor):
             events.add((slow["kernel"].gamma > 1e-8, min(sums) < slow["kernel"].gamma < max(sums)))
 
     run(optimizer, params, grads, compare)
-    # The test is worth something only where the rule did something.
+    # The test is only meaningful if the rule changed something.
     if anchor != "none" and name == "SPD":
         assert True in events
     if anchor != "none" and name == "FTP" and options:
@@ -56,7 +56,7 @@ def test_equals_the_reference(name, options, base, anchor):
 
 @pytest.mark.parametrize(("name", "options"), EVERY)
 def test_float32_stays_close_to_the_reference(name, options):
-    """Far from the anchors, where rounding doesn't decide which row is the largest or which sign δ has."""
+    """Far from the anchors, where rounding cannot change the largest row or the signs of δ."""
     params = start(dtype=torch.float32)
     anchors = {key: 5 * value.detach() for key, value in start(7, torch.float32).items()}
     slow = references(name, params, "list", anchors, **options)
@@ -98,7 +98,7 @@ def test_switched_off_it_is_torch_bit_for_bit(foreach, base, dtype, name, option
 
 
 def test_ftp_starts_at_its_anchor():
-    """γ = 1e-8 at the first step: nearly all of it is projected away."""
+    """γ = 1e-8 at the first step: nearly all of the step is projected away."""
     params = start()
     before = {key: value.detach().clone() for key, value in params.items()}
     run(fast.FTP(params.values()), params, gradients(params, steps=1))
@@ -106,7 +106,7 @@ def test_ftp_starts_at_its_anchor():
         torch.testing.assert_close(param.detach(), before[key], rtol=0, atol=1.1e-8)
 
 
-def test_mars_takes_the_first_row_of_equals():
+def test_mars_takes_the_first_of_equal_rows():
     param = torch.nn.Parameter(torch.tensor([[1.0, -1.0], [2.0, 0.0], [0.5, 0.5]]))
     optimizer = fast.MARSSP([param], lr=1.0, base="sgd", lam=0.25, anchor="zero")
     param.grad = torch.zeros(3, 2)
@@ -115,7 +115,7 @@ def test_mars_takes_the_first_row_of_equals():
 
 
 def test_l2sp_leaves_weight_decay_to_a_head():
-    """The penalty concerns anchored tensors; a head without anchor gets its group's weight decay."""
+    """The penalty applies to anchored tensors; a head without anchor gets the weight decay of its group."""
     body, head = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
     groups = [{"params": [body]}, {"params": [head], "anchor": "none", "weight_decay": 0.5}]
     optimizer = fast.L2SP(groups, lr=0.1, base="sgd", lam=10.0)
@@ -126,5 +126,5 @@ def test_l2sp_leaves_weight_decay_to_a_head():
     torch.testing.assert_close(head.detach(), torch.full((2,), 0.95))
 
 
-def test_the_walk_has_steps_enough():
+def test_the_walk_is_long_enough():
     assert STEPS >= 60

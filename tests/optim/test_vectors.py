@@ -1,4 +1,4 @@
-"""The published test vectors: equal to a fresh making, complete, small and documented."""
+"""The published test vectors: equal to newly computed ones, complete, small and documented."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ def vectors():
     return check.load(check.VECTORS)
 
 
-def test_vectors_equal_a_fresh_making(vectors):
+def test_vectors_equal_newly_computed_ones(vectors):
     manifest, tensors = make_vectors.make()
     assert (check.VECTORS / "vectors.json").read_text() == make_vectors.as_text(manifest)
     assert vectors.manifest == manifest

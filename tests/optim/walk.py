@@ -1,4 +1,4 @@
-"""A walk of 80 steps over parameters of every shape, for rules and their references."""
+"""A walk of 80 steps with parameters of every shape, for the rules and their references."""
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ def start(seed=0, dtype=torch.float64):
 
 
 def gradients(params, seed=1, steps=STEPS):
-    """Per step a gradient per name. A direction that reverses every step for a while (ω grows), then persists;
-    some steps leave the anchor, some come back; one tensor has a row of zeros."""
+    """Yield {name: gradient} for each step. The direction reverses every step for a while (ω grows), then persists;
+    some steps move away from the anchor, some towards it; one tensor has a row of zeros."""
     rng = np.random.default_rng(seed)
     drift = {name: rng.standard_normal(param.shape) for name, param in params.items()}
     for step in range(steps):
@@ -27,12 +27,12 @@ def gradients(params, seed=1, steps=STEPS):
 
 
 def lr_at(step):
-    """A learning rate that changes every step."""
+    """The learning rate of a step; it changes at every step."""
     return 0.02 * (1 + 0.5 * np.cos(step / 7))
 
 
 def run(optimizer, params, grads, watch=lambda step: None):
-    """Step `optimizer` through `grads` with a changing learning rate."""
+    """Take a step for each of `grads` with a changing learning rate, and call `watch(step)` after each."""
     for step, values in enumerate(grads):
         for name, param in params.items():
             param.grad = torch.tensor(values[name], dtype=param.dtype)

@@ -1,4 +1,4 @@
-"""Slow, obvious float64 versions of rules and scorers, from the formulas; the fast ones are held against them."""
+"""Slow, simple float64 versions of rules and scorers, from the formulas; the fast ones are tested against them."""
 
 from tests.reference.digrap import DiGraP
 from tests.reference.ftp import FTP

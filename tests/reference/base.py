@@ -8,9 +8,12 @@ import numpy as np
 
 
 class AdamW:
-    """m ← β1 m + (1−β1) g;  v ← β2 v + (1−β2) g²;  θ ← θ(1 − α·wd) − α/(1−β1^t) · m / (√v/√(1−β2^t) + ε)."""
+    """m ← β1 m + (1−β1) g;  v ← β2 v + (1−β2) g²;  θ ← θ(1 − α·wd) − α/(1−β1^t) · m / (√v/√(1−β2^t) + ε).
 
-    def __init__(self, theta: np.ndarray, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, **_):
+    `momentum` and `nesterov` are accepted and not used.
+    """
+
+    def __init__(self, theta: np.ndarray, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, momentum=0.0, nesterov=False):
         self.m, self.v, self.t = np.zeros_like(theta), np.zeros_like(theta), 0
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
 
@@ -26,9 +29,12 @@ class AdamW:
 
 
 class SGD:
-    """g ← g + wd θ;  b ← momentum b + g (b = g at t = 1);  g ← g + momentum b (nesterov) or b;  θ ← θ − α g."""
+    """g ← g + wd θ;  b ← momentum b + g (b = g at t = 1);  g ← g + momentum b (nesterov) or b;  θ ← θ − α g.
 
-    def __init__(self, theta: np.ndarray, momentum=0.0, nesterov=False, weight_decay=0.0, **_):
+    `betas` and `eps` are accepted and not used.
+    """
+
+    def __init__(self, theta: np.ndarray, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, momentum=0.0, nesterov=False):
         self.buffer = None
         self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
 
@@ -50,7 +56,7 @@ def inner(a: np.ndarray, b: np.ndarray) -> float:
 
 
 class Rule:
-    """One parameter tensor under a rule; `theta` after each step. A subclass says what a step with an anchor does."""
+    """One parameter tensor under a rule; `theta` is its value after each step. A subclass defines `anchored_step`."""
 
     def __init__(self, theta, *, base="adamw", anchor="init", **base_options):
         self.theta = np.array(np.asarray(theta), dtype=np.float64)
@@ -70,12 +76,12 @@ class Rule:
         return self.theta
 
     def anchored_step(self, g: np.ndarray, lr: float) -> np.ndarray:
-        """The new θ; without a rule, the base's."""
+        """The new θ; without a rule, that of the base."""
         return self.base.step(self.theta, g, lr)
 
 
 class ScalarAdam:
-    """x ← x − µ · (m/(1−.9^t)) / (√(v/(1−.999^t)) + 1e-8), its moments first fed at t = 2."""
+    """x ← x − µ · (m/(1−.9^t)) / (√(v/(1−.999^t)) + 1e-8), its moments first updated at t = 2."""
 
     def __init__(self, mu: float):
         self.mu, self.m, self.v = mu, 0.0, 0.0
@@ -93,5 +99,5 @@ def norm(a: np.ndarray) -> float:
 
 
 def rows(a: np.ndarray) -> np.ndarray:
-    """The first dimension's rows, flattened: (out, rest); a vector or a scalar is one row."""
+    """Rows along the first dimension, flattened: shape (out, rest); a vector or a scalar is one row."""
     return a.reshape(a.shape[0], -1) if a.ndim > 1 else a.reshape(1, -1)

@@ -10,7 +10,7 @@ from tests.reference.base import Rule, ScalarAdam, inner
 
 
 def unit(x: np.ndarray, normalize: str) -> np.ndarray:
-    """x over its norm, never less than 1e-12: along dimension 1 (dimension 0 of a vector), or over the whole tensor."""
+    """x over its norm, at least 1e-12: along dimension 1 (dimension 0 of a vector), or over the whole tensor."""
     if normalize == "tensor" or x.ndim == 0:
         return x / max(math.sqrt(inner(x, x)), 1e-12)
     axis = 1 if x.ndim > 1 else 0
@@ -18,7 +18,7 @@ def unit(x: np.ndarray, normalize: str) -> np.ndarray:
 
 
 class DiGraP(Rule):
-    """`omega` and `conflict` are as the step used them."""
+    """`omega` and `conflict` are those of the last step."""
 
     def __init__(
         self, theta, *, mu=0.1, lam=0.0, rule="conflict", normalize="rows", omega=None, omega_max=1.0, **common
@@ -26,7 +26,7 @@ class DiGraP(Rule):
         super().__init__(theta, **common)
         self.lam, self.rule, self.normalize = lam, rule, normalize
         self.fixed, self.omega, self.omega_max, self.adam = omega, 0.0, omega_max, ScalarAdam(mu)
-        self.p, self.alpha = None, None  # p and the learning rate of the step before
+        self.p, self.alpha = None, None  # p and the learning rate of the previous step
         self.conflict = False
 
     def anchored_step(self, g: np.ndarray, lr: float) -> np.ndarray:

@@ -8,12 +8,12 @@ from tests.reference.base import Rule, ScalarAdam, rows
 
 
 class FTP(Rule):
-    """`gamma` is the bound that the step used."""
+    """`gamma` is the bound of the last step."""
 
     def __init__(self, theta, *, k=1.0, mu=1e-2, **common):
         super().__init__(theta, **common)
         self.k, self.gamma, self.adam = k, 1e-8, ScalarAdam(mu)
-        self.c, self.s = None, None  # rows of the candidate's displacement and their norms, of the step before
+        self.c, self.s = None, None  # of the previous step: rows of the candidate's displacement and their norms
 
     def anchored_step(self, g: np.ndarray, lr: float) -> np.ndarray:
         if self.t > 1:

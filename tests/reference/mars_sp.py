@@ -8,7 +8,7 @@ from tests.reference.base import Rule, rows
 
 
 class MARSSP(Rule):
-    """g' = g + λ sign(δ) on the row of δ with the largest ℓ1 norm, the first of equals."""
+    """g' = g + λ sign(δ) on the row of δ with the largest ℓ1 norm, the first if several are equal."""
 
     def __init__(self, theta, *, lam=0.01, **common):
         super().__init__(theta, **common)

@@ -8,7 +8,10 @@ from tests.reference.base import Rule, inner, norm
 
 
 class SPD(Rule):
-    """Where <g, θ − θ0> > 0 a part of what the base step added to the distance from the anchor is taken back."""
+    """If <g, θ − θ0> > 0, a part of the growth of the distance from the anchor is undone.
+
+    `shrunk`: whether the last step with <g, θ − θ0> > 0 did so.
+    """
 
     def __init__(self, theta, *, strength=0.5, **common):
         super().__init__(theta, **common)

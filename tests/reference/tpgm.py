@@ -8,7 +8,7 @@ from tests.reference.base import norm, rows
 
 
 class TPGM:
-    """Constraints γ on the tensors of `anchors`; `slope(θ̃, k)` gives the gradient of held-out batch k's loss."""
+    """Constraints γ on the tensors of `anchors`; `slope(θ̃, k)` is the gradient of the loss on held-out batch k."""
 
     def __init__(self, anchors: dict, slope, *, norm="mars", proj_freq=1, proj_lr=0.01, max_iters=1):
         self.anchors, self.slope, self.norm = anchors, slope, norm
@@ -17,7 +17,7 @@ class TPGM:
         self.m, self.v = dict.fromkeys(anchors, 0.0), dict.fromkeys(anchors, 0.0)
 
     def norms(self, delta: np.ndarray) -> list[float]:
-        """One norm a row, or the whole tensor's as the only one."""
+        """The norm of each row, or that of the whole tensor alone."""
         if self.norm == "l2":
             return [norm(delta)]
         return [float(np.sum(np.abs(row))) for row in rows(delta)]
@@ -54,7 +54,7 @@ class TPGM:
         return np.concatenate([part.reshape(-1) for part in kept]).reshape(delta.shape)
 
     def _gradient(self, name, slope, delta, s):
-        """dL/dγ: each row that γ cuts contributes <∂L/∂θ̃, δ> / (s + 1e-8)."""
+        """dL/dγ: each row bounded by γ contributes <∂L/∂θ̃, δ> / (s + 1e-8)."""
         total = 0.0
         for g, part, s_i in zip(self._parts(slope, s), self._parts(delta, s), s, strict=True):
             if self.gamma[name] / (s_i + 1e-8) <= 1.0:

@@ -12,19 +12,19 @@ NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 
 
 def clean(text: str) -> str:
-    """Line feeds and tabs are spaces, none stand at the ends."""
+    """Turn line feeds and tabs into spaces and strip the ends."""
     return "".join(" " if letter in "\n\t" else letter for letter in text).strip()
 
 
 def punctuation(text: str, comma: str) -> str:
-    """Each mark deleted or blanked, looking at the text as it came; then 32 periods at most."""
+    """Delete or blank each mark by what stands beside it in the given text, then delete 32 periods at most."""
     result = text
     for mark in MARKS:
         beside = any(pair in text for pair in (mark + " ", " " + mark))
         result = result.replace(mark, "" if beside or re.search(comma, text) else " ")
     kept, deleted = [], 0
     for place, letter in enumerate(result):
-        # What Python's \d takes: the decimal digits of every script.
+        # Python's \d matches the decimal digits of every script.
         digit_next = place + 1 < len(result) and result[place + 1].isdecimal()
         if letter == "." and not digit_next and deleted < 32:
             deleted += 1
@@ -50,7 +50,7 @@ OFFICIAL, MMF = r"(\d)(,)(\d)", r"(?<=\d)(,)+(?=\d)"
 
 
 def official2021(prediction: str, answers: list[dict]) -> float:
-    """One question; an answer is a dict with `answer` and whatever else it has."""
+    """Score one question; an answer is a dict with `answer` and any other keys."""
     answers = [{**answer, "answer": clean(answer["answer"])} for answer in answers]
     prediction = clean(prediction)
     if len({answer["answer"] for answer in answers}) > 1:
@@ -62,14 +62,14 @@ def official2021(prediction: str, answers: list[dict]) -> float:
 
 
 def official2017(prediction: str, answers: list[dict]) -> float:
-    """The same before 2021."""
+    """Score one question as the same code did before 2021."""
     if len({answer["answer"] for answer in answers}) > 1:
         answers = [{**answer, "answer": punctuation(answer["answer"], OFFICIAL)} for answer in answers]
     return leave_one_out(digits_and_articles(punctuation(clean(prediction), OFFICIAL)), answers)
 
 
 def m4c(prediction: str, answers: list[dict]) -> float:
-    """MMF's; the answers' places tell them apart."""
+    """Score one question as MMF does; the places of the answers tell them apart."""
 
     def processed(text: str) -> str:
         text = text.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
@@ -80,7 +80,7 @@ def m4c(prediction: str, answers: list[dict]) -> float:
 
 
 def leave_one_out(prediction: str, answers: list[dict]) -> float:
-    """Mean over the answers of min(1, matches among the answers that are not equal to it / 3)."""
+    """Return the mean over the answers of min(1, matches among the answers that are not equal to it / 3)."""
     total = 0.0  # added one by one, as the public scorers do: their rounding shows the last bit
     for left in answers:
         others = [answer for answer in answers if answer != left]
@@ -89,7 +89,7 @@ def leave_one_out(prediction: str, answers: list[dict]) -> float:
 
 
 def overall(accuracies: list[float]) -> float:
-    """The number that the public scorers print."""
+    """Return the number that the public scorers print."""
     total = 0.0
     for value in accuracies:
         total += value
@@ -100,26 +100,26 @@ SCORERS = {"official2021": official2021, "official2017": official2017, "m4c": m4
 
 
 def simple(text: str) -> str:
-    """DomainNet-oVQA's normalisation, letter by letter."""
+    """Normalise as DomainNet-oVQA does, letter by letter."""
     kept = [letter if letter.isascii() and (letter.isalnum() or letter == " ") else " " for letter in text]
     return " ".join(word for word in "".join(kept).lower().split(" ") if word)
 
 
 def naming(prediction: str, target: int, classes: list[str]) -> dict[str, bool]:
-    """What one prediction counts for."""
-    said, names = simple(prediction), [simple(name) for name in classes]
-    label = names.index(said) if said in names else -1
+    """Return for one prediction whether it is right, valid, exact, and contains the name."""
+    text, names = simple(prediction), [simple(name) for name in classes]
+    label = names.index(text) if text in names else -1
     wanted = names[target]
     return {
         "right": label == target,
         "valid": label != -1,
-        "exact": said == wanted,
-        "contained": f" {wanted} " in f" {said} ",
+        "exact": text == wanted,
+        "contained": f" {wanted} " in f" {text} ",
     }
 
 
 def rank(prediction: list[float], classes: list[list[float]], target: int) -> int:
-    """The target's place by cosine, best first; of equal ones the lower index."""
+    """Return the target's place by cosine, best first; of equal ones the lower index first."""
 
     def cosine(a: list[float], b: list[float]) -> float:
         lengths = math.sqrt(math.fsum(x * x for x in a)) * math.sqrt(math.fsum(y * y for y in b))
@@ -130,7 +130,7 @@ def rank(prediction: list[float], classes: list[list[float]], target: int) -> in
 
 
 def consensus(accuracies: list[float], k: int) -> float:
-    """Shah et al.'s CS(k) of one group: the share of its subsets of k whose every accuracy is above 0."""
+    """Return Shah et al.'s CS(k) of one group: the share of its subsets of k whose every accuracy is above 0."""
     from itertools import combinations
 
     subsets = list(combinations(accuracies, k))

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageFile
+from PIL import Image
 from torch.utils.data import Dataset
 
 from digrap.core.errors import DigrapError
 from digrap.data.domainnet.facts import ARCHIVES, GIGABYTES
 from digrap.data.domainnet.lists import Entry, Lists, check_labels, class_names, spoken
-from digrap.data.folder import absent_files, read_picture
+from digrap.data.images import absent_files, read_truncated
 from digrap.data.splits import KINDS, DataModule, Split
 
-log = logging.getLogger(__name__)
 PART_OF_KIND = {"id_train": "train", "id_val": "val"}  # all others are test lists
 
 
@@ -26,12 +24,12 @@ def build(
     splits: Mapping[str, Mapping[str, Any]],
     version: str = "original",
     lists: str | Path | None = None,
-    **_: Any,
 ) -> DataModule:
-    """The splits of configs/dataset/domainnet.yaml from the images under `root`, which may be read-only.
+    """Build the splits of configs/dataset/domainnet.yaml from the images under `root`, which may be read-only.
 
-    `splits` maps a name to {domain, kind}. Here only the training list is read, for the classes; a split's list is
-    read and its images are looked for by `load()`. Raises DigrapError for missing folders, lists or images.
+    `splits` maps a name to {domain, kind}; `version` and `lists` choose the lists (see `Lists`). Only the training list
+    is read here, for the classes; a split's `load()` reads its list and checks that its images exist. Raises
+    DigrapError for missing folders, lists or images.
     """
     root = Path(root).expanduser()
     table = {name: _checked(name, options) for name, options in splits.items()}
@@ -51,19 +49,19 @@ def build(
 
 
 def missing_message(root: Path, domains: Iterable[str] = tuple(sorted(ARCHIVES))) -> str:
-    """What to do when folders of DomainNet are not under `root`."""
+    """Return the error text for folders of DomainNet that are missing under `root`."""
     return (
         f"dataset=domainnet: no images under {root} (missing folders: {', '.join(domains)}). "
         f"`{fetch_command(root)}` fetches them ({GIGABYTES:.1f} GB); "
-        "data_root=… points elsewhere. Nothing to download: "
+        "data_root=… points elsewhere. Without a download: "
         "`python train.py dataset=minidomainnet`, the embedded stand-in."
     )
 
 
 class ListedPictures(Dataset):
-    """(PIL image in RGB, label) in the list's order, read when asked for.
+    """Dataset of (PIL image in RGB, label) in the list's order, read on access.
 
-    Raises DigrapError, when made, that counts the listed images which are not there and names the first.
+    The constructor raises DigrapError with the number and the first of the listed images that are missing.
     """
 
     def __init__(self, root: Path, entries: list[Entry]):
@@ -78,45 +76,27 @@ class ListedPictures(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         image, label = self.samples[index]
-        return read_listed(f"{self.root}/{image}"), label
-
-
-def read_listed(path: str | Path) -> Image.Image:
-    """`read_picture`, but of a file that is cut short what there is, the rest grey or black.
-
-    Raises DigrapError for a file in which no picture can be seen.
-    """
-    try:
-        return read_picture(path)
-    except DigrapError:
-        before = ImageFile.LOAD_TRUNCATED_IMAGES
-        ImageFile.LOAD_TRUNCATED_IMAGES = True
-        try:
-            image = read_picture(path)
-        finally:
-            ImageFile.LOAD_TRUNCATED_IMAGES = before
-        log.debug("%s is cut short: what there is of it is used", path)
-        return image
+        return read_truncated(f"{self.root}/{image}"), label
 
 
 def absent_images(root: Path, entries: Iterable[Entry]) -> list[str]:
-    """The listed images that are not there."""
+    """Return the listed images that are missing."""
     return absent_files(root, (image for image, _ in entries))
 
 
 def absent_message(root: Path, absent: list[str], total: int) -> str:
-    """How many are missing, the first of them, and what to do."""
+    """Return the error text for missing images: how many, the first of them, and the fix."""
     domains = sorted({image.split("/")[0] for image in absent})
     first = ", ".join(absent[:3]) + (" …" if len(absent) > 3 else "")
     folders = " and ".join(str(root / domain) for domain in domains)
     return (
         f"{root}: {len(absent)} of {total} listed images are missing: {first}; delete {folders} and run "
-        f"`{fetch_command(root)}`, which fetches what is not there"
+        f"`{fetch_command(root)}`, which fetches what is missing"
     )
 
 
 def fetch_command(root: Path) -> str:
-    """The command that fills `root`: data_root/domainnet, or data_root/domainnet-256 with smaller images."""
+    """Return the command that fills `root`: data_root/domainnet, or data_root/domainnet-256 with smaller images."""
     name, _, side = root.name.partition("-")
     place = f" data_root={root.parent}" if name == "domainnet" else ""
     return f"python scripts/download.py dataset=domainnet{place}{f' shrink={side}' if place and side.isdigit() else ''}"

@@ -1,4 +1,4 @@
-"""DomainNet's files: where they are published, how large they are, their checksums."""
+"""DomainNet's published files: addresses, sizes, checksums."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DomainNet-oVQA: DomainNet's pictures with one open question each, answered by the class's name."""
+"""DomainNet-oVQA: DomainNet's pictures, each with one open question whose answer is the class's name."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from digrap.metrics.vqa.question import Question, kind_of_questions
 log = logging.getLogger(__name__)
 NAME = "domainnet_ovqa"
 QUESTION = "What is in the image?"
-ANSWERS = 10  # of one text, where VQA's questions have ten people's
+ANSWERS = 10  # equal ones: VQA's scorers expect the answers of ten people
 CLASS_KEY = "clip_bench_label"
 FILES = {"train": "{}_train_split.json", "val": "{}_val_split.json", "test": "{}_test.json"}
-MEND = "dataset.annotations=null takes DomainNet's own lists"
+FIX = "dataset.annotations=null takes DomainNet's lists"
 
 
 class Source(Protocol):
-    """Where the entries come from: the lists or the authors' files. `classes` are names as text, in label order."""
+    """Source of entries: the lists or the authors' files. `classes` are names as text, in label order."""
 
     classes: tuple[str, ...]
 
     def read(self, domain: str, part: str) -> list[Entry]:
-        """The entries of a domain's train, val or test part, in their order."""
+        """Return the entries of a domain's train, val or test part, in their order."""
 
 
 def build(
@@ -45,25 +45,24 @@ def build(
     lists: str | Path | None = None,
     annotations: str | Path | None = None,
     question: str = QUESTION,
-    **_: Any,
 ) -> DataModule:
-    """The splits of configs/dataset/domainnet_ovqa.yaml from the images under `root`: (PIL image, Question) items.
+    """Build the splits of configs/dataset/domainnet_ovqa.yaml from the images under `root`: (PIL image, Question).
 
-    Arguments as of `digrap.data.domainnet.build`; `annotations` is a folder with the authors' JSON files, read instead
-    of the lists. Raises DigrapError for missing folders, lists, files or images.
+    Arguments are those of `digrap.data.domainnet.build`; `annotations` is a folder with the authors' JSON files, which
+    replace the lists. Raises DigrapError for missing folders, lists, files or images.
     """
-    # Same folders, same splits: what is wrong with them is said there.
+    # Folders and splits are DomainNet's, whose builder checks them.
     checked = build_domainnet(root, splits, *(() if annotations else (version, lists)))
     source = open_source(root, splits, version, lists, annotations)
     result = {}
     for name, split in checked.splits.items():
         load = partial(_load, source, Path(root).expanduser(), splits[name]["domain"], split.kind, question)
-        result[name] = Split(name, split.kind, NAME, cache(load))  # compared before it is trained on or tested
+        result[name] = Split(name, split.kind, NAME, cache(load))  # `about` and the run read each split
     return DataModule(result, source.classes, about=partial(_about, result))
 
 
 def _about(splits: Mapping[str, Split]) -> dict[str, Any]:
-    """What training has of the tests; one question is asked of all, so it is pictures that count."""
+    """Return how much of the tests is in training. All share one question, so only pictures count."""
     (train,) = (name for name, split in splits.items() if split.kind == "id_train")
     return {**leakage_of_splits({name: split.load().records for name, split in splits.items()}, train), "problems": {}}
 
@@ -75,11 +74,11 @@ def open_source(
     lists: str | Path | None = None,
     annotations: str | Path | None = None,
 ) -> Source:
-    """What is listed, without a look at any image. Raises DigrapError as `build`."""
+    """Return the source of entries; no image is looked for. Raises DigrapError like `build`."""
     if annotations:
         if lists or version != "original":
             raise DigrapError(
-                f"dataset.annotations={annotations}: replaces the lists; leave dataset.lists and dataset.version alone"
+                f"dataset.annotations={annotations}: replaces the lists; leave out dataset.lists and dataset.version"
             )
         return Annotated(Path(annotations).expanduser())
     trains = [options.get("domain", "real") for options in splits.values() if options.get("kind") == "id_train"]
@@ -88,7 +87,7 @@ def open_source(
 
 
 class Listed:
-    """DomainNet's lists; labels and names are the training list's."""
+    """DomainNet's lists, with the training list's labels and names."""
 
     def __init__(self, source: Lists, domain: str):
         self.source = source
@@ -103,7 +102,7 @@ class Listed:
 
 
 class Annotated:
-    """The authors' files in `folder`, which are not public.
+    """The authors' unpublished files in `folder`.
 
     classes_data.json: [{"clip_bench_label": name}, …] in label order; real_train_split, real_val_split and
     <domain>_test.json: {key: {"class_idx": label, "image": "<domain>/<class>/<file>"}}, in the questions' order
@@ -113,30 +112,30 @@ class Annotated:
     def __init__(self, folder: Path):
         self.folder = folder
         path = folder / "classes_data.json"
-        data = read_json(path, MEND)
+        data = read_json(path, FIX)
         names = [entry.get(CLASS_KEY) if isinstance(entry, dict) else None for entry in _shaped(path, data, list)]
         if bad := [place for place, name in enumerate(names) if not isinstance(name, str) or not name.strip()]:
-            raise DigrapError(f"{path}: entry {bad[0]} has no {CLASS_KEY}, the class's name as text; {MEND}")
+            raise DigrapError(f"{path}: entry {bad[0]} has no {CLASS_KEY}, the class's name as text; {FIX}")
         self.classes = tuple(names)
 
     def read(self, domain: str, part: str) -> list[Entry]:
         """See `Source`. Raises DigrapError for a file that is missing, no JSON, or wrong in an entry."""
         path = self.folder / FILES[part].format(domain)
         lines = []
-        for key, entry in _shaped(path, read_json(path, MEND), dict).items():
+        for key, entry in _shaped(path, read_json(path, FIX), dict).items():
             if not isinstance(entry, dict) or not {"class_idx", "image"} <= set(entry):
-                raise DigrapError(f"{path}: entry {key!r} has no class_idx and image; {MEND}")
+                raise DigrapError(f"{path}: entry {key!r} has no class_idx and image; {FIX}")
             lines.append(f"{entry['image']} {entry['class_idx']}\n")
-        entries = parse("".join(lines).encode(), path, domain)  # the numbers in its messages count entries
+        entries = parse("".join(lines).encode(), path, domain)  # its messages number entries as lines
         for number, (image, label) in enumerate(entries, 1):
             if label >= len(self.classes):
                 last = len(self.classes) - 1
-                raise DigrapError(f"{path}:{number}: {image} has class_idx {label}, the classes end at {last}; {MEND}")
+                raise DigrapError(f"{path}:{number}: {image} has class_idx {label}, the classes end at {last}; {FIX}")
         self._compare_folders(path, entries)
         return entries
 
     def _compare_folders(self, path: Path, entries: list[Entry]) -> None:
-        """Say where a class is called otherwise than its folder: labels in another order would look like that."""
+        """Log classes whose name differs from their folder's, a sign of labels in another order."""
         pairs = sorted({(label, spoken(image.split("/")[1])) for image, label in entries})
         other = [f"{name} is {self.classes[label]}" for label, name in pairs if not _alike(name, self.classes[label])]
         if other:
@@ -145,7 +144,7 @@ class Annotated:
 
 
 class NamedPictures(Dataset):
-    """(PIL image in RGB, Question) in the list's order; `targets` are the labels. Images are read when asked for."""
+    """Dataset of (PIL image in RGB, Question) in the list's order, read on access; `targets` are the labels."""
 
     def __init__(self, pictures: ListedPictures, records: list[Question]):
         self.pictures, self.records, self.targets = pictures, records, pictures.targets
@@ -159,9 +158,9 @@ class NamedPictures(Dataset):
 
 
 def questions(entries: list[Entry], classes: tuple[str, ...], kind: str, question: str = QUESTION) -> list[Question]:
-    """A record for each entry. Its id is its place in the list, from 0, which the authors' code numbers by too.
+    """Return a record for each entry of a split of this kind.
 
-    `kind` is the split's.
+    Its id is its index in the list, from 0, as in the authors' code.
     """
     answers = [(name,) * ANSWERS for name in classes]
     return [
@@ -180,7 +179,7 @@ def questions(entries: list[Entry], classes: tuple[str, ...], kind: str, questio
 
 
 def part_of(kind: str) -> str:
-    """The part (train, val or test) that a split of this kind reads."""
+    """Return the part (train, val or test) that a split of this kind reads."""
     return PART_OF_KIND.get(kind, "test")
 
 
@@ -190,10 +189,10 @@ def _load(source: Source, root: Path, domain: str, kind: str, question: str) -> 
 
 
 def _shaped(path: Path, data: Any, kind: type) -> Any:
-    """`data`, which has to be a list or an object with something in it."""
+    """Return `data`. Raises DigrapError unless it is a non-empty list or object, as `kind` says."""
     if not isinstance(data, kind) or not data:
         wanted = {list: "a list of classes", dict: "an object of entries"}[kind]
-        raise DigrapError(f"{path}: is not {wanted} (empty, or a {type(data).__name__}); {MEND}")
+        raise DigrapError(f"{path}: is not {wanted} (empty, or a {type(data).__name__}); {FIX}")
     return data
 
 

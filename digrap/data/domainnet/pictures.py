@@ -1,7 +1,8 @@
-"""The fetched images: does each listed one decode, and of what kind is it; and smaller copies of them all."""
+"""Checks of the downloaded images (each listed one decodes; of which mode it is), and smaller copies of them."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -20,20 +21,20 @@ from PIL import Image
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json
 from digrap.core.progress import track
-from digrap.data.domainnet.dataset import absent_images, absent_message, read_listed
+from digrap.data.domainnet.dataset import absent_images, absent_message
 from digrap.data.domainnet.facts import ARCHIVES
 from digrap.data.domainnet.lists import Entry, Lists, check_labels, class_names, used_lists
-from digrap.data.download.fetch import need_space
-from digrap.data.folder import read_picture
+from digrap.data.download.disk import need_space
+from digrap.data.images import read_picture, read_truncated
 
 log = logging.getLogger(__name__)
 QUALITY = 95
 
 
 def verify(root: Path, source: Lists, workers: int) -> dict[str, Any]:
-    """A report on every image of the lists: {images, missing, broken, truncated, modes, …}. Reads only.
+    """Return a report on every image of the lists: {images, missing, broken, truncated, modes, …}. Reads only.
 
-    missing: not there. broken: nothing of it decodes. truncated: cut short, its start is used. modes: how many are L
+    missing: no file. broken: nothing of it decodes. truncated: cut short, its start is used. modes: how many are L
     (greyscale), P (palette), CMYK … in PIL's names. Raises DigrapError for lists that contradict each other.
     """
     entries = listed(source)
@@ -58,7 +59,7 @@ def verify(root: Path, source: Lists, workers: int) -> dict[str, Any]:
 
 
 def listed(source: Lists) -> list[Entry]:
-    """The entries of all lists that the dataset's config uses. Raises DigrapError where their labels differ."""
+    """Return the entries of all lists that the dataset's config uses. Raises DigrapError where their labels differ."""
     train = source.read("real", "train")
     names, entries = class_names(train, source.place), list(train)
     for domain, part in used_lists():
@@ -70,24 +71,24 @@ def listed(source: Lists) -> list[Entry]:
 
 
 def fingerprint(images: list[str]) -> str:
-    """sha256 of the sorted paths: whether a report is about these images."""
+    """Return the sha256 of the sorted paths, which tells whether a report is about these images."""
     return sha256("\n".join(sorted(images)).encode()).hexdigest()
 
 
-def complain(root: Path, report: dict[str, Any]) -> None:
+def check_report(root: Path, report: dict[str, Any]) -> None:
     """Raise DigrapError where images are missing or broken."""
     if report["missing"]:
         raise DigrapError(absent_message(root, report["missing"], report["images"]))
     if broken := report["broken"]:
         first = ", ".join(broken[:3]) + (" …" if len(broken) > 3 else "")
         raise DigrapError(
-            f"{root}: {len(broken)} of {report['images']} listed images cannot be decoded: {first}; delete the folders "
-            "they are in (root/<domain>) and start again, which fetches these domains anew"
+            f"{root}: {len(broken)} of {report['images']} listed images cannot be decoded: {first}; delete their "
+            "domains' folders (root/<domain>) and run the command again, which downloads these domains again"
         )
 
 
 def examine(root: Path, image: str) -> tuple[str, str]:
-    """PIL's mode of the file, '?' where there is none, and whole, truncated or broken."""
+    """Return PIL's mode of the file ('?' if unknown) and its state: whole, truncated or broken."""
     path, mode = root / image, "?"
     try:
         with Image.open(path) as file:
@@ -96,18 +97,18 @@ def examine(root: Path, image: str) -> tuple[str, str]:
         return mode, "whole"
     except (OSError, DigrapError, SyntaxError, ValueError, Image.DecompressionBombError):
         try:
-            read_listed(path)
+            read_truncated(path)
             return mode, "truncated"
         except DigrapError:
             return mode, "broken"
 
 
 def shrink(root: Path, target: Path, side: int, workers: int) -> int:
-    """Copies of all images at `root` with a shorter side of `side` pixels into `target`; the number of those made.
+    """Write copies of all images at `root`, with a shorter side of `side` pixels, to `target`; return their number.
 
-    Same names and formats, RGB, JPEG of quality 95; a file not larger is copied as it is. A domain is made in a folder
-    .<domain>.partial, with which the next start goes on, and renamed when whole. Unreadable files are left out and
-    named in the log. Raises DigrapError for a number out of range and for too small a disk.
+    Names and formats stay, colours are RGB, JPEG quality is 95; an image that is not larger is copied as it is. A
+    domain is written to .<domain>.partial, which the next call resumes, and renamed when whole. Unreadable files are
+    left out and named in the log. Raises DigrapError for a side out of range and for too small a disk.
     """
     check_side(side)
     made = 0
@@ -138,25 +139,25 @@ def shrink(root: Path, target: Path, side: int, workers: int) -> int:
 
 
 def check_side(side: object) -> None:
-    """Raise DigrapError for what is no sensible number of pixels."""
+    """Raise DigrapError unless `side` is a whole number of pixels from 32 to 2048."""
     if isinstance(side, bool) or not isinstance(side, int) or not 32 <= side <= 2048:
         raise DigrapError(f"shrink={side}: give the shorter side in pixels, a whole number from 32 to 2048")
 
 
 def shrink_one(source: Path, target: Path, side: int, image: str) -> bool:
-    """Write target/image unless it is there. Whether the source could be read."""
+    """Write target/image unless it exists; return whether the source could be read."""
     path = target / image
     if path.exists():
         return True
     try:
-        picture = read_listed(source / image)
+        picture = read_truncated(source / image)
     except DigrapError:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     scale = side / min(picture.size)
     handle, temporary = tempfile.mkstemp(dir=target, prefix=".", suffix=path.suffix)
     try:
-        with os.fdopen(handle, "wb") as file:  # no fsync an image: the folder is synced before it gets its name
+        with os.fdopen(handle, "wb") as file:  # no fsync per image: `shrink` syncs before it renames the folder
             if scale >= 1:
                 file.write((source / image).read_bytes())
             else:
@@ -173,7 +174,7 @@ def shrink_one(source: Path, target: Path, side: int, image: str) -> bool:
 
 
 def _parallel(work: Callable, items: list[str], workers: int, name: str) -> Iterator[Any]:
-    """work(item) in order over processes, with progress; in this process for workers=1."""
+    """Yield work(item) in order, computed by `workers` processes, with progress; by this process for workers=1."""
     if workers <= 1:
         yield from track(map(work, items), name, total=len(items))
         return
@@ -181,14 +182,24 @@ def _parallel(work: Callable, items: list[str], workers: int, name: str) -> Iter
     try:
         yield from track(pool.map(work, items, chunksize=64), name, total=len(items))
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)  # after Ctrl-C nothing that waits is begun
+        pool.shutdown(wait=True, cancel_futures=True)  # after Ctrl-C no waiting item is begun
 
 
 def save_report(path: Path, report: dict[str, Any]) -> bool:
-    """Write the report; a place that cannot be written is said, not fatal."""
+    """Write the report and return True; where it cannot be written, log a warning and return False."""
     try:
         write_json(path, report)
     except OSError as error:
         log.warning("%s: the report cannot be written (%s)", path, error)
         return False
     return True
+
+
+def read_report(path: Path, images: list[str]) -> dict[str, Any] | None:
+    """Return an earlier report on these images that found none missing or broken; None where there is none."""
+    try:
+        report = json.loads(path.read_text())
+        fine = report["listed"] == fingerprint(images) and not report["missing"] and not report["broken"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return report if fine else None

@@ -30,8 +30,8 @@ STREAM = 0  # tools/pretrain_mini.py draws from stream 1
 SIZES = (32, 48)  # pixels a side
 
 
-def build(root: str | Path, seed: int, image_size: int, splits: Mapping[str, Mapping[str, Any]], **_) -> DataModule:
-    """The splits named in configs/dataset/minidomainnet.yaml; nothing is drawn before a split's `load()`.
+def build(root: str | Path, seed: int, image_size: int, splits: Mapping[str, Mapping[str, Any]]) -> DataModule:
+    """Build the splits of configs/dataset/minidomainnet.yaml; nothing is drawn before a split's `load()`.
 
     `splits` maps a name to {domain, kind, size}. Every seed ≥ 0 gives fresh pictures, and no picture is in two splits.
     Raises DigrapError for an unknown domain or kind, or a number out of range.

@@ -16,7 +16,10 @@ from urllib.parse import urlsplit
 
 from digrap.core.errors import DigrapError
 from digrap.core.files import sha256, write_json
-from digrap.data.download.fetch import NotObtained, Remote, Unreachable, alone, fetch, is_whole, server, unpack
+from digrap.data.download.disk import lock_downloads
+from digrap.data.download.errors import NotObtained, Unreachable
+from digrap.data.download.fetch import Remote, base_url, fetch, is_whole
+from digrap.data.download.unpack import unpack
 from digrap.data.vqa.vqa_set import Item
 
 log = logging.getLogger(__name__)
@@ -76,8 +79,8 @@ def fetch_sets(root: Path, items: list[Item], mirror: str | None = None, keep_zi
     may be found and where to put it; a missing optional item is a line in the log. `mirror`: everything is requested at
     <mirror>/<host>/<path> in place of its own address. A full disk, or one that cannot be written, ends it at once.
     """
-    base = mirror and server(mirror)
-    with alone(root):
+    base = mirror and base_url(mirror)
+    with lock_downloads(root):
         records = Records(root)
         todo = by_address(item for item in items if not exists(root, item))
         fetched, faults, silent = [], {}, set()

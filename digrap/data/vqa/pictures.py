@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from digrap.core.errors import DigrapError
 from digrap.core.problems import Problems
-from digrap.data.folder import absent_files, read_picture
+from digrap.data.images import absent_files, read_picture
 from digrap.metrics.vqa.question import Question
 
 

@@ -17,7 +17,7 @@ from digrap.metrics.vqa.question import Question
 from digrap.metrics.vqa.summary import report
 
 SHARED = (
-    "entries that share a question id, scored as the official code does: the last annotation of the id and one "
+    "questions that share a question id, scored as the official code does: the last annotation of the id and one "
     "prediction for all; image_id tells edits apart, <rephrasing_of>/<question_id> rephrasings"
 )
 

@@ -9,16 +9,14 @@ from typing import Any
 import numpy as np
 
 from digrap.core.errors import DigrapError
-
-DRAWS = 2_000
-STREAM = 0
+from digrap.metrics.intervals import MEAN_DRAWS, mean_interval
 
 
 def report(
     accuracy: np.ndarray,
     answer_types: Sequence[str | None] | None = None,
     question_types: Sequence[str | None] | None = None,
-    draws: int = DRAWS,
+    draws: int = MEAN_DRAWS,
 ) -> dict[str, Any]:
     """Return {n, overall, per_answer_type: {type: cell}, per_question_type: {type: cell}} of accuracies (n,) in 0..1.
 
@@ -39,14 +37,14 @@ def report(
     }
 
 
-def cell(accuracy: np.ndarray, draws: int = DRAWS) -> dict[str, Any]:
+def cell(accuracy: np.ndarray, draws: int = MEAN_DRAWS) -> dict[str, Any]:
     """Return n, accuracy, rounded and interval_95 of accuracies (n,) in 0..1."""
     n = len(accuracy)
     return {
         "n": n,
         "accuracy": 100.0 * math.fsum(accuracy.tolist()) / n,
         "rounded": official(accuracy),
-        "interval_95": interval(accuracy, draws),
+        "interval_95": mean_interval(accuracy, draws),
     }
 
 
@@ -57,18 +55,6 @@ def official(accuracy: np.ndarray) -> float:
     its last bit, so that the order of the steps can be seen in the result.
     """
     return round(100 * float(np.cumsum(accuracy)[-1]) / len(accuracy), 2)
-
-
-def interval(accuracy: np.ndarray, draws: int = DRAWS) -> list[float]:
-    """Return the 95 % percentile bootstrap interval over questions, in percent.
-
-    Accuracies take few values, and resampling questions is a multinomial draw of how often each value comes.
-    """
-    random = np.random.RandomState(STREAM)  # its stream is frozen for good: the same interval with every NumPy
-    value, count = np.unique(np.round(accuracy, 12), return_counts=True)
-    drawn = random.multinomial(len(accuracy), count / len(accuracy), size=draws)
-    means = 100.0 * (drawn @ value) / len(accuracy)
-    return [float(end) for end in np.quantile(means, (0.025, 0.975))]
 
 
 def _by_type(accuracy: np.ndarray, types: Sequence[str | None] | None, what: str, draws: int) -> dict[str, Any]:

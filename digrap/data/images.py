@@ -1,0 +1,68 @@
+"""Picture files: read as RGB, and looked for."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image, ImageFile, ImageOps
+
+from digrap.core.errors import DigrapError
+
+log = logging.getLogger(__name__)
+
+
+def read_picture(path: str | Path) -> Image.Image:
+    """Read a picture in RGB, upright as its EXIF says, transparency over white; of several frames the first.
+
+    Raises DigrapError naming the file.
+    """
+    fix = "fix or delete the file"
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+            if image.mode in ("I", "F"):  # PIL would clip everything above 255
+                fix = "save it with 8 or 16 bits per channel"
+                raise ValueError(f"32-bit pixels, mode {image.mode}, have no known range")
+            if image.mode.startswith("I;16"):  # PIL would clip these too; the upper byte is the picture
+                image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise DigrapError(f"{path}: the picture cannot be read ({error}); {fix}") from error
+
+
+def read_truncated(path: str | Path) -> Image.Image:
+    """Read a picture like `read_picture`; of a file that is cut short the part that decodes, the rest grey or black.
+
+    Raises DigrapError for a file of which nothing decodes.
+    """
+    try:
+        return read_picture(path)
+    except DigrapError:
+        before = ImageFile.LOAD_TRUNCATED_IMAGES
+        ImageFile.LOAD_TRUNCATED_IMAGES = True
+        try:
+            image = read_picture(path)
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = before
+        log.debug("%s is truncated: the part that decodes is used", path)
+        return image
+
+
+def absent_files(root: str | Path, files: Iterable[str]) -> list[str]:
+    """Return those of `files`, paths under `root`, that are missing. Lists each folder once and opens no file."""
+    known: dict[str, set[str]] = {}
+    absent = []
+    for file in files:
+        folder, _, name = file.rpartition("/")
+        if folder not in known:
+            path = Path(root) / folder
+            known[folder] = {found.name for found in os.scandir(path)} if path.is_dir() else set()
+        if name not in known[folder]:
+            absent.append(file)
+    return absent
