@@ -25,7 +25,7 @@ from digrap.config.compose import compose
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.progress import track
 from digrap.data.folder import Pictures
-from digrap.engine.build import build_backbone, build_data
+from digrap.engine.build import build_backbone, build_data, build_task
 from digrap.engine.loaders import train_batches
 
 DEFAULTS = {
@@ -59,14 +59,14 @@ def bare(paths: list[str], kind: Image.Resampling) -> float:
     return len(paths) / (time.perf_counter() - start)
 
 
-def loaded(data, transform, count: int, batch: int, epoch: int) -> float:
+def loaded(data, transform, collate, count: int, batch: int, epoch: int) -> float:
     """Images a second of the training loader in this process, batches included."""
     batches = train_batches(
-        data, transform, seed=0, epoch=epoch, start=0, limit=count // batch, micro_batch=batch, rank=0, world=1,
-        workers=0, pin=False,
+        data, transform, collate, seed=0, epoch=epoch, start=0, limit=count // batch, batch_size=batch,
+        micro_batch=batch, rank=0, world=1, workers=0, pin=False,
     )  # fmt: skip
     start = time.perf_counter()
-    seen = sum(len(labels) for _, labels in batches)
+    seen = sum(part.size for part in batches)
     return seen / (time.perf_counter() - start)
 
 
@@ -77,7 +77,8 @@ def main() -> None:
     torch.set_num_threads(1)
     overrides = [f"dataset={options.dataset}", f"data_root={options.data_root}", f"backbone={options.backbone}"]
     cfg = compose([*overrides, "backbone.pretrained=false"])
-    transform = build_backbone(cfg, ("thing",)).train_transform
+    backbone = build_backbone(cfg, ("thing",))
+    transform, collate = backbone.train_transform, build_task(cfg, backbone, ("thing",)).collate
     interpolation = transform.transforms[0].interpolation  # torchvision's enumeration, or its value
     kind = Image.Resampling[str(getattr(interpolation, "value", interpolation)).upper()]
     with tempfile.TemporaryDirectory() as folder:
@@ -95,7 +96,7 @@ def main() -> None:
             raise DigrapError(f"{len(paths)} images are fewer than a batch of {options.batch}; give a smaller batch=")
         data = torch.utils.data.Subset(data, range(count))
         rounds = [
-            (bare(paths[:count], kind), loaded(data, transform, count, options.batch, epoch))
+            (bare(paths[:count], kind), loaded(data, transform, collate, count, options.batch, epoch))
             for epoch in track(range(options.rounds), "rounds")
         ]
     alone, whole = (statistics.median(values) for values in zip(*rounds, strict=True))

@@ -14,8 +14,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-# For modules that still import them from here:
-from digrap.cli.arguments import bare_keys, check_flags, check_whole, override, with_overrides  # noqa: F401
 from digrap.config.choices import how_to_list
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.problems import Problems

@@ -1,6 +1,6 @@
 """Render a table and its figures from run folders.
 
-    python scripts/make_tables.py table=demo [seeds=0,1 out=DIR outputs=DIR publish=DIR dirty=allow]
+    python scripts/make_tables.py table=demo [seeds=0,1 out=DIR outputs=DIR scorer=NAME publish=DIR dirty=allow]
 
 Prints the table; writes <out>/<table>.md, .tex, .csv and the pictures _id_ood.png and _omega.png. scorer=NAME prints
 another score than the one that chose the checkpoints. publish=docs/results also writes docs/results/<table>/, from
