@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from digrap.data.vqa.formats import Folder, unique
-from digrap.data.vqa.vqa_set import Item
+from digrap.data.vqa.vqa_set import Item, VQASet
 from digrap.metrics.vqa.question import Question
 
 PAGE = "https://github.com/AgarwalVedika/CausalVQA"
@@ -44,3 +44,22 @@ def read(folder: Folder, part: str) -> list[Question]:
         known = {"name": f"{number}/{edit}", "picture": f"coco:{int(found[1])}"}
         records.append(folder.record(question, annotation, image=image, **known))
     return unique(records, folder.problems)
+
+
+def edited_set(name: str, title: str, folder: str, annotations_archive: str, images_archive: str) -> VQASet:
+    """The set `name`, whose pictures lie in images/`folder`; the authors' lists lie in a folder of that name too."""
+    images = f"images/{folder}"
+    return VQASet(
+        name=name,
+        title=title,
+        page=PAGE,
+        kind="near_ood",
+        shift="vision",
+        parts=("val",),
+        images=images,
+        lists={"val": "combined_data.json"},
+        lists_folder=folder,
+        read=read,
+        files={"val": items(name, images, annotations_archive, images_archive)},
+        vqav2_ids=True,
+    )

@@ -6,22 +6,6 @@ read. The authors score the first prediction of a question id for all of its edi
 
 from __future__ import annotations
 
-from digrap.data.vqa.sets import _edited
-from digrap.data.vqa.vqa_set import VQASet
+from digrap.data.vqa.sets._edited import edited_set
 
-IMAGES = "images/cv-vqa"
-
-SET = VQASet(
-    name="cv_vqa",
-    title="CV-VQA",
-    page=_edited.PAGE,
-    kind="near_ood",
-    shift="vision",
-    parts=("val",),
-    images=IMAGES,
-    lists={"val": "combined_data.json"},
-    lists_folder="cv-vqa",
-    read=_edited.read,
-    files={"val": _edited.items("cv_vqa", IMAGES, "CV_VQA_annotations_0.1_0.0.tar.gz", "CV_VQA_val2014.tar.gz")},
-    vqav2_ids=True,
-)
+SET = edited_set("cv_vqa", "CV-VQA", "cv-vqa", "CV_VQA_annotations_0.1_0.0.tar.gz", "CV_VQA_val2014.tar.gz")
