@@ -101,7 +101,7 @@ def inputs() -> dict[str, np.ndarray]:
 
 
 def cases() -> Iterator[dict]:
-    """What the manifest says of every case: each option is there, defaults too."""
+    """The manifest's entry of every case: each option, defaults too."""
     for label, base in BASES.items():
         yield case("vanilla", label, base, "none", "", {})
     for rule, variants in VARIANTS.items():

@@ -33,7 +33,7 @@ def sweep(table: Path, cells: Iterable[Cell], outputs: Path, jobs: int) -> None:
     if not missing:
         return
     there = len(cells) - len(missing)
-    print(f"{there} of {len(cells)} runs are there, {len(missing)} to make, {jobs} at a time", flush=True)
+    print(f"{there} of {len(cells)} runs are done, {len(missing)} to make, {jobs} at a time", flush=True)
     log = table.with_suffix(".log")
     with open(log, "w", encoding="utf-8") as file:
         # A process group of its own: an interruption of this process is handed on once, to all of its workers.

@@ -1,4 +1,4 @@
-"""The C library's allocator, told to keep what it has."""
+"""Setting of the C library's allocator: freed memory is kept for the next step."""
 
 from __future__ import annotations
 

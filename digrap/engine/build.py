@@ -22,7 +22,7 @@ from digrap.tasks.task import Task, task_named
 
 @contextlib.contextmanager
 def worded(method: str) -> Iterator[None]:
-    """What a method refuses (ValueError, TypeError), perhaps wrapped by Hydra, as a DigrapError that names it."""
+    """Turn a method's ValueError or TypeError, perhaps wrapped by Hydra, into a DigrapError that names the method."""
     try:
         yield
     except InstantiationException as error:

@@ -55,7 +55,7 @@ class Datasets:
 
     @property
     def probe(self) -> Dataset:
-        """What hooks learn from: the held-out fraction, else ID validation."""
+        """The data that hooks learn from: the held-out fraction, else ID validation."""
         return self._shares[1] if self.held_out else self.validation
 
     @cached_property
@@ -125,7 +125,7 @@ class Job:
         return frozenset(covered(names, self.backbone.unanchored))
 
     def context(self) -> Context:
-        """What the method's hooks see; call it when the model is on its device."""
+        """The view that the method's hooks get of the run; call it when the model is on its device."""
         probe = Probe(self.accelerator, self.backbone, self.task, self.data.probe, self.cfg)
         return Context(self.backbone.module, self.before, self.unanchored, self.cfg.peft["anchor"], probe)
 

@@ -40,8 +40,8 @@ def make_loader(
     dataset: Dataset, batches: list[list[int]], collate: Callable[[list], Batch], workers: int, pin: bool
 ) -> DataLoader:
     """A loader of the given batches of indices; `collate` runs in its `workers` processes (0: in this one)."""
-    # A loader without a generator of its own draws from the global one, which dropout uses: a resumed run, which makes
-    # loaders anew, would continue with other numbers.
+    # A loader without a generator of its own draws from the global one, which dropout uses: a resumed run, which
+    # makes new loaders, would continue with other numbers.
     own = torch.Generator().manual_seed(0)
     workers = min(workers, os.cpu_count() or 1)  # more would only wait for each other
     return DataLoader(

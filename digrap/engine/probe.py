@@ -18,7 +18,7 @@ from digrap.methods.trained import training_mode
 from digrap.models.backbone import Backbone
 from digrap.tasks.task import Batch, Task
 
-SPAN = 1000  # batches a loader is made for: its processes are not started anew for every pass
+SPAN = 1000  # batches a loader is made for: its processes are not restarted for every pass
 
 
 class Probe:

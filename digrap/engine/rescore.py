@@ -1,4 +1,4 @@
-"""What evaluate.py does: scores of a saved run or a bare backbone on any split."""
+"""Scores of a saved run or a bare backbone on any split: the work of evaluate.py."""
 
 from __future__ import annotations
 

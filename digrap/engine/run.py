@@ -208,7 +208,7 @@ def _variants(job: Job, module: torch.nn.Module) -> tuple[dict[str, Any], dict[s
 
 
 def _outcomes(job: Job) -> Iterator[Variant]:
-    """What the method's after_fit yields, its refusals worded."""
+    """The variants that the method's after_fit yields; its errors become DigrapErrors that name the method."""
     with worded(job.method.name):
         outcomes = iter(job.method.after_fit(job.context()))
     while True:

@@ -1,4 +1,4 @@
-"""Where metrics go beside metrics.jsonl."""
+"""Further places for metrics beside metrics.jsonl: Weights & Biases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def sinks(cfg: DictConfig, folder: Path) -> tuple[Sink, ...]:
 
 
 def _wandb(cfg: DictConfig, folder: Path) -> Sink:
-    """Records as a Weights & Biases run; a resumed run goes on under the same id."""
+    """Records as a Weights & Biases run; a resumed run continues under the same id."""
     import wandb
 
     tracked = wandb.init(

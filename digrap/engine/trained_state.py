@@ -1,4 +1,4 @@
-"""What a run saves of a model: the values that training changed, and which frozen weights they belong to."""
+"""The part of a model that a run saves: the values that training changed, and the frozen weights they belong to."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ SHOWN = 3  # keys that a message names
 class Provenance(TypedDict, total=False):
     """Which pre-trained weights a backbone has. `source` is always given, the rest where a file was read."""
 
-    source: str  # a library or project, a file of the repository, "file" for one's own, or "random weights"
+    source: str  # a library or project, a file of the repository, "file" for a user's own, or "random weights"
     model: str  # the library's name of the model
     tag: str  # open_clip's name of the weights
     weights: str  # the file's name

@@ -66,7 +66,7 @@ def notes(scores: Scores) -> list[str]:
         f"a seed {varies}.",
         f"Checkpoint: best ID validation.{_selection(scores)}",
     ]
-    lines += sorted({f"Beware: {caveat}." for run in scores.runs for caveat in run.results.caveats})
+    lines += sorted({f"Caveat: {caveat}." for run in scores.runs for caveat in run.results.caveats})
     if table.baseline:
         lines.append(f"Δ: mean difference to “{table.baseline}”, seed by seed.")
     lines.append(

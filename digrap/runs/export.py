@@ -190,7 +190,7 @@ def card(results: Results, cfg: DictConfig) -> str:
         selection=f"The weights{epoch}, chosen by {results.metric} on {chosen['split']} ({chosen['score']:.2f} %).",
         metrics=" | ".join(f"{metric} %" for metric in metrics),
         rule="---:|" * len(metrics),
-        scores="\n".join([*scores, *(f"\nBeware: {caveat}." for caveat in results.caveats)]),
+        scores="\n".join([*scores, *(f"\nCaveat: {caveat}." for caveat in results.caveats)]),
         snippet=snippet(cfg),
         licence=LICENCE.format(**names),
     )

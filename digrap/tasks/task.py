@@ -19,7 +19,7 @@ Answers = dict[str, np.ndarray]
 """Answers of N examples by name, arrays (N, …), strings as dtype object; "prediction" (N,) is always there."""
 
 Stored = dict[str, np.ndarray | list[str]]
-"""What a prediction bundle keeps of a split, by name: arrays (n,), or n strings."""
+"""The part of a split that a prediction bundle keeps, by name: arrays (n,), or n strings."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Task(Protocol):
         """Every score that applies, by name: float64 (n,) in [0, 1] for all examples of a split."""
 
     def stored(self, answers: Answers, truth: np.ndarray) -> tuple[Stored, Stored]:
-        """What a prediction bundle keeps of a split: the answers (and scores that are no function of them and the
+        """The part of a split that a prediction bundle keeps: the answers (and scores that are no function of them and the
         truth), and the truth. See `digrap.runs.predictions`."""
 
     def report(self, answers: Answers, truth: np.ndarray) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class TableSweeper(BasicSweeper):
             print(dry_run(plan))
             return None
         known = plan.known()
-        log.info("table %s: %d of %d runs are there", table.name, sum(map(plan.done, known)), len(known))
+        log.info("table %s: %d of %d runs are done", table.name, sum(map(plan.done, known)), len(known))
         returns, failed = self._stages(plan)
         if unchanged and table.searches:
             for path in write_winners(plan):

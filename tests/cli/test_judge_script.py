@@ -30,7 +30,7 @@ def test_from_end_to_end(small_arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["judge.py", *given])
     assert door(judge.main) == 0
     printed = capsys.readouterr().out
-    assert "6 of 8 runs are there, 2 to make, 2 at a time" in printed and "Pilot: seeds below 100" in printed
+    assert "6 of 8 runs are done, 2 to make, 2 at a time" in printed and "Pilot: seeds below 100" in printed
     assert "8 of 8: " in printed
     (line,) = [line for line in printed.splitlines() if line.startswith("verdict: ")]
     written = json.loads((tmp_path / "judge" / "my_rule.json").read_text())

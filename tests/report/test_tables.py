@@ -55,7 +55,7 @@ def test_rows_as_text(scores):
 def test_marks_of_runs_stand_under_the_table(demo, tmp_path):
     table, cells = demo
     write_run(cells["DiGraP"][0], tmp_path, 81, caveats=["validation is in training"])
-    assert "Beware: validation is in training." in render.notes(gather(table, tmp_path))
+    assert "Caveat: validation is in training." in render.notes(gather(table, tmp_path))
 
 
 def test_one_run_has_no_spread(demo, tmp_path):

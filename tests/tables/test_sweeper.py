@@ -29,7 +29,7 @@ def test_a_table_runs_what_is_missing(small, tmp_path):
         write_json(cell.folder(tmp_path) / "results.json", {"untouched": True})
     run = train("-m", "table=demo", "seed=3", *small, f"hydra.sweep.dir={outputs}")
     assert run.returncode == 0, run.stderr
-    assert "4 of 5 runs are there" in run.stdout
+    assert "4 of 5 runs are done" in run.stdout
     made = json.loads((cells[0].folder(tmp_path) / "results.json").read_text())
     assert made["method"] == "zero_shot" and made["seed"] == 3
     assert all("untouched" in (cell.folder(tmp_path) / "results.json").read_text() for cell in done)
