@@ -68,8 +68,8 @@ class Task(Protocol):
         """Every score that applies, by name: float64 (n,) in [0, 1] for all examples of a split."""
 
     def stored(self, answers: Answers, truth: np.ndarray) -> tuple[Stored, Stored]:
-        """The part of a split that a prediction bundle keeps: the answers (and scores that are no function of them and the
-        truth), and the truth. See `digrap.runs.predictions`."""
+        """The part of a split that a prediction bundle keeps: the answers, with scores that are no function of them and
+        the truth, and the truth. See `digrap.runs.predictions`."""
 
     def report(self, answers: Answers, truth: np.ndarray) -> dict[str, Any]:
         """Scores in percent with intervals, and whatever else evaluate.py prints of a split."""
