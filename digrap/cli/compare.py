@@ -14,7 +14,7 @@ from rich.table import Table as RichTable
 
 from digrap.cli.arguments import bare_keys
 from digrap.core.errors import DigrapError
-from digrap.report.compare import TITLES, compare
+from digrap.report.compare_runs import TITLES, compare
 from digrap.report.gather import load_run
 
 

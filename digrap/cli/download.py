@@ -46,8 +46,8 @@ from digrap.data.domainnet.pictures import (
     shrink,
     verify,
 )
+from digrap.data.vqa.downloads import ALL, chosen
 from digrap.data.vqa.fetch import fetch_sets, verify_sets
-from digrap.data.vqa.files import ALL, chosen
 from digrap.data.vqa.sets import SETS
 
 COMMON = {"dataset": "domainnet", "data_root": "data", "mirror": None, "keep_zips": False, "verify_only": False}

@@ -139,7 +139,7 @@ def read_scope(options: DictConfig, overrides: list[str], answer_ids: str, probl
 
 def part_scope(options: DictConfig, answer_ids: str, problems: Problems) -> Scope:
     """Read a part of a VQA set. Raises DigrapError for an unknown set."""
-    from digrap.data.vqa.reading import read_set  # the datasets import torch, which given files do not need
+    from digrap.data.vqa.read_set import read_set  # the datasets import torch, which given files do not need
     from digrap.data.vqa.sets import SETS
 
     name = str(options.dataset)

@@ -28,7 +28,7 @@ from digrap.core.files import write_atomically
 from digrap.core.paths import CONFIGS, OUTPUTS
 from digrap.core.problems import Problems
 from digrap.core.progress import console
-from digrap.data.vqa.files import ALL
+from digrap.data.vqa.downloads import ALL
 from digrap.data.vqa.sets import SETS
 
 DEFAULTS = {

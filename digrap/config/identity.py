@@ -8,7 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from digrap.config import first_release
 from digrap.config.compose import start_config
+from digrap.config.first_release import put, take
 from digrap.config.schema import typed
 from digrap.core.paths import REPO
 
@@ -23,25 +25,18 @@ NOT_IDENTITY = (
 ADDED = {"trainer.channels_last": False, "trainer.compile": None, "dataset.task": "classification",
          "backbone.tasks": ["classification"]}  # fmt: skip
 
-# Keys and targets that were renamed enter the hash under the name that they had in the first release.
-FIRST_KEYS = {"dataset.select_by": "dataset.metric", "optim.holdout": "optim.carve"}
-FIRST_TARGETS = {
-    "digrap.models.mini_resnet.mini_resnet": "digrap.models.resnet.mini_resnet",
-    "digrap.models.open_clip_model.open_clip_backbone": "digrap.models.clip.clip_vit_b16",
-}
-
 
 def run_hash(cfg: DictConfig) -> str:
     """Ten hexadecimal digits that identify a run, independent of where it is made (device, folders, logging)."""
     plain = OmegaConf.to_container(typed(cfg))
     for key in NOT_IDENTITY:
-        _take(plain, key)
+        take(plain, key)
     for key, default in ADDED.items():
-        if (found := _take(plain, key, default)) != default:
-            _put(plain, key, found)
-    for key, first in FIRST_KEYS.items():
-        if (found := _take(plain, key)) is not None:
-            _put(plain, first, found)
+        if (found := take(plain, key, default)) != default:
+            put(plain, key, found)
+    for key, first in first_release.KEYS.items():
+        if (found := take(plain, key)) is not None:
+            put(plain, first, found)
     if plain["optim"].get("sha256"):  # optim=file: the digest of the content stands for the file
         del plain["optim"]["file"], plain["optim"]["optimizer"]["file"]
     if plain["optim"]["start"]:  # the hash of the run it is initialised from, in whatever form that was given
@@ -51,22 +46,6 @@ def run_hash(cfg: DictConfig) -> str:
         plain["trainer"] = {key: plain["trainer"][key] for key in ("precision", "threads")}
     text = json.dumps(_canonical(plain, str(cfg.data_root)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-def _take(plain: dict[str, Any], key: str, default: Any = None) -> Any:
-    """Remove the dotted `key` and return its value, or `default` if it is missing."""
-    *groups, last = key.split(".")
-    for group in groups:
-        plain = plain.get(group) or {}
-    return plain.pop(last, default)
-
-
-def _put(plain: dict[str, Any], key: str, value: Any) -> None:
-    """Set the dotted `key`, whose groups exist."""
-    *groups, last = key.split(".")
-    for group in groups:
-        plain = plain[group]
-    plain[last] = value
 
 
 def _canonical(value: Any, data_root: str) -> Any:
@@ -82,5 +61,5 @@ def _canonical(value: Any, data_root: str) -> Any:
         for folder, name in ((data_root, "<data>"), (str(REPO), "<repo>")):
             if value == folder or value.startswith(folder.rstrip("/") + "/"):
                 return name + "/" + value[len(folder) :].lstrip("/")
-        return FIRST_TARGETS.get(value, value)
+        return first_release.TARGETS.get(value, value)
     return value

@@ -14,9 +14,9 @@ from torch.utils.data import Dataset
 
 from digrap.core.errors import DigrapError
 from digrap.core.problems import Problems
-from digrap.data.vqa.formats import FileMissing
+from digrap.data.vqa.official_files import FileMissing
 from digrap.data.vqa.pictures import Questions, with_pictures
-from digrap.data.vqa.reading import read_set
+from digrap.data.vqa.read_set import read_set
 from digrap.data.vqa.sets import SETS
 
 TYPES = ("yes/no", "number", "other", "unanswerable")

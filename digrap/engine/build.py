@@ -21,7 +21,7 @@ from digrap.tasks.task import Task, task_named
 
 
 @contextlib.contextmanager
-def worded(method: str) -> Iterator[None]:
+def method_errors(method: str) -> Iterator[None]:
     """Turn a method's ValueError or TypeError, perhaps wrapped by Hydra, into a DigrapError that names the method."""
     try:
         yield
@@ -38,12 +38,21 @@ def _call(group: str, node: DictConfig, **extra: Any) -> Any:
     """Call the `_target_` of a config group's choice with its other keys. Raises DigrapError for a key that the target
     does not take."""
     arguments = OmegaConf.to_container(node, resolve=True)
-    target = get_method(arguments.pop("_target_"))
+    name = arguments.pop("_target_", None)
+    try:
+        target = get_method(name)
+    except (ImportError, ValueError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DigrapError(f"{group}._target_={name}: there is no such function ({reason})") from error
     arguments = {key: value for key, value in arguments.items() if key not in DESCRIPTIVE}
     known = inspect.signature(target).parameters
     for key in arguments:
         if key not in known and not any(value.kind is value.VAR_KEYWORD for value in known.values()):
-            raise DigrapError(f"{group}.{key}: {group}={node.name} has no such option; {nearest(key, known)}")
+            raise DigrapError(f"{group}.{key}: {group}={node.get('name')} has no such option; {nearest(key, known)}")
+    try:
+        inspect.signature(target).bind(**arguments, **extra)
+    except TypeError as error:
+        raise DigrapError(f"{group}={node.get('name')}: {error}; give {group}.<option>=…") from error
     return target(**arguments, **extra)
 
 
@@ -89,7 +98,7 @@ def build_method(cfg: DictConfig) -> Method:
     """The method with its hooks. Raises DigrapError for a hyper-parameter that one of them refuses: before any data is
     read or any earlier phase is run."""
     optim = cfg.optim
-    with worded(optim.name):
+    with method_errors(optim.name):
         parts = {
             key: instantiate(optim[key], _convert_="all") if optim[key] else None
             for key in ("optimizer", "after_step", "after_fit")

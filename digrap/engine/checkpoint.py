@@ -93,7 +93,7 @@ def write_weights(file: Path, weights: dict[str, torch.Tensor], base: dict[str, 
     """Write the trained part of a state dict as safetensors; `base`, the pre-trained weights that it stands on, and
     `notes` go into its header. Raises DigrapError where it cannot be written."""
     notes |= {"base": json.dumps(base, sort_keys=True)}
-    plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    plain = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in weights.items()}
     try:
         write_atomically(file, lambda handle: handle.write(safetensors.torch.save(plain, notes)))
     except OSError as error:

@@ -15,6 +15,7 @@ from accelerate.utils import broadcast, gather_object
 from omegaconf import DictConfig
 from torch.utils.data import Dataset
 
+from digrap.core.errors import DigrapError
 from digrap.core.progress import track
 from digrap.data.splits import Split
 from digrap.engine.loaders import eval_batches
@@ -82,7 +83,13 @@ class Evaluator:
     def validate(self, module: torch.nn.Module, data: Dataset) -> float:
         """The score that chooses checkpoints, in percent, on ID validation."""
         answers, truth = self.predict(module, data, "validate")
-        return percent(self.task.example_scores(answers, truth)[self.task.metric])
+        scores = self.task.example_scores(answers, truth)
+        if self.task.metric not in scores:
+            raise DigrapError(
+                f"dataset.select_by={self.task.metric} does not apply to every example of ID validation; choose one of "
+                f"{', '.join(scores)}"
+            )
+        return percent(scores[self.task.metric])
 
     def score(
         self,

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from digrap.core.errors import DigrapError
 from digrap.core.progress import track
 from digrap.engine import checkpoint
-from digrap.engine.build import worded
+from digrap.engine.build import method_errors
 from digrap.engine.evaluate import Throughput
 from digrap.engine.job import Job
 from digrap.engine.layers import layer_report
@@ -49,7 +49,7 @@ class Fit:
     def __init__(self, job: Job):
         cfg, backbone, method = job.cfg, job.backbone, job.method
         self.job, self.cfg, self.accelerator, self.task = job, cfg, job.accelerator, job.task
-        self.root, self.train_data = job.run.checkpoints, job.data.train
+        self.root, self.train_data, self.validation_data = job.run.checkpoints, job.data.train, job.data.validation
         self.micro_batch = self._micro_batch()
         self.steps_per_epoch = len(self.train_data) // cfg.trainer.batch_size  # an incomplete last batch is left out
         if not self.steps_per_epoch:
@@ -57,7 +57,7 @@ class Fit:
                 f"trainer.batch_size={cfg.trainer.batch_size} is more than the {len(self.train_data)} examples to "
                 "train on; give a smaller one"
             )
-        with worded(method.name):
+        with method_errors(method.name):
             self.optimizer = method.optimizer(param_groups(backbone.module, unanchored=backbone.unanchored))
         schedule = OmegaConf.to_container(cfg.schedule)
         factor = get_method(schedule.pop("_target_"))(
@@ -65,7 +65,7 @@ class Fit:
         )
         self.scheduler = LambdaLR(self.optimizer, factor)
         self.module, self.wrapped_optimizer = job.accelerator.prepare(backbone.module, self.optimizer)
-        with worded(method.name):
+        with method_errors(method.name):
             self.after_step = method.after_step(job.context()) if method.after_step else None
         self.position = Position()
         self.losses: list[torch.Tensor] = []  # since the last line of metrics; read from the device there only
@@ -97,6 +97,7 @@ class Fit:
             self.position.step_in_epoch = 0
             self._save()
         best, module = self.best_file(self.position.best_epoch), self.accelerator.unwrap_model(self.module)
+        self.job.state.reset_buffers()  # one that first changed after the best epoch is not in its file
         overlay(module, read_weights(best, self.job.base, module), best)
         return self.position
 
@@ -147,7 +148,7 @@ class Fit:
     def _validate(self) -> None:
         """Score ID validation, keep the weights of a new best."""
         here = self.position
-        score = self.job.evaluator.validate(self.module, self.job.data.validation)
+        score = self.job.evaluator.validate(self.module, self.validation_data)
         main = self.accelerator.is_main_process
         if main:
             self.job.metrics.write("val", epoch=here.epoch + 1, step=here.step, **{self.task.metric: score})

@@ -12,25 +12,25 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from digrap.data.splits import DataModule, Split
-from digrap.engine.build import build_backbone, build_data, build_task, worded
+from digrap.engine.build import build_backbone, build_data, build_task, method_errors
 from digrap.engine.evaluate import Evaluator
-from digrap.engine.probe import Probe, hold_out
-from digrap.engine.provenance import Metrics
+from digrap.engine.held_out import HeldOutBatches, hold_out
 from digrap.engine.trained_state import TrainedState, base_of, overlay, read_weights
 from digrap.methods.method import Context, Method
 from digrap.methods.trained import choose_trained
 from digrap.models.backbone import Backbone
 from digrap.optim.groups import covered
 from digrap.runs.folder import RunFolder
+from digrap.runs.metrics_log import MetricsLog
 from digrap.tasks.task import Task
 
 
 @dataclass
 class Datasets:
-    """Data that fitting sees, loaded when first used. `held_out` is the fraction of the training split kept back."""
+    """Data that fitting sees, loaded when first used. `fraction` is the part of the training split kept back."""
 
     source: DataModule
-    held_out: float
+    fraction: float
     seed: int
 
     def of_kind(self, kind: str) -> Split:
@@ -41,7 +41,7 @@ class Datasets:
     @cached_property
     def _shares(self) -> tuple[Dataset, Dataset | None]:
         whole = self.of_kind("id_train").load()
-        return hold_out(whole, self.held_out, self.seed) if self.held_out else (whole, None)
+        return hold_out(whole, self.fraction, self.seed) if self.fraction else (whole, None)
 
     @property
     def train(self) -> Dataset:
@@ -54,9 +54,9 @@ class Datasets:
         return self.of_kind("id_val").load()
 
     @property
-    def probe(self) -> Dataset:
-        """The data that hooks learn from: the held-out fraction, else ID validation."""
-        return self._shares[1] if self.held_out else self.validation
+    def held_out(self) -> Dataset:
+        """The data that hooks learn from: the held-out part, else ID validation."""
+        return self._shares[1] if self.fraction else self.validation
 
     @cached_property
     def tested(self) -> list[Split]:
@@ -81,7 +81,7 @@ class Job:
     method: Method
     data: Datasets
     task: Task
-    metrics: Metrics
+    metrics: MetricsLog
     base: dict[str, str]
     before: dict[str, Tensor]
     state: TrainedState
@@ -103,14 +103,16 @@ class Job:
         base = base_of(backbone)
         initial = {} if start is None else read_weights(start, base, backbone.module, anchored=True)
         if method.trains:
-            with worded(method.name):
+            with method_errors(method.name):
                 choose_trained(backbone.module, method.trains, backbone.head)
         state = TrainedState(backbone.module, initial)
-        before = _pretrained(backbone, method, initial)
+        before = {}
+        if accelerator.is_main_process or method.after_step or method.after_fit:  # the first process logs distances
+            before = _pretrained(backbone, method, initial)
         if start is not None:
             overlay(backbone.module, initial, start)
         data = Datasets(splits, method.holdout, cfg.seed)
-        metrics = Metrics(run.metrics_file, sinks)
+        metrics = MetricsLog(run.metrics_file, sinks)
         return cls(cfg, run, accelerator, backbone, method, data, task, metrics, base, before, state)
 
     @cached_property
@@ -126,8 +128,8 @@ class Job:
 
     def context(self) -> Context:
         """The view that the method's hooks get of the run; call it when the model is on its device."""
-        probe = Probe(self.accelerator, self.backbone, self.task, self.data.probe, self.cfg)
-        return Context(self.backbone.module, self.before, self.unanchored, self.cfg.peft["anchor"], probe)
+        held_out = HeldOutBatches(self.accelerator, self.backbone, self.task, self.data.held_out, self.cfg)
+        return Context(self.backbone.module, self.before, self.unanchored, self.cfg.peft["anchor"], held_out)
 
 
 def _pretrained(backbone: Backbone, method: Method, initial: dict[str, Tensor]) -> dict[str, Tensor]:

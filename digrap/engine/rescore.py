@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from accelerate.utils import set_seed
 from omegaconf import DictConfig, OmegaConf
 
@@ -68,7 +69,8 @@ def trained_backbone(cfg: DictConfig, classes: tuple[str, ...], weights: Path | 
 def write_whole_model(cfg: DictConfig, classes: tuple[str, ...], weights: Path, file: Path) -> None:
     """Write every tensor of the trained model as safetensors: what was trained and what it stands on."""
     state = trained_backbone(cfg, classes, weights).module.state_dict()
-    plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    form = torch.contiguous_format  # copies: tied weights share memory, which a file cannot
+    plain = {name: value.detach().cpu().clone(memory_format=form) for name, value in state.items()}
     write_atomically(file, lambda handle: handle.write(safetensors.torch.save(plain)))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import logging
 import platform
 import time
@@ -23,16 +22,15 @@ from digrap.config.compose import start_config
 from digrap.config.identity import run_hash
 from digrap.config.schema import typed
 from digrap.core.errors import Busy, DigrapError
-from digrap.core.files import write_json
 from digrap.engine import checkpoint, provenance
 from digrap.engine.accelerator import open_accelerator
 from digrap.engine.allocator import keep_freed_memory
-from digrap.engine.announce import announce
-from digrap.engine.build import build_method, check_task, worded
+from digrap.engine.build import build_method, check_task, method_errors
 from digrap.engine.fit import Fit
 from digrap.engine.job import Job
 from digrap.engine.loaders import derive_seed
-from digrap.engine.sinks import sinks
+from digrap.engine.loggers import sinks
+from digrap.engine.print_scores import announce
 from digrap.engine.trained_state import overlay
 from digrap.methods.method import Method, Variant
 from digrap.runs.folder import SCHEMA, Results, RunFolder
@@ -118,6 +116,7 @@ def _run(cfg: DictConfig, method: Method, here: RunFolder, accelerator: Accelera
     if cfg.trainer.threads:
         torch.set_num_threads(cfg.trainer.threads)
     set_seed(derive_seed(cfg.seed, "run") % 2**32)
+    provenance.reset_peak_memory(accelerator)
     origin = {**provenance.commit(), "device": provenance.device_name(accelerator), "seed": cfg.seed}
     main = accelerator.is_main_process
     identity = run_hash(cfg)
@@ -137,7 +136,8 @@ def _run(cfg: DictConfig, method: Method, here: RunFolder, accelerator: Accelera
     else:
         scores = job.evaluator.score(module, job.data.tested, here.predictions_file)
     validation = job.data.of_kind("id_val").name
-    chosen = scores[validation][job.task.metric]
+    if (chosen := scores[validation].get(job.task.metric)) is None:
+        raise DigrapError(f"dataset.select_by={job.task.metric} does not apply to every example of split {validation}")
     earlier = start and start.results()
     result = {
         "schema": SCHEMA, "hash": identity, "dataset": cfg.dataset.name, "backbone": cfg.backbone.name,
@@ -170,7 +170,7 @@ def _fit(job: Job, start: Results | None) -> tuple[torch.nn.Module, int | None, 
         if main:
             job.run.note(total_steps=fit.steps_per_epoch * job.cfg.trainer.epochs)
         epoch = fit.run().best_epoch
-        if main:
+        if main and fit.throughput.rate:  # of this start of the run
             job.run.note(trained_per_s=fit.throughput.rate)
         return fit.module, epoch, fit.best_file(epoch)
     if start is None and not job.backbone.has_head:
@@ -187,8 +187,7 @@ def _variants(job: Job, module: torch.nn.Module) -> tuple[dict[str, Any], dict[s
 
     The chosen one's weights and predictions are written. Scores are kept as they come: a resumed run tests the rest.
     """
-    path, main = job.run.variants_file, job.accelerator.is_main_process
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    main, kept = job.accelerator.is_main_process, job.run.variants()
     chosen, scores = {}, {}
     for variant in _outcomes(job):
         if variant.name not in kept:
@@ -201,7 +200,7 @@ def _variants(job: Job, module: torch.nn.Module) -> tuple[dict[str, Any], dict[s
             bundle = job.run.predictions_file if variant.chosen else None
             kept[variant.name] = job.evaluator.score(module, job.data.tested, bundle)
             if main:
-                write_json(path, kept)
+                job.run.write_variants(kept)
         scores[variant.name] = kept[variant.name]
         chosen = scores[variant.name] if variant.chosen else chosen
     return chosen, scores
@@ -209,10 +208,10 @@ def _variants(job: Job, module: torch.nn.Module) -> tuple[dict[str, Any], dict[s
 
 def _outcomes(job: Job) -> Iterator[Variant]:
     """The variants that the method's after_fit yields; its errors become DigrapErrors that name the method."""
-    with worded(job.method.name):
+    with method_errors(job.method.name):
         outcomes = iter(job.method.after_fit(job.context()))
     while True:
-        with worded(job.method.name):
+        with method_errors(job.method.name):
             outcome = next(outcomes, None)
         if outcome is None:
             return

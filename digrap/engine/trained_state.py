@@ -29,8 +29,9 @@ def base_of(backbone: Backbone) -> dict[str, str]:
         return known
     digest = hashlib.sha256()
     for name, value in sorted(backbone.module.state_dict().items()):
-        raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8) if value.numel() else value
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode() + raw.numpy().tobytes())
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())
+        if value.numel():
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return {"source": "random weights", **known, "sha256": digest.hexdigest()}
 
 
@@ -66,7 +67,14 @@ class TrainedState:
         changed = {
             name for name, value in _buffers(self.module).items() if not torch.equal(value.cpu(), self.buffers[name])
         }
-        return [name for name in self.module.state_dict() if name in trained | changed | self.loaded]
+        saved = trained | changed | self.loaded
+        return [name for name in self.module.state_dict() if name in saved]
+
+    @torch.no_grad()
+    def reset_buffers(self) -> None:
+        """Give the buffers their pre-trained values."""
+        for name, value in _buffers(self.module).items():
+            value.copy_(self.buffers[name])
 
     def get(self) -> dict[str, Tensor]:
         """The saved part of the state dict; the tensors are the model's own."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
-class Probe(Protocol):
+class HeldOut(Protocol):
     """Held-out batches: those of ID validation, or of the share of the training split that is held out."""
 
     def gradient(self, weights: Callable[[], dict[str, Tensor]], wrt: Tensor, index: int) -> Tensor:
@@ -33,7 +33,7 @@ class Context:
     before: dict[str, Tensor]
     unanchored: frozenset[str]
     anchor: str
-    probe: Probe
+    held_out: HeldOut
 
 
 class AfterStep(Protocol):
@@ -68,7 +68,7 @@ class Method:
 
     `optimizer` makes a torch optimizer from parameter groups. `trains` names the parameters that train (a key of
     `digrap.methods.trained.CHOICES`; None: none do). `holdout` is the share of the training split held out for the
-    hooks' probe (0: the probe uses ID validation). `after_step` makes the hook called after each optimizer step;
+    hooks (0: they take ID validation). `after_step` makes the hook called after each optimizer step;
     `after_fit` yields the outcomes that replace the fitted model. The hooks see pre-trained values only of what can
     differ from them (`Context.before`) and set nothing else. A method initialised from another method's run names that
     one in its config (`optim.start`).

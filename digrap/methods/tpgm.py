@@ -84,7 +84,7 @@ class Projection:
     """
 
     def __init__(self, context: Context, options: TPGM):
-        self.options, self.probe = options, context.probe
+        self.options, self.held_out = options, context.held_out
         self.params = {
             name: param
             for name, param in context.module.named_parameters()
@@ -138,7 +138,7 @@ class Projection:
         # A long training after the fit takes minutes and shows its progress; one after every step does not.
         for _ in track(rounds, "constraints") if self.options.max_iters >= 50 else rounds:
             self._clamp(norms)
-            self.gamma.grad = self.probe.gradient(lambda: self.projected(deltas, norms), self.gamma, self.batches)
+            self.gamma.grad = self.held_out.gradient(lambda: self.projected(deltas, norms), self.gamma, self.batches)
             self.adam.step()
             self.batches += 1
 

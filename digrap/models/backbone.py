@@ -15,7 +15,11 @@ from digrap.models.weights import Provenance
 
 
 class Answering(Protocol):
-    """How a model takes pictures with questions and gives answers in text."""
+    """How a model takes pictures with questions and gives answers in text.
+
+    It is pickled for loading processes: it must not hold the model. `module` may also be a callable that runs the
+    model with other weights in place of its own.
+    """
 
     def encode(
         self, images: Sequence[Image.Image], questions: Sequence[str], answers: Sequence[str] | None = None

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from pathlib import Path
 
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from digrap.core.files import write_atomically
 from digrap.report.scores import OOD_MEAN, Scores
 from digrap.runs.history import History
 
@@ -91,12 +89,6 @@ def _mean_over_seeds(runs: list[History]) -> pd.DataFrame | None:
 def _block(tensor: str) -> str:
     """The part of the model a tensor belongs to: the first component of its name."""
     return tensor.split(".", 1)[0]
-
-
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG."""
-    write_atomically(path, lambda file: file.write(as_png(figure)))
-    return path
 
 
 def as_png(figure: Figure) -> bytes:

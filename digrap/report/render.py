@@ -8,8 +8,8 @@ import math
 from collections.abc import Iterator
 
 from digrap.report.formats import EMPTY, format_difference, format_score
+from digrap.report.paired import ALPHA, DRAWS
 from digrap.report.scores import OOD_MEAN, Scores
-from digrap.report.stats import ALPHA, DRAWS
 from digrap.tables.spec import PILOT, Row
 
 LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "±": r"$\pm$", "—": "---", "Δ": r"$\Delta$",

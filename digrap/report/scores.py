@@ -13,7 +13,7 @@ import pandas as pd
 
 from digrap.core.errors import DigrapError, nearest
 from digrap.report.gather import OOD, Missing, Run, Source, from_outputs
-from digrap.report.stats import ALPHA, Paired, bootstrap, paired, standard
+from digrap.report.paired import ALPHA, Paired, bootstrap, paired, standard
 from digrap.tables.spec import Table
 
 OOD_MEAN = "OOD mean"

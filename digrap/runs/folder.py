@@ -1,4 +1,4 @@
-"""A run's folder: the one place that reads and writes the files of a run, except checkpoints and predictions."""
+"""A run's folder: reader and writer of its files, but for checkpoints, predictions and metrics in training."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from digrap.config.first_release import renamed
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json, write_text
+from digrap.core.json_files import read_json
 from digrap.runs.predictions import PREDICTIONS
 from digrap.runs.results import SCHEMA as SCHEMA
 from digrap.runs.results import Results, read_results
@@ -90,6 +92,18 @@ class RunFolder:
         """The folder of checkpoints and of the weights that were tested."""
         return self.path / CHECKPOINTS
 
+    def write_data(self, about: dict[str, Any]) -> None:
+        """Write the dataset's description of itself."""
+        write_json(self.data_file, about)
+
+    def variants(self) -> dict[str, Any]:
+        """Scores of the variants tested so far. Raises DigrapError where they are damaged."""
+        return read_json(self.variants_file, "the scores of variants") if self.variants_file.exists() else {}
+
+    def write_variants(self, scores: dict[str, Any]) -> None:
+        """Keep the scores of the variants tested so far."""
+        write_json(self.variants_file, scores)
+
     # --- results ------------------------------------------------------------------------------------------------
 
     def done(self) -> bool:
@@ -149,7 +163,7 @@ class RunFolder:
             raise DigrapError(f"{self.config_file} is damaged ({error}); make the run again") from error
         if not isinstance(cfg, DictConfig):
             raise DigrapError(f"{self.config_file} is damaged (it is no mapping); make the run again")
-        return cfg
+        return OmegaConf.create(renamed(OmegaConf.to_container(cfg)))
 
     def write_config(self, cfg: DictConfig) -> None:
         """Write config.yaml."""

@@ -15,7 +15,9 @@ from digrap.core.errors import DigrapError
 from digrap.core.files import write_atomically
 
 Values = np.ndarray | list[str]
-DAMAGE = (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError)  # of a file cut off or changed
+DAMAGE = (  # of a file cut off or changed
+    OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def write_npz(path: Path, content: Mapping[str, Values]) -> None:

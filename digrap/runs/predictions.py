@@ -139,7 +139,10 @@ def read_bundle(path: Path, labels_folder: Path) -> Bundle:
     content = read_npz(path, NAME)
     found = int(content.pop("format", 1))
     if found != FORMAT:
-        raise DigrapError(f"{path} is a bundle of format {found}, this version reads {FORMAT}; make the run again")
+        raise DigrapError(
+            f"{path} is a bundle of format {found}, this version reads {FORMAT}; delete {path.parent} and run the same "
+            "train.py command again"
+        )
     if TRUTH not in content:
         raise DigrapError(f"{path} does not say which labels it belongs to; make the run again")
     digest = str(content.pop(TRUTH))

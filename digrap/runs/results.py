@@ -54,9 +54,15 @@ class Results:
         for key in ("selection", "scores", "versions", "variants"):
             if not isinstance(plain.get(key, {}), dict):
                 raise DigrapError(f"{file} is damaged ({key} is no mapping); {REMEDY}")
+        if not {"split", "score"} <= plain["selection"].keys():
+            raise DigrapError(f"{file} is damaged (selection has no split or score); {REMEDY}")
+        for split, scores in plain["scores"].items():
+            if not isinstance(scores, dict) or not {"kind", "n"} <= scores.keys():
+                raise DigrapError(f"{file} is damaged (scores of {split} have no kind or n); {REMEDY}")
+        # The first release called caveats marks.
         optional = {
             "start": plain.get("start"), "protocol": plain.get("protocol"),
-            "caveats": tuple(plain.get("caveats", ())), "variants": plain.get("variants", {}),
+            "caveats": tuple(plain.get("caveats", plain.get("marks", ()))), "variants": plain.get("variants", {}),
         }  # fmt: skip
         return cls(**{key: plain[key] for key in REQUIRED}, **optional, schema=found, plain=plain)
 

@@ -16,8 +16,8 @@ from digrap.core.errors import DigrapError
 from digrap.runs.folder import CONFIG, ERROR, FACTS, LOCK, RESULTS, RunFolder
 from digrap.runs.predictions import PREDICTIONS, truth_of
 from digrap.tables.plan import as_start
+from digrap.tables.run_states import State, state_of
 from digrap.tables.spec import Cell, Row, Table
-from digrap.tables.status import State, state_of
 
 RUN = re.compile(r"[0-9a-f]{10}(-fresh[1-9][0-9]*)?")
 LABELS = re.compile(r"[0-9a-f]{10}\.npz")

@@ -23,7 +23,8 @@ class Classification:
     def __init__(self, backbone: Backbone, classes: tuple[str, ...], metric: str = "accuracy"):
         self.classes, self.metric, self.normalize = classes, metric, backbone.batch_transform
 
-    def collate(self, records: Sequence[tuple[Tensor, int]], train: bool = False) -> Batch:
+    @staticmethod  # loading processes that are spawned get the function alone, without transforms and model
+    def collate(records: Sequence[tuple[Tensor, int]], train: bool = False) -> Batch:
         """Images (N, 3, H, W) and labels int64 (N,)."""
         images, labels = default_collate(list(records))
         return Batch({"image": images, "label": labels}, labels.numpy())

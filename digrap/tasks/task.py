@@ -59,7 +59,8 @@ class Task(Protocol):
         """Records of a dataset as a batch. It runs in the loading processes. `train`: with what the loss needs."""
 
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
-        """The mean loss of a batch on the model's device: a 0-dim tensor."""
+        """The mean loss of a batch on the model's device: a 0-dim tensor. `module` may also be a callable that runs the
+        model with other weights in place of its own."""
 
     def predict(self, module: nn.Module, batch: Batch) -> Answers:
         """The model's answers to a batch, on the host."""

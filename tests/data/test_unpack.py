@@ -12,7 +12,7 @@ from digrap.core.errors import DigrapError
 from digrap.data.download.errors import NotObtained
 from digrap.data.download.unpack import unpack
 from tests.data.downloads import OUTSIDE, files, names, zipped
-from tests.data.test_vqa_download import pack
+from tests.data.vqa_site import pack
 
 
 @pytest.mark.parametrize("name", OUTSIDE)

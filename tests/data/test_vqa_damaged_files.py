@@ -9,7 +9,7 @@ import pytest
 from digrap.core.errors import DigrapError
 from digrap.core.problems import Problems
 from digrap.data.vqa.pictures import with_pictures
-from digrap.data.vqa.reading import read_set
+from digrap.data.vqa.read_set import read_set
 from digrap.data.vqa.sets.textvqa import ROTATIONS
 from digrap.data.vqa.sets.vqa_rephrasings import QUESTIONS as REPHRASINGS
 from tests.data.make_vqa import make

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from digrap.data.download.fetch import NotObtained, Remote, fetch
-from digrap.data.vqa import files as vqa_files
+from digrap.data.vqa import downloads as vqa_files
 from digrap.data.vqa.fetch import RECORDS
 from digrap.data.vqa.sets import SETS
 from tests.data.test_download import files, no_pause
@@ -120,7 +120,7 @@ def test_sha256_is_checked_where_it_is_known(server, tmp_path):
 def test_verify_only_reads(command, server, root, monkeypatch):
     place_by_hand(root)
     assert command("dataset=vqa_all", "keep_zips=true")[0] == 0
-    for name in ("write_json", "alone", "fetch", "unpack"):
+    for name in ("write_json", "lock_downloads", "fetch", "unpack"):
         monkeypatch.setattr(f"digrap.data.vqa.fetch.{name}", None)  # as where nothing may be written
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     code, out, _ = command("dataset=vqa_all", "verify_only=true")

@@ -220,12 +220,13 @@ def test_strict_stops_at_the_first_fault(made):
 
 
 @pytest.mark.parametrize("name", ["vqav2", "vqa_json", "domainnet_ovqa"])
-def test_no_backbone_answers_yet_is_said_before_anything_is_fetched(tmp_path, name):
+def test_a_backbone_for_another_task_is_refused_before_anything_is_fetched(tmp_path, name):
     cfg = compose([f"dataset={name}", f"data_root={tmp_path}"])
     OmegaConf.set_struct(cfg, False)
-    with pytest.raises(DigrapError, match=f"dataset={name}: no backbone answers questions yet"):
+    refusal = f"dataset={name}: its task is (vqa|naming), and backbone=mini_resnet is made for classification"
+    with pytest.raises(DigrapError, match=refusal):
         run(cfg, tmp_path / "run")
-    with pytest.raises(DigrapError, match="no backbone answers questions yet"):
+    with pytest.raises(DigrapError, match=refusal):
         rescore(OmegaConf.merge(cfg, {"run": None, "split": None, "out": None, "bundle": None}))
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from digrap.core.problems import Problems
 from digrap.data.vqa import sets
 from digrap.data.vqa.pictures import Questions
-from digrap.data.vqa.reading import read_set
+from digrap.data.vqa.read_set import read_set
 from digrap.data.vqa.sets import SETS
 from digrap.metrics.vqa.annotations import answer_keys
 from tests.data.make_vqa import make

@@ -10,7 +10,7 @@ import pytest
 from digrap.cli import score_vqa as script
 from digrap.cli.door import door
 from digrap.core.problems import Problems
-from digrap.data.vqa.reading import read_set
+from digrap.data.vqa.read_set import read_set
 from digrap.data.vqa.sets import SETS
 from tests.data.make_vqa import make
 from tests.reference import vqa as slow

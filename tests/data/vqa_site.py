@@ -13,9 +13,9 @@ import pytest
 
 from digrap.cli import download as script
 from digrap.cli.door import door
-from digrap.data.vqa import files as vqa_files
+from digrap.data.vqa import downloads as vqa_files
+from digrap.data.vqa.downloads import chosen
 from digrap.data.vqa.fetch import by_address
-from digrap.data.vqa.files import chosen
 from digrap.data.vqa.sets import SETS
 from tests.data.make_domainnet import serve
 

@@ -25,8 +25,8 @@ def test_held_out_examples_leave_validation_alone(small, tmp_path, monkeypatch):
 
     def spy(self, job):
         build(self, job)
-        sizes.append((len(self.train_data), len(job.data.probe), len(job.data.validation)))
-        kept = {tuple(image.flatten().tolist()) for image, _ in job.data.probe}
+        sizes.append((len(self.train_data), len(job.data.held_out), len(job.data.validation)))
+        kept = {tuple(image.flatten().tolist()) for image, _ in job.data.held_out}
         assert not any(tuple(image.flatten().tolist()) in kept for image, _ in self.train_data)
 
     monkeypatch.setattr(Fit, "__init__", spy)
@@ -100,14 +100,38 @@ def test_resume_is_bit_equal_with_dropout(small, tmp_path, monkeypatch):
     assert all(torch.equal(cut[key], whole[key]) for key in whole)
 
 
-def test_spoilt_weights_never_become_a_checkpoint(small, tmp_path, monkeypatch):
+def test_resume_is_bit_equal_with_running_statistics(small, tmp_path, monkeypatch):
+    """Batch norm's buffers change without training: they are saved too, and tested as they were at the best epoch."""
+    make = resnet.build_module
+
+    def with_norm(classes):
+        module = make(classes)
+        module.global_pool = torch.nn.Sequential(
+            module.global_pool, torch.nn.BatchNorm1d(module.fc.in_features, affine=False)
+        )
+        return module
+
+    monkeypatch.setattr(resnet, "build_module", with_norm)
+    cfg = small("optim=vanilla", "backbone.pretrained=false", "trainer.checkpoint_minutes=0")
+    engine.run(cfg, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        crash_at(patch, 9)
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(cfg, tmp_path / "cut")
+    engine.run(cfg, tmp_path / "cut")
+    cut, whole = weights(tmp_path / "cut"), weights(tmp_path / "whole")
+    assert "global_pool.1.running_mean" in whole and results(tmp_path / "cut") == results(tmp_path / "whole")
+    assert cut.keys() == whole.keys() and all(torch.equal(cut[key], whole[key]) for key in whole)
+
+
+def test_weights_that_are_not_finite_never_become_a_checkpoint(small, tmp_path, monkeypatch):
     """A projection can spoil weights after a finite training loss, on an epoch's last step."""
     make = TPGM.__call__
 
     def spoiling(self, context):
         project = make(self, context)
-        true, calls = project.probe.gradient, iter(range(1, 100))
-        project.probe.gradient = lambda *a: true(*a) * (float("nan") if next(calls) == 12 else 1.0)
+        true, calls = project.held_out.gradient, iter(range(1, 100))
+        project.held_out.gradient = lambda *a: true(*a) * (float("nan") if next(calls) == 12 else 1.0)
         return project
 
     monkeypatch.setattr(TPGM, "__call__", spoiling)

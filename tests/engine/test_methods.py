@@ -80,7 +80,7 @@ def test_partial_fusion_moves_norms_and_head(small, tmp_path):
     }
 
 
-def test_lp_ft_goes_on_from_the_probed_head(small, tmp_path, monkeypatch):
+def test_lp_ft_is_initialised_from_the_probed_head(small, tmp_path, monkeypatch):
     """Its first phase is the run of optim=lp: made once, used by both rows."""
     cfg = small("optim=lp_ft")
     beside = tmp_path / run_hash(small("optim=lp"))

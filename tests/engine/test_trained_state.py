@@ -44,6 +44,16 @@ def test_a_checkpoint_of_a_frozen_model_is_small(tmp_path):
     assert frozen / whole > 0.9 and saved.stat().st_size < 0.1 * whole + moments + 4096
 
 
+def test_buffers_go_back_to_their_pretrained_values():
+    module = model()
+    before = {name: value.clone() for name, value in module.named_buffers()}
+    state = TrainedState(module)
+    module(torch.randn(8, 100))
+    assert not torch.equal(module[1].running_mean, before["1.running_mean"])
+    state.reset_buffers()
+    assert all(torch.equal(value, before[name]) for name, value in module.named_buffers())
+
+
 def test_buffers_that_do_not_change_are_not_saved():
     module = model().eval()
     state = TrainedState(module)

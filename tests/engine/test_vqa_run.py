@@ -95,6 +95,39 @@ def test_an_unknown_option_of_a_builder_is_named(questions, tmp_path):
         engine.run(compose([*questions, "+dataset.image=a"]), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["~dataset.root"], "dataset=vqa_json: missing a required argument: 'root'"),
+        (
+            ["dataset._target_=digrap.data.nowhere.build"],
+            "dataset._target_=digrap.data.nowhere.build: there is no such",
+        ),
+    ],
+)
+def test_a_choice_that_cannot_be_built_is_one_message(questions, tmp_path, overrides, message):
+    with pytest.raises(DigrapError, match=message):
+        engine.run(compose([*(o for o in questions if "dataset.root" not in o), *overrides]), tmp_path)
+
+
+def test_a_score_that_does_not_apply_to_validation_is_named(tmp_path):
+    overrides = write_questions(tmp_path / "own")
+    file = tmp_path / "own" / "val.json"
+    entries = json.loads(file.read_text())
+    entries[0]["answers"] = entries[0]["answers"][:9]
+    file.write_text(json.dumps(entries))
+    engine.run(compose([*overrides, "trainer.epochs=1"]), tmp_path / "run")
+    assert "m4c" not in results(tmp_path / "run")["scores"]["val"]
+    with pytest.raises(DigrapError, match="dataset.select_by=m4c does not apply to every example of ID validation"):
+        engine.run(compose([*overrides, "trainer.epochs=1", "dataset.select_by=m4c"]), tmp_path / "m4c")
+
+
+def test_tpgm_learns_its_bounds_from_questions(questions, tmp_path):
+    """A hook runs the loss through a callable in place of the module."""
+    engine.run(compose([*questions, "optim=tpgm", "trainer.epochs=1"]), tmp_path)
+    assert results(tmp_path)["method"] == "tpgm"
+
+
 def test_wise_ft_averages_it(questions, tmp_path):
     engine.run(compose([*questions, "optim=wise_ft", "optim.curve=[]"]), tmp_path / "wise")
     start = tmp_path / results(tmp_path / "wise")["start"]["hash"]

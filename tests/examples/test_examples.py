@@ -69,7 +69,7 @@ BODY = ["body.0.weight", "body.0.bias", "body.2.weight", "body.2.bias"]
 
 
 def test_every_example_has_its_test():
-    names = {file.stem for file in (REPO / "examples").glob("*.py")} - {"my_rule"}  # tests/report/test_judge.py has it
+    names = {file.stem for file in (REPO / "examples").glob("*.py")} - {"my_rule"}
     text = (REPO / "tests" / "examples" / "test_examples.py").read_text()
     assert names and all(f'load("{name}")' in text for name in names)
     for file in (REPO / "examples" / f"{name}.py" for name in names):

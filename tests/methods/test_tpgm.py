@@ -38,7 +38,7 @@ class Net(torch.nn.Module):
 ANCHORED = ("body.weight", "body.bias", "kernel.weight", "kernel.bias", "scale")
 
 
-class Probe:
+class HeldOut:
     """Held-out batches by number."""
 
     def __init__(self, module):
@@ -55,7 +55,7 @@ class Probe:
 
 def context_of(module, anchor="init", unanchored=("head.weight", "head.bias")):
     before = {name: value.detach().clone() for name, value in module.state_dict().items()}
-    return Context(module, before, frozenset(unanchored), anchor, Probe(module))
+    return Context(module, before, frozenset(unanchored), anchor, HeldOut(module))
 
 
 def move(module, step, scale=0.2):
@@ -71,7 +71,7 @@ def slope_of(module):
 
     def slope(weights, index):
         tensors = {name: torch.tensor(value, requires_grad=True) for name, value in weights.items()}
-        grads = torch.autograd.grad(Probe(module)(tensors, index), list(tensors.values()))
+        grads = torch.autograd.grad(HeldOut(module)(tensors, index), list(tensors.values()))
         return {name: grad.numpy() for name, grad in zip(tensors, grads, strict=True)}
 
     return slope
@@ -126,7 +126,7 @@ def test_the_constraints_gradient_by_finite_differences(norm):
     deltas = {name: param.detach() - projection.anchors[name] for name, param in projection.params.items()}
     norms = [projection._norms(delta) for delta in deltas.values()]
     projection._set(torch.stack([s.mean() * 0.7 for s in norms]))
-    (gradient,) = torch.autograd.grad(context.probe(projection.projected(deltas, norms), 0), [projection.gamma])
+    (gradient,) = torch.autograd.grad(context.held_out(projection.projected(deltas, norms), 0), [projection.gamma])
     assert (gradient.abs() > 1e-6).all()
     for index in range(len(norms)):
         losses = []
@@ -135,7 +135,7 @@ def test_the_constraints_gradient_by_finite_differences(norm):
             shifted[index] += sign * 1e-6
             other = copy.copy(projection)
             other.gamma = shifted
-            losses.append(context.probe(other.projected(deltas, norms), 0).item())
+            losses.append(context.held_out(other.projected(deltas, norms), 0).item())
         assert gradient[index].item() == pytest.approx((losses[0] - losses[1]) / 2e-6, rel=1e-4)
 
 
@@ -162,7 +162,7 @@ def test_once_learns_bounds_that_help():
     module = Net()
     context = context_of(module, unanchored=())
     move(module, 1, scale=1.0)
-    loss = lambda: sum(context.probe({}, k).item() for k in range(len(BATCHES)))  # noqa: E731
+    loss = lambda: sum(context.held_out({}, k).item() for k in range(len(BATCHES)))  # noqa: E731
     before = loss()
     (variant,) = TPGMOnce(norm="mars", proj_lr=0.05, max_iters=100)(context)
     module.load_state_dict(variant.weights)
@@ -210,6 +210,6 @@ def test_a_model_without_anchors_is_refused():
 def test_a_loss_that_is_not_finite_is_refused():
     module = Net()
     context = context_of(module)
-    context.probe.gradient = lambda weights, wrt, index: torch.full_like(wrt, float("nan"))
+    context.held_out.gradient = lambda weights, wrt, index: torch.full_like(wrt, float("nan"))
     with pytest.raises(ValueError, match="is not finite"):
         next(TPGMOnce(norm="mars", proj_lr=0.05, max_iters=2)(context))

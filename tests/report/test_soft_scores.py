@@ -8,7 +8,7 @@ import pytest
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_text
 from digrap.report import matched_id, render
-from digrap.report.compare import compare
+from digrap.report.compare_runs import compare
 from digrap.report.gather import load_run
 from digrap.report.publish import publish
 from digrap.report.scores import gather

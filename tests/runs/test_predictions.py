@@ -97,7 +97,9 @@ def test_what_is_refused(path, tmp_path):
 def test_another_format_is_named(path, tmp_path):
     digest = write_bundle(path, SPLITS, TRUTH)
     np.savez(path, **{"real.prediction": LABEL, "truth": np.array(digest)})  # as before formats had numbers
-    with pytest.raises(DigrapError, match="bundle of format 1, this version reads 2; make the run again"):
+    with pytest.raises(
+        DigrapError, match="bundle of format 1, this version reads 2; delete .* and run the same train.py command again"
+    ):
         read_bundle(path, tmp_path)
     assert truth_of(path) == digest
     np.savez(path, format=np.array(3), truth=np.array(digest))

@@ -16,8 +16,8 @@ from digrap.data.domainnet import build as build_domainnet
 from digrap.data.domainnet.dataset import PART_OF_KIND, ListedPictures
 from digrap.data.domainnet.lists import Entry, Lists, check_labels, class_names, parse, spoken
 from digrap.data.splits import DataModule, Split
-from digrap.data.vqa.formats import read_json
 from digrap.data.vqa.leakage import leakage_of_splits
+from digrap.data.vqa.official_files import read_json
 from digrap.metrics.vqa.question import Question, kind_of_questions
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import Any
 
 from digrap.core.errors import DigrapError
-from digrap.data.vqa.formats import Folder, unique
+from digrap.data.vqa.official_files import Folder, unique
 from digrap.metrics.vqa.question import Question
 
 COCO_FILE = re.compile(r"COCO_\w+?_((\d{12})(?:_\d{12})?)\.jpg")

@@ -10,7 +10,7 @@ from digrap.core.errors import DigrapError
 from digrap.core.json_files import by_place, entries
 from digrap.core.problems import Problems
 from digrap.data.splits import KINDS, DataModule, named_ood
-from digrap.data.vqa.formats import TEN, Record, make_record, paired, read_json, unique
+from digrap.data.vqa.official_files import TEN, Record, make_record, paired, read_json, unique
 from digrap.data.vqa.question_splits import QuestionSplits
 from digrap.metrics.vqa.question import Question, kind_of_questions
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from digrap.metrics.vqa.question import Question
 
 if TYPE_CHECKING:  # formats.py imports this module
-    from digrap.data.vqa.formats import Folder
+    from digrap.data.vqa.official_files import Folder
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from digrap.core.problems import Problems
 from digrap.data.splits import KINDS, DataModule
 from digrap.data.vqa.protocols import LEAKY, Drawn, check, draw
 from digrap.data.vqa.question_splits import QuestionSplits
-from digrap.data.vqa.reading import SOURCES, read_set
+from digrap.data.vqa.read_set import SOURCES, read_set
 from digrap.data.vqa.sets import SETS
 from digrap.data.vqa.sets.vqav2 import ids_in_order
 from digrap.metrics.vqa.question import Question

@@ -5,7 +5,7 @@ The checksums are published in a comment of salesforce/LAVIS, download_coco.py.
 
 from __future__ import annotations
 
-from digrap.data.vqa.formats import Folder, Record, unique
+from digrap.data.vqa.official_files import Folder, Record, unique
 from digrap.data.vqa.vqa_set import Item
 from digrap.metrics.vqa.question import Question
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from digrap.data.vqa.formats import Folder, unique
+from digrap.data.vqa.official_files import Folder, unique
 from digrap.data.vqa.vqa_set import Item, VQASet
 from digrap.metrics.vqa.question import Question
 

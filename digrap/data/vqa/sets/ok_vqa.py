@@ -6,7 +6,7 @@ Traps: the answers that scorers compare with are stemmed, so that a prediction t
 
 from __future__ import annotations
 
-from digrap.data.vqa.formats import Folder
+from digrap.data.vqa.official_files import Folder
 from digrap.data.vqa.sets import _coco
 from digrap.data.vqa.vqa_set import Item, VQASet
 from digrap.metrics.vqa.question import Question

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from digrap.core.errors import DigrapError
-from digrap.data.vqa.formats import Folder, unique
+from digrap.data.vqa.official_files import Folder, unique
 from digrap.data.vqa.vqa_set import Item, VQASet
 from digrap.metrics.vqa.question import Question
 

@@ -8,7 +8,7 @@ together.
 from __future__ import annotations
 
 from digrap.core.json_files import by_place, entries
-from digrap.data.vqa.formats import Folder, unique
+from digrap.data.vqa.official_files import Folder, unique
 from digrap.data.vqa.vqa_set import Item, VQASet
 from digrap.metrics.vqa.question import Question
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from digrap.core.errors import DigrapError
 from digrap.core.json_files import is_id
-from digrap.data.vqa.formats import Folder
+from digrap.data.vqa.official_files import Folder
 from digrap.data.vqa.sets import _coco, vqav2
 from digrap.data.vqa.vqa_set import Item, VQASet
 from digrap.metrics.vqa.question import Question

@@ -8,7 +8,7 @@ which of COCO's folders a picture lies.
 
 from __future__ import annotations
 
-from digrap.data.vqa.formats import Folder, unique
+from digrap.data.vqa.official_files import Folder, unique
 from digrap.data.vqa.sets import _coco
 from digrap.data.vqa.vqa_set import Item, VQASet
 from digrap.metrics.vqa.question import Question

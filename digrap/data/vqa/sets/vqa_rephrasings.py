@@ -7,7 +7,7 @@ does not say which questions are rephrasings. No address of the two files is kno
 
 from __future__ import annotations
 
-from digrap.data.vqa.formats import FileMissing, Folder, unique
+from digrap.data.vqa.official_files import FileMissing, Folder, unique
 from digrap.data.vqa.sets import _coco
 from digrap.data.vqa.vqa_set import Item, VQASet
 from digrap.metrics.vqa.question import Question

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from digrap.core.problems import Problems
-from digrap.data.vqa.formats import Folder, unique
+from digrap.data.vqa.official_files import Folder, unique
 from digrap.data.vqa.sets import _coco
 from digrap.data.vqa.vqa_set import Item, VQASet
 from digrap.metrics.vqa.question import Question

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digrap.report.stats import bootstrap, mcnemar, paired, standard
+from digrap.report.paired import bootstrap, mcnemar, paired, standard
 from tests.reference.paired_bootstrap import paired_bootstrap
 
 
@@ -89,7 +89,7 @@ def test_draws_lie_between_the_values_whatever_their_order(values, shared, chanc
 def test_many_distinct_values_are_drawn_in_parts(monkeypatch):
     differences = [[np.random.RandomState(1).uniform(-1, 1, 200)] for _ in range(2)]
     whole = bootstrap(differences, draws=100)
-    monkeypatch.setattr("digrap.report.stats.CELLS", 1000)
+    monkeypatch.setattr("digrap.report.paired.CELLS", 1000)
     assert np.array_equal(bootstrap(differences, draws=100), whole)
 
 

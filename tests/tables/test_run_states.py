@@ -11,10 +11,10 @@ import pytest
 from filelock import FileLock
 
 from digrap.core.files import write_json
-from digrap.tables import status
+from digrap.tables import run_states as status
 from digrap.tables.plan import Plan
+from digrap.tables.run_states import Progress, progress_of, state_of
 from digrap.tables.spec import Row, Search, Table
-from digrap.tables.status import Progress, progress_of, state_of
 from tests.synthetic_runs import result
 
 NOW = time.time()

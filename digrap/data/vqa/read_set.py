@@ -11,7 +11,7 @@ from pathlib import Path
 from digrap.core.errors import DigrapError
 from digrap.core.problems import Problems
 from digrap.data.vqa.author_lists import read_list
-from digrap.data.vqa.formats import Folder
+from digrap.data.vqa.official_files import Folder
 from digrap.data.vqa.sets import SETS
 from digrap.metrics.vqa.question import Question
 

@@ -21,8 +21,8 @@ from digrap.tasks.task import Batch, Task
 SPAN = 1000  # batches a loader is made for: its processes are not restarted for every pass
 
 
-class Probe:
-    """Gradients of the loss on numbered held-out batches; see `digrap.methods.method.Probe`.
+class HeldOutBatches:
+    """Gradients of the loss on numbered held-out batches; see `digrap.methods.method.HeldOut`.
 
     A batch has trainer.batch_size examples over all processes, whatever the micro-batch; fewer where the data has.
     """

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from digrap.core.errors import DigrapError, nearest
 from digrap.report.formats import EMPTY
 from digrap.report.gather import Run
+from digrap.report.paired import Paired, bootstrap, mcnemar, paired
 from digrap.report.scores import check_alike, example_differences
-from digrap.report.stats import Paired, bootstrap, mcnemar, paired
 
 TITLES = ("split", "first", "second", "difference", "95 % interval", "McNemar p", "n")
 
