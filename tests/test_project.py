@@ -1,6 +1,7 @@
 """The project as a clone: its files, its dependencies, its wheel."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -81,8 +82,10 @@ def test_lock_has_every_dependency_and_no_address():
 def site(tmp_path_factory):
     """A folder with the files of the built wheel, outside of the clone."""
     folder = tmp_path_factory.mktemp("wheel")
+    shutil.rmtree(REPO / "build", ignore_errors=True)  # setuptools would pack removed modules of an earlier build
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(REPO)]
     subprocess.run(build, check=True, capture_output=True)
+    shutil.rmtree(REPO / "build", ignore_errors=True)
     (wheel,) = folder.glob("digrap-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder / "site")

@@ -16,7 +16,7 @@ import numpy as np
 
 from digrap.core.errors import DigrapError
 from digrap.runs.folder import RunFolder
-from digrap.runs.npz import npz_bytes, read_npz, write_npz
+from digrap.runs.npz import npz_bytes, read_npz
 
 EVENT = "layers"
 NAME = "the history"  # in errors
@@ -53,18 +53,13 @@ def history_of(folder: RunFolder) -> History | None:
     return History(tensors, steps, epochs, values)
 
 
-def write_history(path: Path, history: History) -> None:
-    """Write a history as npz; its bytes depend on its content alone."""
-    write_npz(path, _content(history))
-
-
 def history_bytes(history: History) -> bytes:
-    """The file that `write_history` writes."""
+    """A history as the bytes of a npz; they depend on its content alone."""
     return npz_bytes(_content(history))
 
 
 def read_history(path: Path) -> History:
-    """A history that `write_history` wrote. Raises DigrapError where it is missing or damaged."""
+    """A history from a file of `history_bytes`. Raises DigrapError where it is missing or damaged."""
     content = read_npz(path, NAME)
     try:
         tensors, steps, epochs = tuple(content.pop("tensors")), content.pop("steps"), content.pop("epochs")
