@@ -2,9 +2,11 @@
 
 import json
 
+import pytest
 from safetensors.torch import load_file
 
 from digrap.engine import checkpoint
+from digrap.engine import run as engine
 from digrap.engine.fit import Fit
 
 
@@ -34,3 +36,12 @@ def crash_at(monkeypatch, step):
         take(self, batches)
 
     monkeypatch.setattr(Fit, "_step", crashing)
+
+
+def cut_and_resume(monkeypatch, cfg, folder, step):
+    """Make a run that is interrupted after optimizer step `step` and resumed."""
+    with monkeypatch.context() as patch:
+        crash_at(patch, step)
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(cfg, folder)
+    engine.run(cfg, folder)

@@ -15,7 +15,7 @@ from digrap.engine.evaluate import Evaluator
 from digrap.engine.fit import Fit
 from digrap.methods.tpgm import TPGM
 from digrap.models import mini_resnet as resnet
-from tests.engine.runs import crash_at, load_checkpoint, results, weights
+from tests.engine.runs import cut_and_resume, load_checkpoint, results, weights
 
 
 def test_held_out_examples_leave_validation_alone(small, tmp_path, monkeypatch):
@@ -91,11 +91,7 @@ def test_resume_is_bit_equal_with_dropout(small, tmp_path, monkeypatch):
     monkeypatch.setattr(resnet, "build_module", with_dropout)
     cfg = small("optim=tpgm", "trainer.checkpoint_minutes=0")
     engine.run(cfg, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        crash_at(patch, 9)
-        with pytest.raises(KeyboardInterrupt):
-            engine.run(cfg, tmp_path / "cut")
-    engine.run(cfg, tmp_path / "cut")
+    cut_and_resume(monkeypatch, cfg, tmp_path / "cut", 9)
     cut, whole = weights(tmp_path / "cut"), weights(tmp_path / "whole")
     assert all(torch.equal(cut[key], whole[key]) for key in whole)
 
@@ -114,11 +110,7 @@ def test_resume_is_bit_equal_with_running_statistics(small, tmp_path, monkeypatc
     monkeypatch.setattr(resnet, "build_module", with_norm)
     cfg = small("optim=vanilla", "backbone.pretrained=false", "trainer.checkpoint_minutes=0")
     engine.run(cfg, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        crash_at(patch, 9)
-        with pytest.raises(KeyboardInterrupt):
-            engine.run(cfg, tmp_path / "cut")
-    engine.run(cfg, tmp_path / "cut")
+    cut_and_resume(monkeypatch, cfg, tmp_path / "cut", 9)
     cut, whole = weights(tmp_path / "cut"), weights(tmp_path / "whole")
     assert "global_pool.1.running_mean" in whole and results(tmp_path / "cut") == results(tmp_path / "whole")
     assert cut.keys() == whole.keys() and all(torch.equal(cut[key], whole[key]) for key in whole)

@@ -14,7 +14,7 @@ from digrap.engine import run as engine
 from digrap.engine.rescore import rescore
 from digrap.runs.folder import RunFolder
 from digrap.runs.predictions import read_bundle
-from tests.engine.runs import crash_at, metrics, results, weights
+from tests.engine.runs import cut_and_resume, metrics, results, weights
 from tests.tasks.answering import ANSWERS, write_questions
 
 
@@ -58,11 +58,7 @@ def test_the_bundle_holds_answers_ids_and_soft_scores(finished):
 def test_resume_is_bit_equal(finished, tmp_path, monkeypatch):
     folder, cfg = finished
     cfg = OmegaConf.merge(cfg, {"trainer": {"checkpoint_minutes": 0}})
-    with monkeypatch.context() as patch:
-        crash_at(patch, 5)
-        with pytest.raises(KeyboardInterrupt):
-            engine.run(cfg, tmp_path / "cut")
-    engine.run(cfg, tmp_path / "cut")
+    cut_and_resume(monkeypatch, cfg, tmp_path / "cut", 5)
     assert results(tmp_path / "cut") == results(folder) and metrics(tmp_path / "cut") == metrics(folder)
     cut, whole = weights(tmp_path / "cut"), weights(folder)
     assert all(bool((cut[name] == whole[name]).all()) for name in whole)

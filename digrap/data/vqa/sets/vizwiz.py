@@ -42,8 +42,8 @@ SET = VQASet(
     kind="far_ood",
     parts=("train", "val"),
     images=IMAGES,
+    image_id_is_file=True,
     lists={"val": "combined_data.json"},
     read=read,
     files={"train": _files("train"), "val": _files("val", 4319)},
-    image_id_is_file=True,
 )
