@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from digrap.core.errors import DigrapError, nearest
+from digrap.core.paths import CONFIGS
 from digrap.data.splits import DataModule
 from digrap.methods.method import Method
 from digrap.methods.trained import CHOICES
@@ -87,11 +89,17 @@ def check_task(cfg: DictConfig) -> None:
     """Raise DigrapError for a backbone that is not made for the dataset's task: before any file is asked for."""
     task, made_for = cfg.dataset.get("task", "classification"), cfg.backbone.get("tasks", ["classification"])
     if task not in made_for:
+        others = [path.stem for path in sorted((CONFIGS / "backbone").glob("[!_]*.yaml")) if task in _made_for(path)]
         raise DigrapError(
             f"dataset={cfg.dataset.name}: its task is {task}, and backbone={cfg.backbone.name} is made for "
-            f"{', '.join(made_for)}; `python train.py --list backbones` shows the others. Without a model, "
+            f"{', '.join(made_for)}; backbones for {task}: {', '.join(others) or 'none yet'}. Without a model, "
             "show_dataset.py, check_leakage.py and the score scripts in scripts/ work on it"
         )
+
+
+def _made_for(file: Path) -> list[str]:
+    """The tasks that a backbone's config names; classification where it names none."""
+    return list(OmegaConf.load(file).get("tasks", ["classification"]))
 
 
 def build_method(cfg: DictConfig) -> Method:
