@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from digrap.cli.arguments import bare_keys, parse_seeds
 from digrap.core.paths import OUTPUTS
 from digrap.tables import run_states as status
-from digrap.tables.plan import Plan
+from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import load_table
 
 COLOURS = {"done": "green", "running": "cyan", "failed": "red", "stopped": "yellow", "pending": "dim"}

@@ -16,7 +16,7 @@ from digrap.runs.history import History, history_of, read_history
 from digrap.runs.predictions import Bundle, read_bundle
 from digrap.runs.results import Results, read_results
 from digrap.tables import spec
-from digrap.tables.plan import Plan
+from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import Cell, Table, load_table
 
 OOD = ("near_ood", "far_ood")

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from digrap.core.errors import DigrapError
 from digrap.runs.folder import CONFIG, ERROR, FACTS, LOCK, RESULTS, RunFolder
 from digrap.runs.predictions import PREDICTIONS, truth_of
-from digrap.tables.plan import as_start
+from digrap.tables.missing_runs import as_start
 from digrap.tables.run_states import State, state_of
 from digrap.tables.spec import Cell, Row, Table
 

@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from digrap.core.errors import DigrapError
 from digrap.runs.folder import RESULTS, RunFolder
-from digrap.tables.plan import Plan
+from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import Cell
 
 

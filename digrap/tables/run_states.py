@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from digrap.runs.folder import KEEP, RunFolder
-from digrap.tables.plan import Plan
+from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import Cell
 
 STATES = ("done", "running", "failed", "stopped", "pending")

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from digrap.core.files import write_text
 from digrap.core.paths import CONFIGS
 from digrap.runs.folder import RunFolder
-from digrap.tables.plan import Plan
+from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import Cell, Row
 
 

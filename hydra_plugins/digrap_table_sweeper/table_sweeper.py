@@ -18,7 +18,7 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from digrap.core.errors import Busy, DigrapError
 from digrap.tables.cost import dry_run
-from digrap.tables.plan import Plan, Stages
+from digrap.tables.missing_runs import Plan, Stages
 from digrap.tables.spec import Cell, Table, load_table
 from digrap.tables.winners import write_winners
 

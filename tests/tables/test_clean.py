@@ -12,7 +12,7 @@ from digrap.core.errors import DigrapError
 from digrap.core.files import write_json, write_text
 from digrap.runs.predictions import PREDICTIONS, labels_file, truth_of, write_bundle
 from digrap.tables import clean
-from digrap.tables.plan import Plan
+from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import Row, Search, Table
 from tests.synthetic_runs import VALIDATION, result
 

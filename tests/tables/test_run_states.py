@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from digrap.core.files import write_json
 from digrap.tables import run_states as status
-from digrap.tables.plan import Plan
+from digrap.tables.missing_runs import Plan
 from digrap.tables.run_states import Progress, progress_of, state_of
 from digrap.tables.spec import Row, Search, Table
 from tests.synthetic_runs import result

@@ -8,7 +8,7 @@ import pytest
 
 from digrap.core.files import write_json
 from digrap.core.paths import CONFIGS, REPO
-from digrap.tables.plan import Plan
+from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import load_table
 
 

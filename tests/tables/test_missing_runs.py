@@ -10,7 +10,7 @@ from digrap.core.files import write_text
 from digrap.report import scores
 from digrap.runs.folder import RunFolder, Validation
 from digrap.tables import cost, spec
-from digrap.tables.plan import Plan, Stages, as_start, choose
+from digrap.tables.missing_runs import Plan, Stages, as_start, choose
 from digrap.tables.winners import as_config, write_winners
 from tests.synthetic_runs import result
 
