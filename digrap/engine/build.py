@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from digrap.config.choices import choices
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.paths import CONFIGS
 from digrap.data.splits import DataModule
@@ -47,12 +47,13 @@ def _call(group: str, node: DictConfig, **extra: Any) -> Any:
         reason = str(error).splitlines()[0]
         raise DigrapError(f"{group}._target_={name}: there is no such function ({reason})") from error
     arguments = {key: value for key, value in arguments.items() if key not in DESCRIPTIVE}
-    known = inspect.signature(target).parameters
+    signature = inspect.signature(target)
+    known = signature.parameters
     for key in arguments:
         if key not in known and not any(value.kind is value.VAR_KEYWORD for value in known.values()):
             raise DigrapError(f"{group}.{key}: {group}={node.get('name')} has no such option; {nearest(key, known)}")
     try:
-        inspect.signature(target).bind(**arguments, **extra)
+        signature.bind(**arguments, **extra)
     except TypeError as error:
         raise DigrapError(f"{group}={node.get('name')}: {error}; give {group}.<option>=…") from error
     return target(**arguments, **extra)
@@ -87,9 +88,10 @@ def build_task(cfg: DictConfig, backbone: Backbone, classes: tuple[str, ...]) ->
 
 def check_task(cfg: DictConfig) -> None:
     """Raise DigrapError for a backbone that is not made for the dataset's task: before any file is asked for."""
-    task, made_for = cfg.dataset.get("task", "classification"), cfg.backbone.get("tasks", ["classification"])
+    task, made_for = cfg.dataset.get("task", "classification"), _made_for(cfg.backbone)
     if task not in made_for:
-        others = [path.stem for path in sorted((CONFIGS / "backbone").glob("[!_]*.yaml")) if task in _made_for(path)]
+        configs = {name: OmegaConf.load(CONFIGS / "backbone" / f"{name}.yaml") for name in choices("backbones")}
+        others = [name for name, config in configs.items() if task in _made_for(config)]
         raise DigrapError(
             f"dataset={cfg.dataset.name}: its task is {task}, and backbone={cfg.backbone.name} is made for "
             f"{', '.join(made_for)}; backbones for {task}: {', '.join(others) or 'none yet'}. Without a model, "
@@ -97,9 +99,9 @@ def check_task(cfg: DictConfig) -> None:
         )
 
 
-def _made_for(file: Path) -> list[str]:
+def _made_for(backbone: DictConfig) -> list[str]:
     """The tasks that a backbone's config names; classification where it names none."""
-    return list(OmegaConf.load(file).get("tasks", ["classification"]))
+    return list(backbone.get("tasks", ["classification"]))
 
 
 def build_method(cfg: DictConfig) -> Method:

@@ -92,12 +92,17 @@ def _damaged(found: list[Path], error: Exception) -> DigrapError:
 def write_weights(file: Path, weights: dict[str, torch.Tensor], base: dict[str, str], **notes: str) -> None:
     """Write the trained part of a state dict as safetensors; `base`, the pre-trained weights that it stands on, and
     `notes` go into its header. Raises DigrapError where it cannot be written."""
-    notes |= {"base": json.dumps(base, sort_keys=True)}
-    plain = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in weights.items()}
     try:
-        write_atomically(file, lambda handle: handle.write(safetensors.torch.save(plain, notes)))
+        write_tensors(file, weights, {**notes, "base": json.dumps(base, sort_keys=True)})
     except OSError as error:
         raise DigrapError(f"{file} could not be written ({error}); {last_good(file.parent)}") from error
+
+
+def write_tensors(file: Path, tensors: dict[str, torch.Tensor], notes: dict[str, str] | None = None) -> None:
+    """Write tensors as safetensors, `notes` into its header. Raises OSError where it cannot be written."""
+    form = torch.contiguous_format  # copies: tied weights share memory, which a file cannot
+    plain = {name: value.detach().cpu().clone(memory_format=form) for name, value in tensors.items()}
+    write_atomically(file, lambda handle: handle.write(safetensors.torch.save(plain, notes)))
 
 
 def clear(root: Path) -> None:

@@ -108,11 +108,12 @@ class Evaluator:
         for split in splits:
             data = split.load()
             answers, truth = self.predict(module, data, f"test {split.name}")
-            found = {name: percent(values) for name, values in self.task.example_scores(answers, truth).items()}
+            examples = self.task.example_scores(answers, truth)
+            found = {name: percent(values) for name, values in examples.items()}
             more = self.task.report(answers, truth) if full else {}
             scores[split.name] = {"kind": split.kind, "n": len(truth), **found, **more}
             if bundle is not None:
-                stored[split.name], truths[split.name] = self.task.stored(answers, truth)
+                stored[split.name], truths[split.name] = self.task.stored(answers, truth, examples)
                 if (ids := getattr(data, "ids", None)) is not None:  # else an example's id is its place
                     truths[split.name] |= {"id": list(ids)}
         if bundle is not None and self.accelerator.is_main_process:

@@ -6,17 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
 from accelerate.utils import set_seed
 from omegaconf import DictConfig, OmegaConf
 
 from digrap.config.schema import typed
 from digrap.core.errors import DigrapError, nearest
-from digrap.core.files import write_atomically, write_json
+from digrap.core.files import write_json
 from digrap.data.splits import DataModule, Split
 from digrap.engine.accelerator import open_accelerator
 from digrap.engine.build import build_backbone, build_data, build_task, check_task
+from digrap.engine.checkpoint import write_tensors
 from digrap.engine.evaluate import Evaluator
 from digrap.engine.loaders import derive_seed
 from digrap.engine.trained_state import base_of, overlay, read_weights
@@ -68,10 +67,7 @@ def trained_backbone(cfg: DictConfig, classes: tuple[str, ...], weights: Path | 
 
 def write_whole_model(cfg: DictConfig, classes: tuple[str, ...], weights: Path, file: Path) -> None:
     """Write every tensor of the trained model as safetensors: what was trained and what it stands on."""
-    state = trained_backbone(cfg, classes, weights).module.state_dict()
-    form = torch.contiguous_format  # copies: tied weights share memory, which a file cannot
-    plain = {name: value.detach().cpu().clone(memory_format=form) for name, value in state.items()}
-    write_atomically(file, lambda handle: handle.write(safetensors.torch.save(plain)))
+    write_tensors(file, trained_backbone(cfg, classes, weights).module.state_dict())
 
 
 def _short(score: dict[str, Any]) -> dict[str, Any]:

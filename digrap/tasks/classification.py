@@ -49,7 +49,7 @@ class Classification:
         """1 where the prediction is the label, else 0."""
         return {"accuracy": (answers["prediction"] == truth).astype(np.float64)}
 
-    def stored(self, answers: Answers, truth: np.ndarray) -> tuple[Stored, Stored]:
+    def stored(self, answers: Answers, truth: np.ndarray, scores: dict[str, np.ndarray]) -> tuple[Stored, Stored]:
         """Prediction and probability; the labels. Accuracy follows from them."""
         return {key: answers[key] for key in ("prediction", "probability")}, {"label": truth}
 

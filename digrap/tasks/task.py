@@ -68,9 +68,9 @@ class Task(Protocol):
     def example_scores(self, answers: Answers, truth: np.ndarray) -> dict[str, np.ndarray]:
         """Every score that applies, by name: float64 (n,) in [0, 1] for all examples of a split."""
 
-    def stored(self, answers: Answers, truth: np.ndarray) -> tuple[Stored, Stored]:
-        """The part of a split that a prediction bundle keeps: the answers, with scores that are no function of them and
-        the truth, and the truth. See `digrap.runs.predictions`."""
+    def stored(self, answers: Answers, truth: np.ndarray, scores: dict[str, np.ndarray]) -> tuple[Stored, Stored]:
+        """The part of a split that a prediction bundle keeps: the answers, with those of the `scores` of examples that
+        are no function of them and the truth, and the truth. See `digrap.runs.predictions`."""
 
     def report(self, answers: Answers, truth: np.ndarray) -> dict[str, Any]:
         """Scores in percent with intervals, and whatever else evaluate.py prints of a split."""

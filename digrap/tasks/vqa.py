@@ -50,10 +50,10 @@ class VQA:
         applying = [scorer for scorer in SCORERS if ten or scorer != "m4c"]
         return {scorer: accuracies(texts, given, scorer, names=names) for scorer in applying}
 
-    def stored(self, answers: Answers, truth: np.ndarray) -> tuple[Stored, Stored]:
+    def stored(self, answers: Answers, truth: np.ndarray, scores: dict[str, np.ndarray]) -> tuple[Stored, Stored]:
         """Answers with their scores, which need the human answers of the dataset's files; no truth."""
-        scores = {f"score.{name}": values for name, values in self.example_scores(answers, truth).items()}
-        return {"prediction": list(answers["prediction"]), **scores}, {}
+        kept = {f"score.{name}": values for name, values in scores.items()}
+        return {"prediction": list(answers["prediction"]), **kept}, {}
 
     def report(self, answers: Answers, truth: np.ndarray) -> dict[str, Any]:
         """Each scorer's accuracy with its interval, overall and by type; see `digrap.metrics.vqa.summary`."""

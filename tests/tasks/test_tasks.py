@@ -58,7 +58,7 @@ def test_classification_scores_hits():
     assert torch.equal(loss, torch.nn.functional.cross_entropy(logits, torch.arange(6)))
     scores = task.example_scores(answers, made.truth)
     assert scores.keys() == {"accuracy"} and set(scores["accuracy"]) <= {0.0, 1.0}
-    kept, truth = task.stored(answers, made.truth)
+    kept, truth = task.stored(answers, made.truth, scores)
     assert kept.keys() == {"prediction", "probability"} and truth.keys() == {"label"}
     assert task.report(answers, made.truth)["accuracy"] == pytest.approx(100 * scores["accuracy"].mean())
 
@@ -79,7 +79,7 @@ def test_questions_score_softly(tmp_path):
     people = [question.answers.count(question.target) for question in made.truth]
     wanted = [{1: 0.3, 2: 0.6, 3: 0.9, 4: 1.0}[count] for count in people]
     assert scores["official2021"].tolist() == pytest.approx(wanted) and set(people) == {1, 2, 3, 4}
-    kept, truth = task.stored(right, made.truth)
+    kept, truth = task.stored(right, made.truth, scores)
     assert truth == {} and kept.keys() == {"prediction", *(f"score.{name}" for name in scores)}
     report = task.report(right, made.truth)
     assert report["official2021"] == pytest.approx(100 * np.mean(wanted))
