@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from digrap.core.errors import DigrapError
+
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Call `write(file)` on a temporary file in `path`'s folder, then rename it to `path`.
@@ -45,3 +47,15 @@ def sha256(path: Path) -> str:
     """The SHA-256 digest of the file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_sha256(path: Path, digest: str, remedy: str) -> None:
+    """Raise DigrapError, with the `remedy` at its end, for a file that is missing or has another SHA-256 digest."""
+    try:
+        found = sha256(path)
+    except FileNotFoundError:
+        raise DigrapError(f"{path} is missing; {remedy}") from None
+    except OSError as error:
+        raise DigrapError(f"{path} cannot be read ({error.strerror or error}); {remedy}") from error
+    if found != digest:
+        raise DigrapError(f"{path} is damaged (sha256 {found[:12]}…, as written {digest[:12]}…); {remedy}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from yaml import YAMLError
 
 from digrap.config.first_release import renamed
 from digrap.core.errors import DigrapError
-from digrap.core.files import write_json, write_text
+from digrap.core.files import check_sha256, write_json, write_text
 from digrap.core.json_files import read_json
 from digrap.runs.predictions import PREDICTIONS
 from digrap.runs.results import SCHEMA as SCHEMA
@@ -23,6 +24,7 @@ KEEP = 2  # checkpoints of a run that is training
 CONFIG, FACTS, RESULTS, METRICS = "config.yaml", "run.json", "results.json", "metrics.jsonl"
 ERROR, DATA, VARIANTS, LOCK = "error.txt", "data.json", "variants.json", ".lock"
 CHECKPOINTS, STEP = "checkpoints", "step-"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -142,13 +144,18 @@ class RunFolder:
     def weights(self) -> Path | None:
         """The weights file that the run was tested with, or None where the run trained nothing.
 
-        Raises DigrapError where the results or the file are missing.
+        Raises DigrapError where the results or the file are missing, and where the file's content has changed since.
         """
         results = self.results()
         if results.weights is None:
             return None
-        if not (file := self.path / results.weights).is_file():
-            raise DigrapError(f"{file} is missing; delete {self.path} and train the run again")
+        file, remedy = self.path / results.weights, f"delete {self.path} and train the run again"
+        if results.weights_sha256 is not None:
+            check_sha256(file, results.weights_sha256, remedy)
+        elif not file.is_file():
+            raise DigrapError(f"{file} is missing; {remedy}")
+        else:
+            log.warning("%s cannot be checked: the run was made before results.json had its sha256", file)
         return file
 
     # --- config and facts ---------------------------------------------------------------------------------------
