@@ -3,8 +3,9 @@
     python scripts/score_vqa.py predictions=FILE annotations=FILE [questions=FILE scorer=official2021 key=value …]
     python scripts/score_vqa.py predictions=FILE dataset=vqa_cp [data_root=data key=value …]
 
-predictions   a list of {question_id, answer}, or lmms-eval's samples; format=vqa|lmms_eval (default: by .jsonl)
-annotations   VQA annotations, {"annotations": [...]} or a bare list; questions, if given, are compared with them
+predictions   a list of {question_id, answer}, or lmms-eval's samples; format=vqa|lmms_eval (default: by the content)
+annotations   VQA annotations, {"annotations": [...]} or a bare list, TextVQA's {"data": [...]}, VizWiz's list;
+              questions, if given, are compared with them. Files may be lines of JSON, or compressed by gzip
 dataset       instead: a set under data_root/vqa, its scored part or part=NAME; or split=NAME of a dataset of train.py
               (vqav2, vqa_json, with dataset.<key>=… options); source=lists: the authors' lists; needs no pictures
 scorer        official2021 (GT-Vision-Lab/VQA; the default), official2017 (the same before 2021; LAVIS), m4c (MMF's, for
@@ -19,6 +20,7 @@ strict        true: stop at the first problem; default: count problems, a questi
 out           also write the JSON to this file; per_question: write each question's accuracy in percent to this file
 
 Several edits share one question_id: give image_id with the predictions, or "<question_id>/<image_id>" as question_id.
+An id's leading zeros do not count: "0012" is 12.
 A rephrasing's number may be another question's: "<rephrasing_of>/<question_id>" names it alone.
 Accuracies are percent: `accuracy` unrounded, `rounded` as the official code prints it, `interval_95` from a bootstrap.
 """
@@ -41,9 +43,10 @@ from digrap.core.problems import Problems
 from digrap.metrics.vqa.accuracy import check_scorer
 from digrap.metrics.vqa.annotations import check_answer_ids, read_annotations
 from digrap.metrics.vqa.consistency import EDITS, consistency, flips
+from digrap.metrics.vqa.ids import Spellings, respelled
 from digrap.metrics.vqa.predictions import by_id
 from digrap.metrics.vqa.question import Question
-from digrap.metrics.vqa.score import Scored, score
+from digrap.metrics.vqa.score import PLACED, Scored, score
 
 INPUTS = ("predictions", "annotations", "questions", "originals")
 OUTPUTS = ("out", "per_question")
@@ -78,7 +81,8 @@ def main() -> None:
     problems = Problems(options.strict)
     scope = read_scope(options, overrides, answer_ids, problems)
     given = scoring.predictions_of(options, problems)
-    kept = [prediction for prediction in given if prediction.question_id not in scope.left_out]
+    left_out = Spellings(scope.left_out)
+    kept = [prediction for prediction in given if left_out.find(prediction.question_id) is None]
     scored = score(scope.questions, kept, options.scorer, problems, options.duplicates)
     result = {
         "scorer": options.scorer,
@@ -175,8 +179,8 @@ def split_scope(options: DictConfig, overrides: list[str], answer_ids: str, prob
         "left_out": len(loaded.left_out),  # training has their picture
     }
     questions = [record.to_score(answer_ids, options.raw_answers) for record in loaded.records]
-    left_out = frozenset(name for record in loaded.left_out for name in (record.id, record.question_id))
-    return Scope(questions, notes, left_out)
+    left_out = {name for record in loaded.left_out for name in (record.id, record.question_id)}
+    return Scope(questions, notes, frozenset(left_out.difference(question.question_id for question in questions)))
 
 
 def group_results(options: DictConfig, questions: list[Question], scored: Scored, problems: Problems) -> dict[str, Any]:
@@ -185,7 +189,11 @@ def group_results(options: DictConfig, questions: list[Question], scored: Scored
     if options.rephrasings:
         result["rephrasings"] = consistency(questions, scored.accuracy, problems)
     if options.originals is not None:
-        originals = scoring.predictions_of(options, problems, "originals")
-        before = by_id(originals, problems, "original's prediction", options.duplicates)
+        originals = respelled(questions, scoring.predictions_of(options, problems, "originals"))
+        for prediction in originals:
+            if prediction.placed:
+                problems.add(f"original's prediction: {PLACED}", prediction.where())
+        named = [prediction for prediction in originals if not prediction.placed]
+        before = by_id(named, problems, "original's prediction", options.duplicates)
         result["flips"] = flips(questions, scored.predictions, before, options.edit, problems)
     return result

@@ -12,6 +12,7 @@ from digrap.core.problems import Problems
 from digrap.data.splits import KINDS, DataModule, named_ood
 from digrap.data.vqa.official_files import TEN, Record, make_record, paired, read_json, unique
 from digrap.data.vqa.question_splits import QuestionSplits
+from digrap.metrics.vqa.answers import as_text
 from digrap.metrics.vqa.question import Question, kind_of_questions
 
 FIX = "fix it or write it again"
@@ -89,7 +90,7 @@ class JsonQuestions(QuestionSplits):
             halves.append(entries(read_json(path, FIX), key, path, problems, needed))
         for entry in (entry for half in halves for entry in half):
             entry.setdefault("image_id", "")
-        pairs = paired(*halves, problems, str(path))
+        pairs = paired(*halves, problems, self.root / options["questions"], self.root / options["annotations"])
         return [question | annotation | {"image_id": question["image_id"]} for question, annotation in pairs]
 
     def _record(self, entry: Record, problems: Problems, **known: str) -> Question | None:
@@ -98,13 +99,14 @@ class JsonQuestions(QuestionSplits):
             answers = [answers]
         if isinstance(answers, list) and len(answers) == 1:  # scorers leave one answer out: a single one counts as ten
             known["answer_keys"], answers = None, answers * TEN
+        picture = entry.get("image")
         try:
-            file = posixpath.normpath(str(entry.get("image") or self.image_name.format(**entry)))
+            file = posixpath.normpath(as_text(picture) if picture else self.image_name.format(**entry))
         except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
-            where = f"{title} {entry['question_id']}: no `image`; dataset.image_name={self.image_name}: {error!r}"
-            return problems.add("question that names no picture (left out)", where)
+            where = f"{title} {entry['question_id']}: `image` is {picture!r:.80}; dataset.image_name={self.image_name}"
+            return problems.add("question that names no picture (left out)", f"{where}: {error!r}")
         known |= {"image": f"{self.images}/{file}", "picture": f"own:{file}"}
-        question = entry | {"image_id": entry.get("image_id") or file}
+        question = entry | {"image_id": as_text(entry.get("image_id") or file) or file}
         return make_record(question, entry | {"answers": answers}, problems, title, **known)
 
 
