@@ -1,34 +1,34 @@
-"""Files that are compressed, whatever their name says: gzip is unpacked, other archives are named."""
+"""Files that are compressed, whatever their name says: gzip, bzip2 and xz are unpacked, archives are named."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import shlex
 import zlib
 from pathlib import Path
 
 from digrap.core.errors import DigrapError
 
-GZIP = b"\x1f\x8b"
-ARCHIVES = {
-    b"PK\x03\x04": ("a zip archive", "unzip"),
-    b"BZh": ("compressed by bzip2", "bunzip2 --keep"),
-    b"\xfd7zXZ\x00": ("compressed by xz", "unxz --keep"),
-    b"\x28\xb5\x2f\xfd": ("compressed by Zstandard", "unzstd"),
-}
+PACKED = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\x00": lzma.decompress}
+ARCHIVES = {b"PK\x03\x04": ("python -m zipfile -e {} .", "a zip archive"), b"\x28\xb5\x2f\xfd": ("unzstd {}", "zstd")}
 
 
 def unpacked(data: bytes, path: Path | str) -> bytes:
-    """Return the bytes of the file `path`, those of a gzip file unpacked.
+    """Return the bytes of the file `path`, unpacked if it is compressed by gzip, bzip2 or xz.
 
-    Raises DigrapError for a gzip file that is damaged, and for a file of another archive's format.
+    Raises DigrapError for such a file that is damaged, and for one of another archive's format.
     """
-    if data.startswith(GZIP):
-        try:
-            return gzip.decompress(data)
-        except (EOFError, OSError, zlib.error) as error:
-            raise DigrapError(f"{path} is a damaged gzip file ({error}): write or download it again") from error
-    for start, (what, command) in ARCHIVES.items():
+    for start, unpack in PACKED.items():
         if data.startswith(start):
-            raise DigrapError(f"{path} is {what}: unpack it (`{command} {shlex.quote(str(path))}`), give what is in it")
+            try:
+                return unpack(data)
+            except (EOFError, OSError, ValueError, lzma.LZMAError, zlib.error) as error:
+                name = unpack.__module__.removeprefix("_")
+                raise DigrapError(f"{path} is a damaged {name} file ({error}): write or download it again") from error
+    for start, (command, what) in ARCHIVES.items():
+        if data.startswith(start):
+            command = command.format(shlex.quote(str(path)))
+            raise DigrapError(f"{path} is {what}, not JSON: unpack it, `{command}`, and give the file that is in it")
     return data

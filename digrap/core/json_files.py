@@ -43,7 +43,7 @@ def read_text(path: Path | str, what: str) -> str:
 
 
 def read_bytes(path: Path | str, what: str) -> bytes:
-    """The file's bytes, those of a gzip file unpacked. Raises DigrapError if it cannot be read."""
+    """The file's bytes, unpacked if it is compressed. Raises DigrapError if it cannot be read."""
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError as error:

@@ -12,6 +12,7 @@ from digrap.core.problems import Problems
 from digrap.data.splits import KINDS, DataModule, named_ood
 from digrap.data.vqa.official_files import TEN, Record, make_record, paired, read_json, unique
 from digrap.data.vqa.question_splits import QuestionSplits
+from digrap.metrics.vqa.annotations import list_key
 from digrap.metrics.vqa.answers import as_text
 from digrap.metrics.vqa.question import Question, kind_of_questions
 
@@ -31,10 +32,11 @@ def build(
 ) -> DataModule:
     """Return the splits of configs/dataset/vqa_json.yaml and, for each OOD name, one of root/test_<name>.json.
 
-    A split is one `file`, a list of {image, question, answers or answer} with optional question_id, answer_type and
-    question_type; or VQA's pair of files `questions` and `annotations`, whose pictures are called `image_name`, with
-    the questions' keys in braces, unless a question has an `image`. Pictures lie in root/`images`. One answer counts as
-    ten equal ones. Raises DigrapError for options that do not fit and for a file that is missing or named twice.
+    A split is one `file`, a list (or lines) of {image, question, answers or answer} with optional question_id,
+    answer_type and question_type; or VQA's pair of files `questions` and `annotations`, whose pictures are called
+    `image_name`, with the questions' keys in braces, unless a question has an `image`. Pictures lie in root/`images`.
+    One answer counts as ten equal ones. Raises DigrapError for options that do not fit and for a file that is missing
+    or named twice.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
@@ -80,7 +82,8 @@ class JsonQuestions(QuestionSplits):
         for entry in data if isinstance(data, list) else ():
             if isinstance(entry, dict) and "answer" in entry:
                 entry.setdefault("answers", entry["answer"])
-        return entries(data, "questions", path, problems, ("question_id", "question", "answers"))
+        key = list_key(data, "questions")
+        return entries(data, key, path, problems, ("question_id", "question", "answers"))
 
     def _pair(self, options: Mapping[str, str], problems: Problems) -> list[Record]:
         """Return the entries of VQA's pair of files, each question joined with its annotation."""

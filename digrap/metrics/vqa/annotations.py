@@ -39,7 +39,7 @@ def read_annotations(
         if isinstance(record, dict) and "question_id" not in record and isinstance(record.get("image"), str):
             record.update(question_id=Place(place), image_id=record["image"])
             names[str(place)] = record["image"]
-    found = objects(data, _key(data, "annotations"), annotations, problems, ("question_id",))
+    found = objects(data, list_key(data, "annotations"), annotations, problems, ("question_id",))
     read = [_question(record, answer_ids, problems, f"{annotations}: ", names) for record in found]
     scored = [question for question in read if question]
     if not scored:
@@ -59,7 +59,7 @@ def repeated(questions: Iterable[Question]) -> set[str]:
     return {number for number, count in Counter(question.question_id for question in questions).items() if count > 1}
 
 
-def _key(data: Any, usual: str) -> str:
+def list_key(data: Any, usual: str) -> str:
     """Return the key of a file's list: the usual one, or "data" where TextVQA has questions and answers together."""
     return "data" if isinstance(data, dict) and usual not in data and "data" in data else usual
 
@@ -107,7 +107,7 @@ def _with_questions(
     counterpart are counted.
     """
     data = read_json_or_lines(path, "questions")
-    found = objects(data, _key(data, "questions"), path, problems, ("question_id",))
+    found = objects(data, list_key(data, "questions"), path, problems, ("question_id",))
     numbers = [str(record["question_id"]) for record in found]
     if same_ids(numbers, [question.question_id for question in annotated]):
         return [_as_rephrasing(question, record) for question, record in zip(annotated, found, strict=True)]

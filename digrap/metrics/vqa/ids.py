@@ -1,7 +1,8 @@
-"""Ids as different files spell them: zero-padded, or as the name of a picture's file."""
+"""Ids as different files spell them: zero-padded, accents apart, or as the name of a picture's file."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,10 +16,10 @@ ENDING = ".jpg"
 
 
 def plain(name: str) -> str:
-    """Return an id, or several joined by "/", with numbers as they are without leading zeros: "007/a" as "7/a"."""
-    return "/".join(
-        (part.lstrip("0") or "0") if part.isascii() and part.isdigit() else part for part in name.split("/")
-    )
+    """Return an id, or several joined by "/", as all its spellings are compared: numbers without leading zeros, "007/a"
+    as "7/a", and accents composed (Unicode's NFC)."""
+    parts = unicodedata.normalize("NFC", name).split("/")
+    return "/".join((part.lstrip("0") or "0") if part.isascii() and part.isdigit() else part for part in parts)
 
 
 def same_ids(ones: list[str], others: list[str]) -> bool:
@@ -36,14 +37,14 @@ def _alike(one: str, other: str) -> bool:
 
 
 class Spellings:
-    """The ids of a file, found by any spelling of their numbers: "0012" finds "12" where "0012" itself is none."""
+    """The ids of a file, found by any spelling (`plain`): "0012" finds "12" where "0012" itself is none."""
 
     def __init__(self, names: Iterable[str]):
         self.names = names if isinstance(names, (set, dict)) else set(names)
         self.spelled: dict[str, str | None] | None = None
 
     def find(self, name: str) -> str | None:
-        """Return the id itself, else the only one that is it but for leading zeros, else None."""
+        """Return the id itself, else the only one that is it but for the spelling, else None."""
         if name in self.names:
             return name
         if self.spelled is None:  # only files that differ pay for it
