@@ -78,11 +78,12 @@ class JsonQuestions(QuestionSplits):
     def _file(self, options: Mapping[str, str], problems: Problems) -> list[Record]:
         """Return the entries of one file; an entry without question_id gets its place in the file."""
         path = self.root / options["file"]
-        data = by_place(read_json(path, FIX))
-        for entry in data if isinstance(data, list) else ():
+        data = read_json(path, FIX)
+        key = list_key(data, "questions")
+        listed = by_place(data.get(key) if isinstance(data, dict) else data)
+        for entry in listed if isinstance(listed, list) else ():
             if isinstance(entry, dict) and "answer" in entry:
                 entry.setdefault("answers", entry["answer"])
-        key = list_key(data, "questions")
         return entries(data, key, path, problems, ("question_id", "question", "answers"))
 
     def _pair(self, options: Mapping[str, str], problems: Problems) -> list[Record]:
