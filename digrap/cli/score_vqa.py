@@ -44,12 +44,13 @@ from digrap.metrics.vqa.accuracy import check_scorer
 from digrap.metrics.vqa.annotations import check_answer_ids, read_annotations
 from digrap.metrics.vqa.consistency import EDITS, consistency, flips
 from digrap.metrics.vqa.ids import Spellings, respelled
-from digrap.metrics.vqa.predictions import by_id
+from digrap.metrics.vqa.predictions import Prediction, by_id
 from digrap.metrics.vqa.question import Question
 from digrap.metrics.vqa.score import PLACED, Scored, score
 
 INPUTS = ("predictions", "annotations", "questions", "originals")
 OUTPUTS = ("out", "per_question")
+ORIGINAL = "original's prediction"
 DEFAULTS = {
     **scoring.DEFAULTS,
     **dict.fromkeys((*INPUTS, *OUTPUTS, "answer_ids", "edit", "dataset", "part")),
@@ -189,11 +190,21 @@ def group_results(options: DictConfig, questions: list[Question], scored: Scored
     if options.rephrasings:
         result["rephrasings"] = consistency(questions, scored.accuracy, problems)
     if options.originals is not None:
-        originals = respelled(questions, scoring.predictions_of(options, problems, "originals"))
-        for prediction in originals:
-            if prediction.placed:
-                problems.add(f"original's prediction: {PLACED}", prediction.where())
-        named = [prediction for prediction in originals if not prediction.placed]
-        before = by_id(named, problems, "original's prediction", options.duplicates)
+        before = by_id(named_originals(options, questions, problems), problems, ORIGINAL, options.duplicates)
         result["flips"] = flips(questions, scored.predictions, before, options.edit, problems)
     return result
+
+
+def named_originals(options: DictConfig, questions: list[Question], problems: Problems) -> list[Prediction]:
+    """Read the predictions on the originals, with their ids as the edits spell them; those with a place alone are left
+    out and counted. Raises DigrapError where there is no other."""
+    found = respelled(questions, scoring.predictions_of(options, problems, "originals"))
+    named = [prediction for prediction in found if not prediction.placed]
+    if not named:
+        raise DigrapError(
+            f"originals={options.originals}: doc_id alone names no question; add question_id to the samples"
+        )
+    for prediction in found:
+        if prediction.placed:
+            problems.add(f"{ORIGINAL}: {PLACED}", prediction.where())
+    return named

@@ -37,7 +37,7 @@ def read_set(
     with _no_garbage_collection():
         records = (read_list if source == "lists" else dataset.read)(folder, part)
     if not records:
-        cause = "; ".join(problems.lines())
+        cause = problems.one_line()
         raise DigrapError(f"{folder.root / name}: no question of {name} {part} could be read ({cause}); {folder.fix}")
     if upright and dataset.turns:
         turns = dataset.turns(folder, (record.image_id for record in records))
