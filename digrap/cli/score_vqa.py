@@ -180,8 +180,8 @@ def split_scope(options: DictConfig, overrides: list[str], answer_ids: str, prob
         "left_out": len(loaded.left_out),  # training has their picture
     }
     questions = [record.to_score(answer_ids, options.raw_answers) for record in loaded.records]
-    left_out = {name for record in loaded.left_out for name in (record.id, record.question_id)}
-    return Scope(questions, notes, frozenset(left_out.difference(question.question_id for question in questions)))
+    left_out = frozenset(name for record in loaded.left_out for name in (record.id, record.question_id))
+    return Scope(questions, notes, left_out)
 
 
 def group_results(options: DictConfig, questions: list[Question], scored: Scored, problems: Problems) -> dict[str, Any]:
