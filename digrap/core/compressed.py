@@ -12,7 +12,10 @@ from pathlib import Path
 from digrap.core.errors import DigrapError
 
 PACKED = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\x00": lzma.decompress}
-ARCHIVES = {b"PK\x03\x04": ("python -m zipfile -e {} .", "a zip archive"), b"\x28\xb5\x2f\xfd": ("unzstd {}", "zstd")}
+ARCHIVES = {
+    b"PK\x03\x04": ("python -m zipfile -e {} .", "a zip archive"),
+    b"\x28\xb5\x2f\xfd": ("unzstd {}", "compressed by zstd"),
+}
 
 
 def unpacked(data: bytes, path: Path | str) -> bytes:

@@ -166,7 +166,7 @@ def test_an_archive_is_named_and_the_advised_command_unpacks_it(tmp_path):
     command = str(error.value).split("`")[1].replace("python ", f"{sys.executable} ", 1)
     subprocess.run(command, shell=True, check=True, cwd=tmp_path)
     assert read_annotations(tmp_path / "inner.json", Problems(strict=True))
-    with pytest.raises(DigrapError, match="is zstd, not JSON: unpack it, `unzstd "):
+    with pytest.raises(DigrapError, match="is compressed by zstd, not JSON: unpack it, `unzstd "):
         read_annotations(write(tmp_path / "a.json", b"\x28\xb5\x2f\xfd\x00"), Problems())
 
 

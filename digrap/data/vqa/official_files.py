@@ -157,10 +157,9 @@ def read_json(path: Path, fix: str) -> Any:
 
 
 def paired(
-    questions: list[Record], annotations: list[Record], problems: Problems, asked: Path, answered: Path
+    questions: list[Record], annotations: list[Record], problems: Problems, question_file: Path, annotation_file: Path
 ) -> list[tuple[Record, Record]]:
-    """Return (question, annotation) in the questions' order; see `Folder.pairs`. `asked` and `answered` are the files
-    of the two, for messages."""
+    """Return (question, annotation) in the questions' order; see `Folder.pairs`. Messages name the two files."""
     first, second = list(map(_key, questions)), list(map(_key, annotations))
     if same_ids(first, second):
         return list(zip(questions, annotations, strict=True))
@@ -172,10 +171,10 @@ def paired(
         if partners := waiting.get(spelled.find(key) or key):
             result.append((entry, partners.pop()))
         else:
-            problems.add("question without annotation (left out)", f"{asked}: question {_shown(entry)}")
+            problems.add("question without annotation (left out)", f"{question_file}: question {_shown(entry)}")
     for rest in waiting.values():
         for entry in rest:
-            problems.add("annotation without question (left out)", f"{answered}: question {_shown(entry)}")
+            problems.add("annotation without question (left out)", f"{annotation_file}: question {_shown(entry)}")
     return result
 
 
