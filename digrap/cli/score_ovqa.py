@@ -3,7 +3,7 @@
     python scripts/score_ovqa.py predictions=FILE split=sketch [data_root=data] [dataset.version=cleaned …]
 
     predictions=FILE        [{"question_id", "answer"}, …] or samples of lmms-eval; an id is the index in the list
-    format=null             vqa or lmms_eval; null: by the file's name
+    format=null             vqa or lmms_eval; null: by the file's content
     split=NAME              real_train, real_val, real, sketch, painting, infograph, clipart or quickdraw
     data_root=data          the folder of downloaded lists (images are not read) and of cached class embeddings
     dataset.…               as for train.py: dataset.version, dataset.lists, dataset.annotations, dataset.root

@@ -3,8 +3,9 @@
     python scripts/score_vqa.py predictions=FILE annotations=FILE [questions=FILE scorer=official2021 key=value …]
     python scripts/score_vqa.py predictions=FILE dataset=vqa_cp [data_root=data key=value …]
 
-predictions   a list of {question_id, answer}, or lmms-eval's samples; format=vqa|lmms_eval (default: by .jsonl)
-annotations   VQA annotations, {"annotations": [...]} or a bare list; questions, if given, are compared with them
+predictions   a list of {question_id, answer}, or lmms-eval's samples; format=vqa|lmms_eval (default: by the content)
+annotations   VQA annotations, {"annotations": [...]} or a bare list, TextVQA's {"data": [...]}, VizWiz's list;
+              questions, if given, are compared with them. Files may be lines of JSON, or compressed by gzip
 dataset       instead: a set under data_root/vqa, its scored part or part=NAME; or split=NAME of a dataset of train.py
               (vqav2, vqa_json, with dataset.<key>=… options); source=lists: the authors' lists; needs no pictures
 scorer        official2021 (GT-Vision-Lab/VQA; the default), official2017 (the same before 2021; LAVIS), m4c (MMF's, for
@@ -19,6 +20,7 @@ strict        true: stop at the first problem; default: count problems, a questi
 out           also write the JSON to this file; per_question: write each question's accuracy in percent to this file
 
 Several edits share one question_id: give image_id with the predictions, or "<question_id>/<image_id>" as question_id.
+An id's leading zeros do not count: "0012" is 12.
 A rephrasing's number may be another question's: "<rephrasing_of>/<question_id>" names it alone.
 Accuracies are percent: `accuracy` unrounded, `rounded` as the official code prints it, `interval_95` from a bootstrap.
 """
@@ -41,12 +43,14 @@ from digrap.core.problems import Problems
 from digrap.metrics.vqa.accuracy import check_scorer
 from digrap.metrics.vqa.annotations import check_answer_ids, read_annotations
 from digrap.metrics.vqa.consistency import EDITS, consistency, flips
-from digrap.metrics.vqa.predictions import by_id
+from digrap.metrics.vqa.ids import Spellings, respelled
+from digrap.metrics.vqa.predictions import Prediction, by_id
 from digrap.metrics.vqa.question import Question
-from digrap.metrics.vqa.score import Scored, score
+from digrap.metrics.vqa.score import PLACED, Scored, score
 
 INPUTS = ("predictions", "annotations", "questions", "originals")
 OUTPUTS = ("out", "per_question")
+ORIGINAL = "original's prediction"
 DEFAULTS = {
     **scoring.DEFAULTS,
     **dict.fromkeys((*INPUTS, *OUTPUTS, "answer_ids", "edit", "dataset", "part")),
@@ -78,7 +82,8 @@ def main() -> None:
     problems = Problems(options.strict)
     scope = read_scope(options, overrides, answer_ids, problems)
     given = scoring.predictions_of(options, problems)
-    kept = [prediction for prediction in given if prediction.question_id not in scope.left_out]
+    left_out = Spellings(scope.left_out)
+    kept = [prediction for prediction in given if left_out.find(prediction.question_id) is None]
     scored = score(scope.questions, kept, options.scorer, problems, options.duplicates)
     result = {
         "scorer": options.scorer,
@@ -185,7 +190,21 @@ def group_results(options: DictConfig, questions: list[Question], scored: Scored
     if options.rephrasings:
         result["rephrasings"] = consistency(questions, scored.accuracy, problems)
     if options.originals is not None:
-        originals = scoring.predictions_of(options, problems, "originals")
-        before = by_id(originals, problems, "original's prediction", options.duplicates)
+        before = by_id(named_originals(options, questions, problems), problems, ORIGINAL, options.duplicates)
         result["flips"] = flips(questions, scored.predictions, before, options.edit, problems)
     return result
+
+
+def named_originals(options: DictConfig, questions: list[Question], problems: Problems) -> list[Prediction]:
+    """Read the predictions on the originals, with their ids as the edits spell them; those with a place alone are left
+    out and counted. Raises DigrapError where there is no other."""
+    found = respelled(questions, scoring.predictions_of(options, problems, "originals"))
+    named = [prediction for prediction in found if not prediction.placed]
+    if not named:
+        raise DigrapError(
+            f"originals={options.originals}: doc_id alone names no question; add question_id to the samples"
+        )
+    for prediction in found:
+        if prediction.placed:
+            problems.add(f"{ORIGINAL}: {PLACED}", prediction.where())
+    return named

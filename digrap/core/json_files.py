@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from digrap.core.compressed import unpacked
 from digrap.core.errors import DigrapError
 from digrap.core.files import sha256
 from digrap.core.problems import Problems
@@ -42,13 +43,14 @@ def read_text(path: Path | str, what: str) -> str:
 
 
 def read_bytes(path: Path | str, what: str) -> bytes:
-    """The file's bytes. Raises DigrapError if it cannot be read."""
+    """The file's bytes, unpacked if it is compressed. Raises DigrapError if it cannot be read."""
     try:
-        return Path(path).read_bytes()
+        data = Path(path).read_bytes()
     except FileNotFoundError as error:
         raise DigrapError(f"{path} does not exist: give a file with {what}") from error
     except OSError as error:
         raise DigrapError(f"{path} cannot be read ({error.strerror}): give a file with {what}") from error
+    return unpacked(data, path)
 
 
 def entries(value: Any, key: str, path: Path | str, problems: Problems, needed: Sequence[str] = ()) -> list[dict]:
@@ -79,11 +81,15 @@ def entries(value: Any, key: str, path: Path | str, problems: Problems, needed: 
     return whole
 
 
+class Place(int):
+    """A question's position in a file without ids, from 0, which is its id."""
+
+
 def by_place(value: Any) -> Any:
-    """`value`, changed in place: in a list, objects without question_id get their position, from 0, as one."""
+    """`value`, changed in place: in a list, objects without question_id get their `Place` as one."""
     for place, entry in enumerate(value if isinstance(value, list) else ()):
         if isinstance(entry, dict):
-            entry.setdefault("question_id", place)
+            entry.setdefault("question_id", Place(place))
     return value
 
 

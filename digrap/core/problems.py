@@ -38,8 +38,8 @@ class Problems:
                 self.add(kind, where)
 
     def one_line(self) -> str:
-        """`<kind>: <first example>; …`, or "the file is empty"."""
-        return "; ".join(f"{kind}: {where[0]}" for kind, where in self.examples.items()) or "the file is empty"
+        """The `lines` in one, or "the file is empty"."""
+        return "; ".join(self.lines()) or "the file is empty"
 
     def lines(self) -> list[str]:
         """`2 × <kind>: <place>; <place>`, one line per kind."""

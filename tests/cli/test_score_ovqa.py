@@ -70,6 +70,11 @@ def test_scores_by_hand(call):
     assert problem == {"count": 1, "first": ["question 15"]}
 
 
+def test_places_in_lmms_evals_log_are_the_ids(call):
+    rows = [{"doc_id": n, "filtered_resps": [SPOKEN[label]]} for n, label in enumerate(LABELS)]
+    assert call(rows[::-1], "clip=false")["acc"] == 100.0
+
+
 def test_clip_match_of_answers(call, tiny):
     """Against one text at a time: classes by their mean over the templates, everything in SIMPLE normalisation."""
     texts = ["Cello", "a cello", "cell-phone", "", "TEDDY bear", "t-shirt!", "horn", "mobile"]

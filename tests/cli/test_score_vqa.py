@@ -160,3 +160,57 @@ def test_the_bench_runs():
         "official2017",
         "m4c",
     ]
+
+
+def lines(path, *values):
+    path.write_text("".join(json.dumps(value) + "\n" for value in values))
+    return path
+
+
+def test_a_log_of_okvqa_without_ids_of_its_own(run, tmp_path):
+    made = write(tmp_path / "a.json", [annotation(2971475 + k, ["yes"] * 10, image_id=k) for k in range(2)])
+    log = [
+        {"doc_id": 1 - k, "filtered_resps": ["yes"], "submission": {"image": f"{2971475 + k}.jpg", "answer": "yes"}}
+        for k in range(2)
+    ]
+    for path in (lines(tmp_path / "log.jsonl", *log), write(tmp_path / "log.json", {"logs": log})):
+        code, found, error = run(annotations=made, predictions=path)
+        assert (code, found["overall"]["accuracy"]) == (0, 100.0) and "prediction" not in error
+
+
+@pytest.mark.parametrize(
+    ("sample", "words"),
+    [
+        ({"doc_id": 0}, "doc_id is a place in the data set, and these have ids: add question_id to the samples"),
+        ({"doc": {"question_id": 1}, "metric": {"question_id": 2}}, "has two question ids: 1 in doc and 2 in metric"),
+    ],
+)
+def test_a_log_that_names_no_question_is_one_message(run, tmp_path, sample, words):
+    made = write(tmp_path / "a.json", [annotation(k, ["yes"] * 10) for k in range(3)])
+    path = lines(tmp_path / "log.jsonl", {**sample, "filtered_resps": ["yes"]})
+    code, found, error = run(annotations=made, predictions=path)
+    assert (code, found) == (2, None) and error.startswith("error: ") and len(error.splitlines()) == 1
+    assert words in error and str(path) in error
+
+
+def test_vizwiz_predicted_twice_is_said(run, tmp_path):
+    asked = [{"image": f"v{k}.jpg", "question": "?", "answers": [{"answer": str(k)}] * 10} for k in range(2)]
+    said = [{"question_id": 0, "answer": "0"}, {"image": "v0.jpg", "answer": "x"}, {"question_id": 1, "answer": "1"}]
+    files = {"annotations": write(tmp_path / "a.json", asked), "predictions": write(tmp_path / "p.json", said)}
+    for duplicates, right in (("last", 50.0), ("first", 100.0)):
+        code, found, error = run(**files, answer_ids="add", duplicates=duplicates)
+        assert (code, found["overall"]["accuracy"]) == (0, right)
+        problem = found["problems"][f"duplicate prediction (the {duplicates} is kept)"]
+        assert problem == {"count": 1, "first": [f"{files['predictions']}: question 0"]} and "duplicate" in error
+
+
+def test_originals_are_found_by_padded_ids_and_never_by_places(run, tmp_path):
+    made = [annotation(k, [str(k)] * 10, image_id=f"{k}_a") for k in (1, 2)]
+    said = [{"question_id": f"{k}/{k}_a", "answer": str(k)} for k in (1, 2)]
+    files = {"annotations": write(tmp_path / "a.json", made), "predictions": write(tmp_path / "p.json", said)}
+    before = write(tmp_path / "o.json", [{"question_id": f"00{k}", "answer": str(k)} for k in (1, 2)])
+    found = run(**files, originals=before, edit="iv")[1]["flips"]
+    assert (found["consistent"]["count"], found["originals_without_edit"]) == (2, 0)
+    before = lines(tmp_path / "o.jsonl", *({"doc_id": k, "filtered_resps": [str(k)]} for k in (0, 1, 2)))
+    code, found, error = run(**files, originals=before, edit="iv")
+    assert (code, found) == (2, None) and f"originals={before}: doc_id alone names no question" in error

@@ -12,6 +12,7 @@ from digrap.data.vqa.pictures import with_pictures
 from digrap.data.vqa.read_set import read_set
 from digrap.data.vqa.sets.textvqa import ROTATIONS
 from digrap.data.vqa.sets.vqa_rephrasings import QUESTIONS as REPHRASINGS
+from digrap.metrics.vqa.answers import NO_TEXTS
 from tests.data.make_vqa import make
 from tests.data.test_vqa_readers import read
 
@@ -102,7 +103,12 @@ def nine_answers(root):
 
 def number_for_answer(root):
     edit(root / "vqav2" / ANNOTATIONS, lambda data: data["annotations"][0]["answers"][0].update(answer=3))
-    return "answer that is no text", 0
+    return "answer that is a number (taken as text)", 0
+
+
+def object_for_answer(root):
+    edit(root / "vqav2" / ANNOTATIONS, lambda data: data["annotations"][0]["answers"][0].update(answer=["red"]))
+    return NO_TEXTS, 1
 
 
 def odd_image_id(root):
@@ -131,6 +137,7 @@ FAULTS = [
     lose_answers,
     nine_answers,
     number_for_answer,
+    object_for_answer,
     odd_image_id,
 ]
 

@@ -1,5 +1,6 @@
 """dataset=vqa_json: one's own questions."""
 
+import gzip
 import json
 
 import pytest
@@ -7,7 +8,9 @@ from PIL import Image
 
 from digrap.config.compose import compose
 from digrap.core.errors import DigrapError
+from digrap.core.problems import Problems
 from digrap.engine.build import build_data
+from digrap.metrics.vqa.annotations import read_annotations
 
 
 @pytest.fixture
@@ -126,4 +129,69 @@ def test_a_picture_is_one_whatever_its_path(root):
 def test_nothing_but_faults_is_said(root):
     (root / "test.json").write_text("[null]")
     with pytest.raises(DigrapError, match="split test: no question could be read.*no object"):
+        build(root).about()
+
+
+@pytest.mark.parametrize(
+    "answers", [{"answer": ["yes"] * 10}, [["yes"]] * 10, [True] * 10, [{"text": "yes"}], [None], {}]
+)
+def test_answers_that_are_no_texts_are_left_out_counted_and_never_scored(root, answers):
+    rows = [
+        {"image": "1.png", "question": "a", "answers": answers},
+        {"image": "1.png", "question": "b", "answers": ["no"] * 10},
+    ]
+    (root / "test.json").write_text(json.dumps(rows))
+    data = build(root)
+    assert [(record.id, record.answers) for record in data.splits["test"].load().records] == [("1", ("no",) * 10)]
+    (found,) = data.about()["problems"]["test"].values()
+    assert found["count"] == 1 and found["first"][0].startswith("split test, question 0: ")
+    with pytest.raises(DigrapError, match="question whose answers are no texts"):
+        build(root, "dataset.strict=true").splits["test"].load()
+
+
+@pytest.mark.parametrize("value", [2, 2.0, "2"])
+def test_a_number_is_one_answer_in_training_and_in_scoring(root, tmp_path, value):
+    rows = [{"question_id": 7, "image": "1.png", "question": "How many?", "answers": [value] * 9 + ["3"]}]
+    (root / "test.json").write_text(json.dumps(rows))
+    data, problems = build(root), Problems()
+    (trained,) = data.splits["test"].load().records
+    (scored,) = read_annotations(root / "test.json", problems)
+    assert trained.answers == scored.answers == ("2",) * 9 + ("3",)
+    assert data.about()["problems"].get("test", {}).keys() == problems.counts.keys() - LACKING
+
+
+LACKING = {"annotation without answer_type", "annotation without question_type"}
+
+
+def test_json_lines_and_compressed_files_are_read(root):
+    rows = json.loads((root / "train.json").read_text())
+    (root / "test.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (root / "val.json").write_bytes(gzip.compress(json.dumps(rows).encode()))
+    (root / "test_night.json").write_text(json.dumps({"data": [row | {"question_id": 3} for row in rows[:1]]}))
+    data = build(root, "dataset.near_ood=[night]")
+    assert [len(data.splits[name].load()) for name in ("test", "val", "night")] == [2, 2, 1]
+    (root / "test.json").write_text(json.dumps(rows[0]) + '\n{"image": ')
+    with pytest.raises(DigrapError, match="test.json: line 2 is not JSON in UTF-8, or cut off"):
+        build(root).about()
+
+
+def test_a_pair_with_padded_image_ids(root):
+    asked = [{"question_id": "05", "image_id": "000000000003", "question": "?"}, {"question_id": 6, "question": "?"}]
+    answered = [{"question_id": 5, "image_id": 3, "answers": ["yes"] * 10}, {"question_id": 8, "answers": ["a"]}]
+    (root / "q.json").write_text(json.dumps(asked))
+    (root / "a.json").write_text(json.dumps(answered))
+    splits = "dataset.splits.test={questions: q.json, annotations: a.json, kind: id_test}"
+    data = build(root, "~dataset.splits.test", f"+{splits}", "dataset.image_name=3.png")
+    assert [record.id for record in data.splits["test"].load().records] == ["5"]
+    assert data.about()["problems"]["test"] == {
+        "question without annotation (left out)": {"count": 1, "first": [f"{root / 'q.json'}: question 6"]},
+        "annotation without question (left out)": {"count": 1, "first": [f"{root / 'a.json'}: question 8"]},
+        "empty question": {"count": 1, "first": ["split test, question 5"]},
+    }
+
+
+@pytest.mark.parametrize("image", [{"path": "1.png"}, ["1.png"], True])
+def test_an_image_that_is_no_path_is_said(root, image):
+    (root / "test.json").write_text(json.dumps([{"image": image, "question": "a", "answer": "b"}]))
+    with pytest.raises(DigrapError, match="question that names no picture .*question 0: `image` is "):
         build(root).about()

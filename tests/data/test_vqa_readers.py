@@ -11,7 +11,7 @@ from digrap.data.vqa import sets
 from digrap.data.vqa.pictures import Questions
 from digrap.data.vqa.read_set import read_set
 from digrap.data.vqa.sets import SETS
-from digrap.metrics.vqa.annotations import answer_keys
+from digrap.metrics.vqa.answers import answer_keys
 from tests.data.make_vqa import make
 
 FACTS = (

@@ -148,6 +148,9 @@ def test_questions_left_out_by_a_protocol_are_counted_and_no_fault(made, run, tm
     }
     result = run("dataset.train_share=0.5", data_root=made.data_root, strict="true", **given)
     assert result["left_out"] > 0 and result["left_out"] + result["n"] == len(records(made, "vqa_cp"))
+    padded = answer_file(records(made, "vqa_cp"), tmp_path / "0.json", key=lambda record: record.id.zfill(20))
+    again = run("dataset.train_share=0.5", data_root=made.data_root, strict="true", **given | {"predictions": padded})
+    assert again["overall"] == result["overall"]
     result = run("dataset.protocol=paper", data_root=made.data_root, **given)
     assert result["left_out"] == 0 and result["n"] == len(records(made, "vqa_cp"))
 

@@ -6,7 +6,8 @@ import pytest
 
 from digrap.core.errors import DigrapError
 from digrap.core.problems import Problems
-from digrap.metrics.vqa.annotations import LACKING_IDS, answer_keys, read_annotations
+from digrap.metrics.vqa.annotations import LACKING_IDS, read_annotations
+from digrap.metrics.vqa.answers import answer_keys
 from digrap.metrics.vqa.predictions import Prediction, by_id, read_predictions
 from digrap.metrics.vqa.question import Question
 from digrap.metrics.vqa.score import match, score
@@ -64,8 +65,8 @@ def test_wrapped_and_bare_files_are_one(tmp_path):
     entries, problems = found[0]
     assert [entry.rephrasing_of for entry in entries] == [None, "0", None]
     assert problems == {
-        "annotation without question (scored)": {"count": 1, "first": ["question 2/7"]},
-        "question without annotation (not scored)": {"count": 1, "first": ["question 3/7"]},
+        "annotation without question (scored)": {"count": 1, "first": [f"{annotations}: question 2/7"]},
+        "question without annotation (not scored)": {"count": 1, "first": [f"{questions}: question 3/7"]},
     }
 
 
@@ -91,10 +92,10 @@ def test_missing_types_are_counted(tmp_path):
         ("3", "holds no list of annotations"),
         ([3], "entry that is no object"),
         ([{"answers": [{"answer": "a"}]}], "no question_id"),
-        ([{"question_id": 1}], "annotation without answers in text"),
-        ([{"question_id": 1, "answers": []}], "annotation without answers in text"),
-        ([{"question_id": 1, "answers": [{"answer": 3}]}], "annotation without answers in text"),
-        ([{"question_id": 1, "answers": [{"text": "a"}]}], "annotation without answers in text"),
+        ([{"question_id": 1}], "question without answers"),
+        ([{"question_id": 1, "answers": []}], "question without answers"),
+        ([{"question_id": 1, "answers": [{"answer": [3]}]}], "question whose answers are no texts"),
+        ([{"question_id": 1, "answers": [{"text": "a"}]}], "question whose answers are no texts"),
     ],
 )
 def test_bad_annotations(tmp_path, value, words):

@@ -171,6 +171,7 @@ def questions(entries: list[Entry], classes: tuple[str, ...], kind: str, questio
     return [
         Question(
             question_id=str(place),
+            placed=True,
             image_id=image,
             image=image,
             question=question,

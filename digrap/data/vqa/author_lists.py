@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import Any
 
 from digrap.core.errors import DigrapError
-from digrap.data.vqa.official_files import Folder, unique
+from digrap.data.vqa.official_files import Folder, asked, unique
 from digrap.metrics.vqa.question import Question
 
 COCO_FILE = re.compile(r"COCO_\w+?_((\d{12})(?:_\d{12})?)\.jpg")
@@ -29,9 +29,11 @@ def read_list(folder: Folder, part: str) -> list[Question]:
     originals = dataset.originals(folder) if dataset.originals else {}
     records, alike = [], defaultdict(list)
     for entry in folder.entries(name, name, ("question_id", "question", "answer", "image")):
-        number, image = str(entry["question_id"]), str(entry["image"])
+        number = str(entry["question_id"])
+        if (image := folder.file_of(entry, "image")) is None:
+            continue
         known = _picture(folder, number, image)
-        if of := originals.get((number, str(entry["question"])), ""):
+        if of := originals.get(asked(entry), ""):
             known |= {"name": f"{of}/{number}", "rephrasing_of": of}
         if originals:
             known["origin"] = of or number

@@ -12,6 +12,8 @@ from digrap.core.problems import Problems
 from digrap.data.splits import KINDS, DataModule, named_ood
 from digrap.data.vqa.official_files import TEN, Record, make_record, paired, read_json, unique
 from digrap.data.vqa.question_splits import QuestionSplits
+from digrap.metrics.vqa.annotations import list_key
+from digrap.metrics.vqa.answers import as_text
 from digrap.metrics.vqa.question import Question, kind_of_questions
 
 FIX = "fix it or write it again"
@@ -30,10 +32,11 @@ def build(
 ) -> DataModule:
     """Return the splits of configs/dataset/vqa_json.yaml and, for each OOD name, one of root/test_<name>.json.
 
-    A split is one `file`, a list of {image, question, answers or answer} with optional question_id, answer_type and
-    question_type; or VQA's pair of files `questions` and `annotations`, whose pictures are called `image_name`, with
-    the questions' keys in braces, unless a question has an `image`. Pictures lie in root/`images`. One answer counts as
-    ten equal ones. Raises DigrapError for options that do not fit and for a file that is missing or named twice.
+    A split is one `file`, a list (or lines) of {image, question, answers or answer} with optional question_id,
+    answer_type and question_type; or VQA's pair of files `questions` and `annotations`, whose pictures are called
+    `image_name`, with the questions' keys in braces, unless a question has an `image`. Pictures lie in root/`images`.
+    One answer counts as ten equal ones. Raises DigrapError for options that do not fit and for a file that is missing
+    or named twice.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
@@ -75,11 +78,13 @@ class JsonQuestions(QuestionSplits):
     def _file(self, options: Mapping[str, str], problems: Problems) -> list[Record]:
         """Return the entries of one file; an entry without question_id gets its place in the file."""
         path = self.root / options["file"]
-        data = by_place(read_json(path, FIX))
-        for entry in data if isinstance(data, list) else ():
+        data = read_json(path, FIX)
+        key = list_key(data, "questions")
+        listed = by_place(data.get(key) if isinstance(data, dict) else data)
+        for entry in listed if isinstance(listed, list) else ():
             if isinstance(entry, dict) and "answer" in entry:
                 entry.setdefault("answers", entry["answer"])
-        return entries(data, "questions", path, problems, ("question_id", "question", "answers"))
+        return entries(data, key, path, problems, ("question_id", "question", "answers"))
 
     def _pair(self, options: Mapping[str, str], problems: Problems) -> list[Record]:
         """Return the entries of VQA's pair of files, each question joined with its annotation."""
@@ -89,7 +94,7 @@ class JsonQuestions(QuestionSplits):
             halves.append(entries(read_json(path, FIX), key, path, problems, needed))
         for entry in (entry for half in halves for entry in half):
             entry.setdefault("image_id", "")
-        pairs = paired(*halves, problems, str(path))
+        pairs = paired(*halves, problems, self.root / options["questions"], self.root / options["annotations"])
         return [question | annotation | {"image_id": question["image_id"]} for question, annotation in pairs]
 
     def _record(self, entry: Record, problems: Problems, **known: str) -> Question | None:
@@ -98,13 +103,14 @@ class JsonQuestions(QuestionSplits):
             answers = [answers]
         if isinstance(answers, list) and len(answers) == 1:  # scorers leave one answer out: a single one counts as ten
             known["answer_keys"], answers = None, answers * TEN
+        picture = entry.get("image")
         try:
-            file = posixpath.normpath(str(entry.get("image") or self.image_name.format(**entry)))
+            file = posixpath.normpath(as_text(picture) if picture else self.image_name.format(**entry))
         except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
-            where = f"{title} {entry['question_id']}: no `image`; dataset.image_name={self.image_name}: {error!r}"
-            return problems.add("question that names no picture (left out)", where)
+            where = f"{title} {entry['question_id']}: `image` is {picture!r:.80}; dataset.image_name={self.image_name}"
+            return problems.add("question that names no picture (left out)", f"{where}: {error!r}")
         known |= {"image": f"{self.images}/{file}", "picture": f"own:{file}"}
-        question = entry | {"image_id": entry.get("image_id") or file}
+        question = entry | {"image_id": as_text(entry.get("image_id") or file) or file}
         return make_record(question, entry | {"answers": answers}, problems, title, **known)
 
 

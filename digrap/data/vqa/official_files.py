@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from typing import Any
 
 from digrap.core import json_files as reading
 from digrap.core.errors import DigrapError
+from digrap.core.json_lines import read_json_or_lines
 from digrap.core.problems import Problems
 from digrap.data.vqa.vqa_set import VQASet
-from digrap.metrics.vqa.annotations import answer_keys, answer_texts
+from digrap.metrics.vqa.answers import answer_keys, as_text, usable_answers
+from digrap.metrics.vqa.ids import Spellings, plain, same_ids
 from digrap.metrics.vqa.question import Question
 
 TEN = 10
@@ -68,15 +71,25 @@ class Folder:
         """Pair each question of one file with its annotation in another, in the questions' order.
 
         Files of the same length and ids are paired place by place, as they were written: ids may repeat there. Others
-        are paired by question and image id. Whatever has no partner is counted as a problem and left out.
+        are paired by question and image id, numbers without their leading zeros. Whatever has no partner is counted as
+        a problem and left out.
         """
         first = self.entries(questions, "questions", ("question_id", "question", "image_id"))
         second = self.entries(annotations, "annotations", ("question_id", "image_id", "answers"))
-        return paired(first, second, self.problems, self.dataset.title)
+        return paired(first, second, self.problems, self.find(questions), self.find(annotations))
 
     def entries(self, name: str, key: str, needed: Sequence[str]) -> list[Record]:
         """Return the objects of a file's list; see `digrap.core.json_files.entries`."""
-        return reading.entries(self.load(name), key, name, self.problems, needed)
+        return reading.entries(self.load(name), key, self.find(name), self.problems, needed)
+
+    def file_of(self, entry: Record, key: str) -> str | None:
+        """Return what an entry calls its picture's file under `key`; None, and a problem counted, for a value that is
+        neither text nor a number."""
+        text = as_text(entry[key])
+        if text is None:
+            where = f"{self.dataset.title} question {entry['question_id']}: {key} {entry[key]!r:.80}"
+            self.problems.add("image id that is neither text nor a number (left out)", where)
+        return text
 
     def record(self, question: Record, annotation: Record, **given: Any) -> Question | None:
         """Return `make_record` with the facts of the set; fields that the reader gives go before them."""
@@ -112,6 +125,7 @@ def make_record(question: Record, annotation: Record, problems: Problems, title:
         "question_id": number,
         "question": question_text(question["question"], problems, where),
         "answers": answers,
+        "placed": isinstance(question["question_id"], reading.Place),
         "answer_type": _type(annotation.get("answer_type")),
         "question_type": _type(annotation.get("question_type")),
         "image_id": sys.intern(str(question["image_id"])),
@@ -123,7 +137,8 @@ def make_record(question: Record, annotation: Record, problems: Problems, title:
 
 
 def _type(value: Any) -> str | None:
-    return sys.intern(str(value)) if value else None
+    text = as_text(value)
+    return sys.intern(text) if text else None
 
 
 def coco_number(value: Any) -> int | None:
@@ -136,46 +151,54 @@ def read_json(path: Path, fix: str) -> Any:
     """Return a JSON file's value. Raises DigrapError, which ends with `fix`, where the file is missing, not UTF-8, or
     no whole JSON."""
     try:
-        return reading.read_json(path, "JSON")
+        return read_json_or_lines(path, "JSON")
     except DigrapError as error:
         raise DigrapError(f"{error}; {fix}") from error
 
 
 def paired(
-    questions: list[Record], annotations: list[Record], problems: Problems, where: str
+    questions: list[Record], annotations: list[Record], problems: Problems, question_file: Path, annotation_file: Path
 ) -> list[tuple[Record, Record]]:
-    """Return (question, annotation) in the questions' order; see `Folder.pairs`."""
-    if [_key(entry) for entry in questions] == [_key(entry) for entry in annotations]:
+    """Return (question, annotation) in the questions' order; see `Folder.pairs`. Messages name the two files."""
+    first, second = list(map(_key, questions)), list(map(_key, annotations))
+    if same_ids(first, second):
         return list(zip(questions, annotations, strict=True))
-    waiting: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for entry in reversed(annotations):
-        waiting[_key(entry)].append(entry)
-    result = []
-    for entry in questions:
-        if waiting.get(_key(entry)):
-            result.append((entry, waiting[_key(entry)].pop()))
+    waiting: dict[str, list[Record]] = defaultdict(list)
+    for key, entry in zip(reversed(second), reversed(annotations), strict=True):
+        waiting[key].append(entry)
+    spelled, result = Spellings(waiting), []
+    for key, entry in zip(first, questions, strict=True):
+        if partners := waiting.get(spelled.find(key) or key):
+            result.append((entry, partners.pop()))
         else:
-            problems.add("question without annotation (left out)", f"{where} question {entry['question_id']}")
+            problems.add("question without annotation (left out)", f"{question_file}: question {_shown(entry)}")
     for rest in waiting.values():
         for entry in rest:
-            problems.add("annotation without question (left out)", f"{where} question {entry['question_id']}")
+            problems.add("annotation without question (left out)", f"{annotation_file}: question {_shown(entry)}")
     return result
 
 
-def _key(entry: Record) -> tuple[str, str]:
-    return str(entry["question_id"]), str(entry["image_id"])
+def _key(entry: Record) -> str:
+    return f"{entry['question_id']}/{entry['image_id']}"
+
+
+def asked(entry: Record) -> tuple[str, str]:
+    """Return the id and the text of a question such that those of two files compare equal, however each writes them:
+    without leading zeros, and with accents composed."""
+    text = entry["question"]
+    return plain(str(entry["question_id"])), unicodedata.normalize("NFC", text) if isinstance(text, str) else ""
+
+
+def _shown(entry: Record) -> str:
+    image = entry["image_id"]
+    return f"{entry['question_id']} about image {image}" if image != "" else str(entry["question_id"])
 
 
 def checked_answers(answers: Any, problems: Problems, where: str) -> tuple[str, ...]:
-    """Return the texts of [{answer: …}] or […] as they are; faults are counted."""
-    texts = answer_texts(answers)
-    if not texts:
-        problems.add("question without answers (left out)", where)
-    elif len(texts) != TEN:
+    """Return the texts of [{answer: …}] or […] (`usable_answers`); faults, and any number but ten, are counted."""
+    texts = usable_answers(answers, problems, where)
+    if texts and len(texts) != TEN:
         problems.add("not ten answers", f"{where} has {len(texts)}")
-    if any(not isinstance(text, str) for text in texts):
-        problems.add("answer that is no text", where)
-        texts = ["" if text is None else str(text) for text in texts]
     return tuple(map(sys.intern, texts))  # few are distinct: this halves the memory of all records
 
 

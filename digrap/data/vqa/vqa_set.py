@@ -55,8 +55,8 @@ class VQASet:
 
     `vqav2_ids` says that question ids are VQAv2's, `image_id_is_file` that an image id is the name of the picture's
     file and names its question. `turns` returns the degrees by which stored pictures have to be turned, by image id.
-    `originals` returns {(question id, text): id of the question it rephrases, or ""} for the authors' list file, which
-    does not say it.
+    `originals` returns {(question id, text), as `official_files.asked` has them: id of the question it rephrases, or
+    ""} for the authors' list file, which does not say it.
     """
 
     name: str

@@ -20,6 +20,7 @@ import numpy as np
 
 from digrap.core.errors import DigrapError
 from digrap.core.problems import Problems
+from digrap.metrics.vqa.ids import plain
 from digrap.metrics.vqa.question import Question
 from digrap.metrics.vqa.text import clean, normalise
 
@@ -54,7 +55,7 @@ def consistency(questions: Sequence[Question], accuracy: np.ndarray, problems: P
 
 
 def rephrasing_groups(questions: Sequence[Question], problems: Problems) -> dict[str, list[int]]:
-    """Return {original's id: places of it and its rephrasings}, for originals with one rephrasing or more.
+    """Return {original's id, without leading zeros: places of it and its rephrasings}, for originals with rephrasings.
 
     Originals without rephrasings, and rephrasings without their original, are counted in `problems`. Raises DigrapError
     if there is no rephrasing.
@@ -62,15 +63,15 @@ def rephrasing_groups(questions: Sequence[Question], problems: Problems) -> dict
     groups: dict[str, list[int]] = {}
     for place, question in enumerate(questions):
         if question.rephrasing_of is not None:
-            groups.setdefault(question.rephrasing_of, []).append(place)
+            groups.setdefault(plain(question.rephrasing_of), []).append(place)
     if not groups:
         raise DigrapError("no question has rephrasing_of: give the question file of VQA-Rephrasings as questions=")
     originals = set()
     for place, question in enumerate(questions):
         if question.rephrasing_of is None:
-            if question.question_id in groups:
-                groups[question.question_id].insert(0, place)
-                originals.add(question.question_id)
+            if (name := plain(question.question_id)) in groups:
+                groups[name].insert(0, place)
+                originals.add(name)
             else:
                 problems.add("question without rephrasings (in no group)", f"question {question.question_id}")
     for name in groups:

@@ -19,6 +19,7 @@ class Question:
     - `name`: a name that no other question of the set has, where `question_id` is not one, and by which predictions may
       call the question: "<question_id>/<image_id>" of an edit, "<rephrasing_of>/<question_id>" of a rephrasing, the
       picture's file in VizWiz.
+    - `placed`: whether `question_id` is the question's place because its file has no ids.
     - `image_id`: the picture as the question's file calls it.
     - `image`: the picture's path under the root of its set.
     - `picture`: what the picture shows, whatever its file: "coco:<image id>", where an edit counts as its original,
@@ -44,6 +45,7 @@ class Question:
     answers: tuple[str, ...]
     _: KW_ONLY
     name: str | None = None
+    placed: bool = False
     image: str = ""
     picture: str = ""
     origin: str | None = None

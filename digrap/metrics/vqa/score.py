@@ -12,6 +12,7 @@ from digrap.core.errors import DigrapError
 from digrap.core.problems import Problems
 from digrap.metrics.vqa.accuracy import accuracies, check_scorer
 from digrap.metrics.vqa.annotations import repeated
+from digrap.metrics.vqa.ids import respelled
 from digrap.metrics.vqa.predictions import Prediction, by_id
 from digrap.metrics.vqa.question import Question
 from digrap.metrics.vqa.summary import report
@@ -20,6 +21,9 @@ SHARED = (
     "questions that share a question id, scored as the official code does: the last annotation of the id and one "
     "prediction for all; image_id tells edits apart, <rephrasing_of>/<question_id> rephrasings"
 )
+UNUSED = "prediction for a question id that several questions share, each with a prediction of its own (left out)"
+PLACED = "doc_id, a place in the data set, for questions that have ids (left out)"
+FIRST = 3  # ids that a message shows
 
 
 @dataclass(frozen=True)
@@ -71,20 +75,22 @@ def match(
 ) -> tuple[list[Question], list[str | None]]:
     """Return each question as it is to be scored, and the text of its prediction or None.
 
-    Ids are compared as strings. Where several questions share a question id (edits of one question), predictions with
-    an image_id, or with `<question_id>/<image_id>` as their id, are told apart by it. Without either, each
-    such question counts as the last one of its id, with the one prediction of that id, as in the official code, and is
-    counted in `problems`. (Not copied: the official code normalises answers that are not all equal anew for each
-    question that shares them.) Missing, unknown and duplicate predictions are counted. Raises DigrapError where no
-    prediction belongs to any of the questions.
+    Ids are compared as strings, numbers without their leading zeros (`respelled`); a place in the data set (lmms-eval's
+    doc_id) names only a question whose file has no ids. Where several questions share a question id (edits of one
+    question), predictions with an image_id, or with `<question_id>/<image_id>` as their id, are told apart by it.
+    Without either, each such question counts as the last one of its id, with the one prediction of that id, as in the
+    official code, and is counted in `problems`. (Not copied: the official code normalises answers that are not all
+    equal anew for each question that shares them.) Missing, unknown, unused and duplicate predictions are counted.
+    Raises DigrapError where no prediction belongs to any of the questions.
     """
     several = repeated(questions)
-    full, plain = (by_id(group, problems, keep=keep) for group in _divided(questions, predictions, several, problems))
+    groups = _divided(questions, respelled(questions, predictions), several, problems)
+    full, plain = (by_id(group, problems, keep=keep) for group in groups)
     last = {question.question_id: question for question in questions}
     apart = {question.question_id for question in questions if question.full_id in full}
     # Of the questions that share an id, only one without a name has the plain id to itself.
     unnamed = Counter(question.question_id for question in questions if question.name is None)
-    result, texts, seen = [], [], set()
+    result, texts, seen, used = [], [], set(), set()
     for question in questions:
         number = question.question_id
         if question.full_id in seen:
@@ -96,6 +102,7 @@ def match(
         alone = question.name is None and unnamed[number] == 1
         if text is None and (alone or number not in apart):
             text = plain.get(number)
+            used.add(number)
             if number in several and number not in apart:
                 problems.add(SHARED, f"question {question.full_id}")
                 question = last[number]
@@ -105,29 +112,51 @@ def match(
         result.append(question)
         texts.append(text)
     if predictions and all(text is None for text in texts):
-        raise DigrapError(
-            f"none of the {len(predictions)} predictions is for one of these {len(questions)} questions (the first "
-            f"ids: {predictions[0].question_id} and {questions[0].question_id}): are they of another set?"
-        )
+        raise DigrapError(_nothing_fits(questions, predictions))
+    for prediction in groups[1]:
+        if prediction.question_id not in used:
+            problems.add(UNUSED, prediction.where())
     return result, texts
+
+
+def _nothing_fits(questions: Sequence[Question], predictions: Sequence[Prediction]) -> str:
+    """Return the message for predictions none of which belongs to a question."""
+    file = f" of {predictions[0].file}" if predictions[0].file else ""
+    said, asked = (", ".join(entry.question_id for entry in entries[:FIRST]) for entries in (predictions, questions))
+    cause = "are they of another set?"
+    if any(entry.placed for entry in predictions) and not any(question.placed for question in questions):
+        cause = "doc_id is a place in the data set, and these have ids: add question_id to the samples"
+    return (
+        f"none of the {len(predictions)} predictions{file} is for one of these {len(questions)} questions (the first "
+        f"ids: {said} and {asked}): {cause}"
+    )
 
 
 def _divided(
     questions: Sequence[Question], predictions: Sequence[Prediction], several: set[str], problems: Problems
 ) -> tuple[list[Prediction], list[Prediction]]:
     """Divide the predictions into those that name one question in full, now by its `full_id`, and those that give a
-    question id alone; a prediction for an unknown question is counted and left out."""
-    numbers, full_ids = {q.question_id for q in questions}, {q.full_id for q in questions}
+    question id alone, as all for a question that shares neither do; one for an unknown question is counted and left
+    out."""
+    numbers, full_ids = {q.question_id for q in questions}, Counter(q.full_id for q in questions)
+    placed = {q.question_id for q in questions if q.placed}
+    alone = {q.full_id: q.question_id for q in questions if q.question_id not in several and full_ids[q.full_id] == 1}
     full: list[Prediction] = []
     plain: list[Prediction] = []
     for prediction in predictions:
         name = prediction.question_id
         in_full = name if name in full_ids and name not in numbers else f"{name}/{prediction.image_id}"
-        if name in numbers and (prediction.image_id is None or name not in several):
+        if prediction.placed and name not in placed:
+            problems.add(PLACED, prediction.where())
+        elif name in numbers and (prediction.image_id is None or name not in several):
             plain.append(prediction)
+        elif in_full in alone:
+            plain.append(replace(prediction, question_id=alone[in_full]))
         elif in_full in full_ids:
             full.append(replace(prediction, question_id=in_full))
         else:
-            shown = in_full if name in numbers else name
-            problems.add("prediction for an unknown question (left out)", f"question {shown}")
+            problems.add(
+                "prediction for an unknown question (left out)",
+                prediction.where(in_full if name in numbers else name),
+            )
     return full, plain

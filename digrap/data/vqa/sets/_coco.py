@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from digrap.data.vqa.official_files import Folder, Record, unique
 from digrap.data.vqa.vqa_set import Item
+from digrap.metrics.vqa.answers import as_text
 from digrap.metrics.vqa.question import Question
 
 PAGE = "https://cocodataset.org/#download"
@@ -34,5 +35,5 @@ def read_typed(folder: Folder, questions: str, annotations: str, split: str) -> 
 
 def _raw_answers(annotation: Record) -> tuple[str, ...]:
     answers = annotation["answers"] if isinstance(annotation["answers"], list) else []
-    raw = [answer.get("raw_answer") for answer in answers if isinstance(answer, dict)]
-    return tuple(raw) if all(isinstance(text, str) for text in raw) else ()
+    raw = [as_text(answer.get("raw_answer")) for answer in answers if isinstance(answer, dict)]
+    return () if None in raw else tuple(raw)

@@ -34,7 +34,9 @@ def read(folder: Folder, part: str) -> list[Question]:
     records = []
     needed = ("question_id", "question", "image_id", "answers")
     for entry in folder.entries(file_name(part), "data", needed):
-        file = f"{entry['image_id']}.jpg"
+        if (name := folder.file_of(entry, "image_id")) is None:
+            continue
+        file = f"{name}.jpg"
         image = f"{IMAGES}/train_images/{file}"
         records.append(folder.record(entry, entry, image=image, picture=f"textvqa:{file}"))
     return unique(records, folder.problems)

@@ -27,9 +27,11 @@ def _files(part: str, count: int | None = None) -> tuple[Item, ...]:
 
 def read(folder: Folder, part: str) -> list[Question]:
     """Read <part>.json, a list of questions with their answers."""
-    data, records = by_place(folder.load(f"{part}.json")), []
-    for entry in entries(data, "questions", f"{part}.json", folder.problems, ("image", "question", "answers")):
-        file = str(entry["image"])
+    path = folder.find(f"{part}.json")
+    data, records = by_place(folder.load(path.name)), []
+    for entry in entries(data, "questions", path, folder.problems, ("image", "question", "answers")):
+        if (file := folder.file_of(entry, "image")) is None:
+            continue
         known = {"image": f"{IMAGES}/{part}/{file}", "picture": f"vizwiz:{file}", "name": file}
         records.append(folder.record(entry | {"image_id": file}, entry, **known))
     return unique(records, folder.problems, by_number=True)

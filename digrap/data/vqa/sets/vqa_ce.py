@@ -15,6 +15,7 @@ from digrap.core.json_files import is_id
 from digrap.data.vqa.official_files import Folder
 from digrap.data.vqa.sets import _coco, vqav2
 from digrap.data.vqa.vqa_set import Item, VQASet
+from digrap.metrics.vqa.ids import Spellings
 from digrap.metrics.vqa.question import Question
 
 PAGE = "https://github.com/cdancette/detect-shortcuts"
@@ -27,9 +28,12 @@ def read(folder: Folder, part: str) -> list[Question]:
     listed = {name: _numbers(folder, f"{name}.json") for name in LISTED}
     every = vqav2.read(folder.of(vqav2.SET), "val")
     known = {record.question_id for record in every}
+    spelled = Spellings(known)
     for name, numbers in listed.items():
-        for number in sorted(numbers - known):
-            folder.problems.add("listed id that is no VQAv2 validation question", f"VQA-CE {name}.json: {number}")
+        listed[name] = {spelled.find(number) or number for number in numbers}
+        for number in sorted(listed[name] - known):
+            where = f"{folder.find(f'{name}.json')}: {number}"
+            folder.problems.add("listed id that is no VQAv2 validation question", where)
     wanted = listed[part] if part in listed else known.difference(*listed.values())
     group = {"dataset": folder.dataset.name, "kind": folder.dataset.kind, "shift": folder.dataset.shift}
     return [replace(record, **group) for record in every if record.question_id in wanted]

@@ -7,9 +7,10 @@ does not say which questions are rephrasings. No address of the two files is kno
 
 from __future__ import annotations
 
-from digrap.data.vqa.official_files import FileMissing, Folder, unique
+from digrap.data.vqa.official_files import FileMissing, Folder, Record, asked, unique
 from digrap.data.vqa.sets import _coco
 from digrap.data.vqa.vqa_set import Item, VQASet
+from digrap.metrics.vqa.answers import as_text
 from digrap.metrics.vqa.question import Question
 
 PAGE = "https://facebookresearch.github.io/VQA-Rephrasings/"
@@ -22,7 +23,7 @@ def read(folder: Folder, part: str) -> list[Question]:
     rephrasings, which say what they rephrase."""
     records = []
     for question, annotation in folder.pairs(QUESTIONS, ANNOTATIONS):
-        number, of = str(question["question_id"]), str(question.get("rephrasing_of") or "")
+        number, of = str(question["question_id"]), original_of(question)
         known = {"origin": number}
         if of:
             known = {"name": f"{of}/{number}", "origin": of, "rephrasing_of": of}
@@ -31,7 +32,7 @@ def read(folder: Folder, part: str) -> list[Question]:
 
 
 def originals(folder: Folder) -> dict[tuple[str, str], str]:
-    """Return {(question id, text): id of the question that it rephrases, "" for an original} of the question file.
+    """Return {`asked` of a question: id of the question that it rephrases, "" for an original} of the question file.
 
     Empty, and a problem counted, where that file is missing: it has to be fetched by hand, and the authors' list can be
     read without it.
@@ -41,7 +42,12 @@ def originals(folder: Folder) -> dict[tuple[str, str], str]:
     except FileMissing as error:
         folder.problems.add("not known which questions are rephrasings: leakage by id is not seen", str(error))
         return {}
-    return {(str(q["question_id"]), str(q["question"])): str(q.get("rephrasing_of") or "") for q in found}
+    return {asked(question): original_of(question) for question in found}
+
+
+def original_of(question: Record) -> str:
+    """Return the id of the question that this one rephrases; "" for an original."""
+    return as_text(question.get("rephrasing_of")) or ""
 
 
 SET = VQASet(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from digrap.core.json_files import entries
 from digrap.core.problems import Problems
 from digrap.data.vqa.official_files import Folder, unique
 from digrap.data.vqa.sets import _coco
@@ -56,8 +57,13 @@ SET = VQASet(
 
 
 def ids_in_order(root: Path, part: str, source: str = "official") -> list[str]:
-    """Return the question ids in their file's order, those of faulty entries too: a sample is drawn by place in it."""
+    """Return the question ids in their file's order, those of faulty entries too: a sample is drawn by place in it.
+
+    Raises DigrapError for a file that is missing, damaged or holds no list.
+    """
     name = SET.lists[part] if source == "lists" else questions_file(part)
-    data = Folder(Path(root), SET, Problems()).load(name)
-    found = data.get("questions") if isinstance(data, dict) else data
-    return [str(entry.get("question_id")) if isinstance(entry, dict) else "" for entry in found or ()]
+    folder = Folder(Path(root), SET, Problems())
+    data = folder.load(name)
+    entries(data, "questions", folder.find(name), folder.problems)  # raises an error where there is no such list
+    found = data["questions"] if isinstance(data, dict) else data
+    return [str(entry.get("question_id")) if isinstance(entry, dict) else "" for entry in found]

@@ -1,0 +1,37 @@
+"""Files that are compressed, whatever their name says: gzip, bzip2 and xz are unpacked, archives are named."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import shlex
+import zlib
+from pathlib import Path
+
+from digrap.core.errors import DigrapError
+
+PACKED = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\x00": lzma.decompress}
+ARCHIVES = {
+    b"PK\x03\x04": ("python -m zipfile -e {} .", "a zip archive"),
+    b"\x28\xb5\x2f\xfd": ("unzstd {}", "compressed by zstd"),
+}
+
+
+def unpacked(data: bytes, path: Path | str) -> bytes:
+    """Return the bytes of the file `path`, unpacked if it is compressed by gzip, bzip2 or xz.
+
+    Raises DigrapError for such a file that is damaged, and for one of another archive's format.
+    """
+    for start, unpack in PACKED.items():
+        if data.startswith(start):
+            try:
+                return unpack(data)
+            except (EOFError, OSError, ValueError, lzma.LZMAError, zlib.error) as error:
+                name = unpack.__module__.removeprefix("_")
+                raise DigrapError(f"{path} is a damaged {name} file ({error}): write or download it again") from error
+    for start, (command, what) in ARCHIVES.items():
+        if data.startswith(start):
+            command = command.format(shlex.quote(str(path)))
+            raise DigrapError(f"{path} is {what}, not JSON: unpack it, `{command}`, and give the file that is in it")
+    return data

@@ -1,0 +1,62 @@
+"""Files with one JSON value a line (JSON lines), whatever their name says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from digrap.core.errors import DigrapError
+from digrap.core.json_files import read_bytes, read_json
+
+NOT_UTF8 = "line that is not UTF-8 (left out)"
+NOT_JSON = "line that is not JSON, or cut off (left out)"
+
+
+def read_json_or_lines(path: Path | str, what: str) -> Any:
+    """Return a JSON file's value, or the list of the values of a file with one a line.
+
+    Raises DigrapError where `read_json` does, and for a line that is no JSON.
+    """
+    try:
+        value = read_json(path, what)
+    except DigrapError as error:
+        if getattr(error.__cause__, "msg", None) != "Extra data":  # the first value is whole, and another follows
+            raise
+        read = list(read_lines(path, what))
+        if isinstance(read[0][1], BadLine):
+            raise
+        for where, line in read:
+            if isinstance(line, BadLine):
+                raise DigrapError(
+                    f"{where} is not JSON in UTF-8, or cut off: fix it or write the file again"
+                ) from error
+        return [line for _, line in read]
+    return [value] if isinstance(value, dict) and named_lines(path) else value
+
+
+def read_lines(path: Path | str, what: str) -> Iterator[tuple[str, Any]]:
+    """Yield ("<path>: line <number>", value) of each line that is not blank; for a damaged line a `BadLine`.
+
+    Raises DigrapError for a file that cannot be read.
+    """
+    for number, line in enumerate(read_bytes(path, what).splitlines(), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}: line {number}"
+        try:
+            yield where, json.loads(line.decode("utf-8-sig"))
+        except UnicodeDecodeError:
+            yield where, BadLine(NOT_UTF8)
+        except (ValueError, RecursionError):
+            yield where, BadLine(NOT_JSON)
+
+
+class BadLine(str):
+    """Why a line is no JSON, in the words in which such lines are counted."""
+
+
+def named_lines(path: Path | str) -> bool:
+    """Whether a file's name says that it holds one value a line: .jsonl, also compressed."""
+    return str(path).removesuffix(".gz").endswith(".jsonl")
