@@ -171,8 +171,9 @@ def test_a_zip_that_differs_frees_no_room(small_domainnet, all_but_real, monkeyp
         fetch_all(all_but_real, False, "http://127.0.0.1:9/", small_domainnet.checksums)
 
 
+@pytest.mark.parametrize("name", ["sketch_test.txt", "clipart_train.txt"])  # the config uses the first alone
 def test_a_damaged_cleaned_list_is_repaired_by_the_command_that_its_message_gives(
-    small_domainnet, tmp_path, monkeypatch, capsys
+    small_domainnet, tmp_path, monkeypatch, capsys, name
 ):
     root = tmp_path / "my data" / "domainnet"
     shutil.copytree(small_domainnet.data_root / "domainnet", root)
@@ -180,7 +181,7 @@ def test_a_damaged_cleaned_list_is_repaired_by_the_command_that_its_message_give
     facts = json.loads(small_domainnet.checksums.read_text()).items()
     published = {Path(path).stem: (of["size"], of["md5"]) for path, of in facts if path.endswith(".txt")}
     monkeypatch.setattr("digrap.data.domainnet.lists.CLEANED", published)
-    path = root / "cleaned" / "sketch_test.txt"
+    path = root / "cleaned" / name
     path.write_bytes(path.read_bytes()[:-30])
     damaged, keys = path.read_bytes(), [f"data_root={root.parent}", "version=cleaned"]
     code, err = run_script(monkeypatch, capsys, *keys, "verify_only=true")
@@ -191,7 +192,7 @@ def test_a_damaged_cleaned_list_is_repaired_by_the_command_that_its_message_give
         more = [f"mirror={server.url}", f"checksums={small_domainnet.checksums}"]
         assert run_script(monkeypatch, capsys, *words[2:], *more)[0] == 0
     assert path.read_bytes() == (small_domainnet.cleaned / path.name).read_bytes()
-    assert path.with_name("sketch_test.txt.replaced").read_bytes() == damaged
+    assert path.with_name(f"{name}.replaced").read_bytes() == damaged
     assert run_script(monkeypatch, capsys, *keys, "verify_only=true")[0] == 0
 
 

@@ -181,6 +181,24 @@ def test_an_archive_that_is_there_repairs_without_the_server(root, call, server)
     assert (root / f"{ZIPPED}.replaced").read_bytes() == damaged
 
 
+@pytest.mark.parametrize("made", [b"PK no zip", b"cut", b"of another folder"])
+def test_an_archive_that_cannot_be_unpacked_is_downloaded_once_it_is_moved_away(root, call, server, made):
+    (root / "zips").mkdir()
+    archive = root / "zips" / "v2_Annotations_Val_mscoco.zip"
+    if made == b"of another folder":
+        pack(archive, {"other.json": b"{}"})
+    else:
+        published = at(server.folder, EVERYTHING[ZIPPED].url).read_bytes()
+        archive.write_bytes(published[:-99] if made == b"cut" else made)
+    before = archive.read_bytes()
+    (root / ZIPPED).unlink()
+    code, told = call(fetch(root, "vqav2", "images=false"))
+    assert code == 2 and f"{archive}: " in told and "delete it or move it away" in told and server.asked == []
+    assert archive.read_bytes() == before
+    archive.rename(root / "mine.zip")
+    assert call(fetch(root, "vqav2", "images=false"))[0] == 0 and (root / ZIPPED).is_file()
+
+
 @pytest.mark.parametrize("path", [ANNOTATIONS, ZIPPED])
 def test_a_damaged_file_of_the_server_is_not_taken_and_not_recorded(root, call, server, whole, path):
     item, name = EVERYTHING[path], path.partition("/")[0]
