@@ -4,7 +4,7 @@
                             or vqa_all, which is these ten
     data_root=data          the files go to data_root/domainnet or data_root/vqa
     mirror=URL              another address with the same files
-    keep_zips=false         true: the archives are kept in zips/ there
+    keep_zips=false         true: the archives are kept in zips/ there; those that you put there are always
     verify_only=true        downloads nothing, only checks the files; a read-only data_root is enough
 
 DomainNet alone (docs/domainnet.md):
@@ -19,7 +19,8 @@ VQA alone (docs/datasets.md):
     lists=false             true: the lists of the paper's authors too, if they are still served
     parts=train,val         other parts of a set than those that are used
 
-Run it again at any time: it resumes where it stopped and does only what is missing.
+Run it again at any time: it resumes where it stopped and does only what is missing or damaged. What it replaces is kept
+as <name>.replaced.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from omegaconf import DictConfig, ListConfig
 from digrap.cli.arguments import bare_keys, check_flags
 from digrap.core.errors import DigrapError, nearest
 from digrap.data.domainnet.dataset import absent_images, missing_message
-from digrap.data.domainnet.facts import ARCHIVES
+from digrap.data.domainnet.facts import ARCHIVES, CLEANED
 from digrap.data.domainnet.fetch import fetch_all
 from digrap.data.domainnet.lists import Lists
 from digrap.data.domainnet.pictures import (
@@ -111,6 +112,9 @@ def download_domainnet(options: DictConfig, data_root: Path) -> None:
     if options.verify_only:
         if absent := [domain for domain in sorted(ARCHIVES) if not (root / domain).is_dir()]:
             raise DigrapError(missing_message(root, absent))
+        for name in CLEANED if source.version == "cleaned" and not source.folder else ():
+            if (source.place / f"{name}.txt").is_file():
+                source.read(*name.rsplit("_", 1))  # also those that the dataset's config does not use
     else:
         cleaned = options.version == "cleaned" and not options.lists
         checksums = Path(str(options.checksums)).expanduser() if options.checksums else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,19 @@ from digrap.core.files import sha256
 from digrap.core.problems import Problems
 
 
-def read_json(path: Path | str, what: str) -> Any:
-    """The file's value. `what` names the expected content in errors ("predictions", for example).
+def check_json(path: Path | str, what: str) -> None:
+    """Read a file to its end without keeping its objects, which take several times its size.
+
+    Raises DigrapError where `read_json` does, and for anything but a list or an object with something in it.
+    """
+    found = read_json(path, what, lambda pairs: ("an object",) if pairs else ())
+    if not found or not isinstance(found, (list, tuple)):
+        raise DigrapError(f"{path} holds no list and no object, or an empty one: give a file with {what}")
+
+
+def read_json(path: Path | str, what: str, hook: Callable[[list], Any] | None = None) -> Any:
+    """The file's value. `what` names the expected content in errors ("predictions", for example); `hook` makes each
+    object from its (key, value) pairs, by default a dict.
 
     Raises DigrapError for a file that is missing, empty, not UTF-8 or not (whole) JSON.
     """
@@ -22,7 +33,7 @@ def read_json(path: Path | str, what: str) -> Any:
     if not text.strip():
         raise DigrapError(f"{path} is empty: give a file with {what}")
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=hook)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         cut = error.pos >= len(text.rstrip()) - 1 or "Unterminated" in error.msg

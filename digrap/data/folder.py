@@ -5,15 +5,17 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from torchvision.datasets import DatasetFolder
-from torchvision.datasets.folder import IMG_EXTENSIONS, is_image_file
 
 from digrap.core.errors import DigrapError
-from digrap.data.images import read_picture
+from digrap.core.problems import Problems
+from digrap.data.images import ENDINGS, is_dropping, is_picture, read_picture
 from digrap.data.splits import KINDS, DataModule, Split, check_kinds, named_ood
 
 log = logging.getLogger(__name__)
@@ -30,8 +32,9 @@ def build(
     """Build the splits of configs/dataset/folder.yaml and one split <name> at root/test_<name> for each OOD name.
 
     `splits` maps a name to {folder, kind}. The classes are the folders of the training split, sorted; every other split
-    has all or some of them. Folders are checked here, pictures are listed and read by a split's `load()`. Raises
-    DigrapError for a folder that is missing, empty or named twice, and for a class without training pictures.
+    has all or some of them. Folders are checked here, pictures are listed and read by a split's `load()`, which counts
+    and logs the files that it leaves out. Raises DigrapError for a folder that is missing, empty or named twice, and
+    for a class without training pictures.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
@@ -40,36 +43,67 @@ def build(
     paths = {name: _existing(root, folder, name, kind) for name, (folder, kind) in table.items()}
     (train,) = (name for name, (_, kind) in table.items() if kind == "id_train")
     classes = tuple(_subfolders(paths[train]))
-    result = {}
     for name, path in paths.items():
-        kind = table[name][1]
         _check_classes(path, name, classes)
-        result[name] = Split(name, kind, "folder", partial(Pictures, path, classes, complete=kind == "id_train"))
+    load = cache(partial(_load, paths, classes, train))
+    result = {name: Split(name, kind, "folder", partial(load, name)) for name, (_, kind) in table.items()}
     used = {folder for folder, _ in table.values()}
     if unused := [name for name in _subfolders(root) if name.startswith("test_") and name not in used]:
         names = ",".join(name.removeprefix("test_") for name in unused)
         log.info("not used: %s; name them with dataset.near_ood=[%s] (or far_ood)", ", ".join(unused), names)
-    return DataModule(result, classes)
+    return DataModule(result, classes, about=partial(_about, result))
+
+
+def _load(paths: Mapping[str, Path], classes: tuple[str, ...], train: str, name: str) -> Pictures:
+    """Return a split's pictures, and log what is left out of its folder."""
+    pictures = Pictures(paths[name], classes, complete=name == train)
+    for line in pictures.problems.lines():
+        log.warning("%s: %s", name, line)
+    return pictures
+
+
+def _about(splits: Mapping[str, Split]) -> dict[str, Any]:
+    """List all splits and return {problems: {split: {kind: …}}}; {} where there are none."""
+    found = {name: split.load().problems.summary() for name, split in splits.items()}
+    return {"problems": {name: kinds for name, kinds in found.items() if kinds}} if any(found.values()) else {}
 
 
 class Pictures(DatasetFolder):
     """Dataset of (PIL image in RGB, label) from a split's folder, read on access; labels are indices of `classes`.
 
-    Raises DigrapError where there are no pictures, or where `complete` is set and a class has none.
+    `problems` counts the files that are left out, by their ending. Raises DigrapError where there are no pictures, or
+    where `complete` is set and a class has none.
     """
 
     def __init__(self, root: Path, classes: tuple[str, ...], complete: bool = False):
         self.known = classes  # DatasetFolder's constructor calls find_classes
-        super().__init__(str(root), loader=read_picture, is_valid_file=_is_picture, allow_empty=True)
+        self.problems = Problems()
+        super().__init__(str(root), loader=read_picture, is_valid_file=self._is_taken, allow_empty=True)
+        for name in sorted(entry.name for entry in os.scandir(root) if entry.is_file()):
+            if is_picture(name):
+                self.problems.add("picture outside of the classes' folders (left out)", str(root / name))
         empty = [classes[label] for label in sorted(set(range(len(classes))) - set(self.targets))]
         if not self.samples or (complete and empty):
             what = f"no pictures of {', '.join(empty)}" if self.samples else "no pictures"
-            raise DigrapError(f"{root}: {what} (files that end in {' '.join(IMG_EXTENSIONS)} count)")
+            raise DigrapError(f"{root}: {what} ({_what_counts(root)})")
 
     @property
     def ids(self) -> list[str]:
         """Paths of the pictures within the split's folder, for prediction bundles."""
         return [Path(path).relative_to(self.root).as_posix() for path, _ in self.samples]
+
+    def _is_taken(self, path: str) -> bool:
+        """Return whether a file is a picture; count one that is none, unless it is hidden or of an operating system."""
+        file = Path(path.removeprefix(self.root))
+        if any(map(is_dropping, file.parts)):
+            return False
+        ending = file.suffix.lower()
+        if not is_picture(file.name):
+            self.problems.add(f"file that ends in {ending or 'nothing'}: not taken for a picture (left out)", path)
+            return False
+        if ending == ".gif":
+            self.problems.add("file that ends in .gif: of a moving picture the first frame is used", path)
+        return True
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
         """Return the training split's classes, whatever this folder holds."""
@@ -107,12 +141,9 @@ def _existing(root: Path, folder: str, name: str, kind: str) -> Path:
 def _check_classes(path: Path, name: str, classes: tuple[str, ...]) -> None:
     """Raise DigrapError for a folder without pictures, or with a class that is not in the training split."""
     found = _subfolders(path)
-    walks = (os.walk(path / label, followlinks=True) for label in found)
-    if not any(_is_picture(file) for walk in walks for *_, files in walk for file in files):
-        raise DigrapError(
-            f"split {name}: no pictures in {path}/<class>/; {LAYOUT.format(root=path.parent)} "
-            f"(files that end in {' '.join(IMG_EXTENSIONS)} count)"
-        )
+    if not any(map(is_picture, _files(path))):
+        layout = LAYOUT.format(root=path.parent)
+        raise DigrapError(f"split {name}: no pictures in {path}/<class>/; {layout} ({_what_counts(path)})")
     if unknown := [label for label in found if label not in classes]:
         near = difflib.get_close_matches(unknown[0], classes, n=3, cutoff=0.5) or classes[:3]
         raise DigrapError(
@@ -121,10 +152,21 @@ def _check_classes(path: Path, name: str, classes: tuple[str, ...]) -> None:
         )
 
 
+def _what_counts(path: Path) -> str:
+    """Say which files are pictures, and how the other files in the classes' folders end."""
+    others = Counter(Path(name).suffix.lower() or "nothing" for name in _files(path) if not is_picture(name))
+    there = "".join(f", {count} in {ending}" for ending, count in others.most_common(5))
+    return f"files that end in {' '.join(ENDINGS)} count" + (f"; others end otherwise{there}" if there else "")
+
+
+def _files(path: Path) -> Iterator[str]:
+    """Yield the names of the files in the classes' folders and below them, without hidden ones."""
+    for label in _subfolders(path):
+        for _, folders, files in os.walk(path / label, followlinks=True):
+            folders[:] = [name for name in folders if not is_dropping(name)]
+            yield from (name for name in files if not is_dropping(name))
+
+
 def _subfolders(path: Path) -> list[str]:
-    """Return the names of the folders in `path`, sorted, without hidden ones."""
-    return sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _is_picture(path: str) -> bool:
-    return is_image_file(path) and not Path(path).name.startswith(".")  # macOS writes ._name.jpg beside name.jpg
+    """Return the names of the folders in `path`, sorted, without hidden ones and those of an operating system."""
+    return sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not is_dropping(entry.name))

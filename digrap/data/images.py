@@ -13,6 +13,23 @@ from digrap.core.errors import DigrapError
 
 log = logging.getLogger(__name__)
 
+# Files that end otherwise are not taken for pictures: which files are must not depend on PIL's version.
+ENDINGS = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".jp2", ".j2k", ".jpx", ".png", ".apng", ".gif", ".webp", ".avif",
+    ".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga",
+)  # fmt: skip
+DROPPINGS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found"}
+
+
+def is_dropping(name: str) -> bool:
+    """Return whether a file or folder is hidden, or one that an operating system leaves behind."""
+    return name.startswith(".") or name.lower() in DROPPINGS
+
+
+def is_picture(name: str) -> bool:
+    """Return whether a file of this name is taken for a picture."""
+    return name.lower().endswith(ENDINGS) and not is_dropping(name)
+
 
 def read_picture(path: str | Path) -> Image.Image:
     """Read a picture in RGB, upright as its EXIF says, transparency over white; of several frames the first.

@@ -34,8 +34,8 @@ def load_sets(
     result, failed = {}, {}
     for name in names:
         parts = SETS[name].parts if len(names) == 1 else SETS[name].parts[-1:]
-        fix = f"`python scripts/download.py dataset={name} data_root={root.parent}` fetches them"
         for part in parts:
+            fix = f"`{SETS[name].download_command(root, part=part)}` fetches them"
             if source == "lists" and part not in SETS[name].lists:
                 continue
             key = f"{name} {part}"

@@ -37,8 +37,8 @@ class DataModule:
     """A dataset's splits by name, in the order of its config, and its class names in label order.
 
     `protocol` names the rules by which the splits were made, where a dataset has several; a table never mixes two.
-    `caveats` are sentences printed beside every result. `about` returns the content of a run's data.json: counts,
-    problems of the files, and under `leaks` the leakage of tests into training (digrap.data.vqa.leakage).
+    `caveats` are sentences printed beside every result. `about` returns the content of a run's data.json, {} for none:
+    counts, problems of the files, and under `leaks` the leakage of tests into training (digrap.data.vqa.leakage).
     """
 
     splits: dict[str, Split]

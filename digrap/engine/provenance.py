@@ -50,9 +50,9 @@ def commit() -> dict[str, Any]:
 
 def describe_data(run: RunFolder, source: DataModule) -> None:
     """Write the dataset's description (counts, faults, leakage) as data.json, and print the leakage into training."""
-    if source.about is None:
+    if source.about is None or not (found := source.about()):
         return
-    about = {"protocol": source.protocol, "caveats": list(source.caveats), **source.about()}
+    about = {"protocol": source.protocol, "caveats": list(source.caveats), **found}
     run.write_data(about)
     if about.get("leaks"):
         caveats = [f"! {caveat}" for caveat in source.caveats]

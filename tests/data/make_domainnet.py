@@ -19,7 +19,7 @@ import threading
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -201,7 +201,8 @@ class _Handler(BaseHTTPRequestHandler):
             state.corrupt[path] -= 1
             data[len(data) // 2] ^= 1
         end = min(len(data), state.cut.pop(path, len(data)))
-        self.wfile.write(data[start:end])
+        with suppress(ConnectionError):  # the other side may hang up
+            self.wfile.write(data[start:end])
         return None
 
     def _start(self, tag: str) -> int:

@@ -145,3 +145,19 @@ def test_verify_only_reads(own_domainnet, command, monkeypatch):
 
 def _refuse(root, path, _):
     raise PermissionError(13, "Permission denied", str(path))
+
+
+def test_shrink_copies_the_lists_and_keeps_one_that_differs(small_domainnet, own_domainnet, tmp_path):
+    root, _ = own_domainnet
+    shutil.copytree(small_domainnet.cleaned, root / "cleaned")
+    (root / "cleaned" / "real_test.txt.replaced").write_text("not to be copied")
+    (target := tmp_path / "domainnet-32").mkdir()
+    (target / "cleaned").mkdir()
+    (target / "cleaned" / "real_test.txt").write_text("mine")
+    for _ in range(2):
+        shrink(root, target, 32, workers=1)
+        names = {path.name for path in (target / "cleaned").iterdir()}
+        assert names == {path.name for path in small_domainnet.cleaned.iterdir()} | {"real_test.txt.replaced"}
+    assert (target / "cleaned" / "real_test.txt.replaced").read_text() == "mine"
+    real = (small_domainnet.cleaned / "real_test.txt").read_text()
+    assert (target / "cleaned" / "real_test.txt").read_text() == real

@@ -3,6 +3,7 @@
 import json
 import logging
 import pickle
+import shutil
 import subprocess
 import sys
 import traceback
@@ -86,6 +87,120 @@ def test_a_broken_picture_is_named(root, workers):
     assert "Traceback" not in text and "\n" not in text
 
 
+def listing(root, **options):
+    data = build(root, SPLITS, **options)
+    return data, {name: split.load() for name, split in data.splits.items()}
+
+
+def test_what_is_left_out_is_counted_and_named_once(root, caplog):
+    before = {name: (data.ids, data.targets) for name, data in listing(root)[1].items()}
+    apple = root / "train" / "apple"
+    for number in range(4):
+        (apple / f"{number}.heic").write_bytes(b"x")
+    (apple / "noending").write_bytes(b"x")
+    (root / "train" / "readme.txt").write_text("not in a class")
+    draw(root / "val" / "stray.png")
+    caplog.clear()
+    data, parts = listing(root)
+    assert {name: (part.ids, part.targets) for name, part in parts.items()} == before
+    assert data.about() == {"problems": {
+        "train": {
+            "file that ends in .heic: not taken for a picture (left out)": {
+                "count": 4, "first": [str(apple / f"{number}.heic") for number in range(3)],
+            },
+            "file that ends in nothing: not taken for a picture (left out)": {
+                "count": 1, "first": [str(apple / "noending")],
+            },
+            "file that ends in .txt: not taken for a picture (left out)": {
+                "count": 1, "first": [str(apple / "notes.txt")],
+            },
+        },
+        "val": {
+            "picture outside of the classes' folders (left out)": {
+                "count": 1, "first": [str(root / "val" / "stray.png")],
+            },
+        },
+    }}  # fmt: skip
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert (
+        len(told) == 4 and f"train: 4 × file that ends in .heic: not taken for a picture (left out): {apple}" in told[0]
+    )
+    for split in data.splits.values():
+        split.load()
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 4
+
+
+def test_a_folder_with_pictures_alone_has_nothing_to_say(root):
+    (root / "train" / "apple" / "notes.txt").unlink()
+    assert listing(root)[0].about() == {}
+
+
+HIDDEN = [
+    ".ipynb_checkpoints/0-checkpoint.png", ".hidden.jpg", "Thumbs.db", "desktop.ini", ".DS_Store", "._0.jpg",
+    "@eaDir/0.JPG/SYNOPHOTO_THUMB_M.jpg", "__MACOSX/._0.jpg", "nested/.trash/0.png",
+]  # fmt: skip
+
+
+def test_hidden_files_and_those_of_systems_are_skipped_everywhere(root):
+    (root / "train" / "apple" / "notes.txt").unlink()
+    before = {name: (data.ids, data.targets) for name, data in listing(root)[1].items()}
+    for place in ("train", "train/apple", "val/leaf"):
+        for name in HIDDEN[: 8 if place == "train" else None]:
+            draw(root / place / "x.png").rename(make_parent(root / place / name))
+    data, parts = listing(root)
+    assert {name: (part.ids, part.targets) for name, part in parts.items()} == before
+    assert data.classes == ("apple", "leaf", "sky") and data.about() == {}
+
+
+def make_parent(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.mark.parametrize("hidden", [".cache/pictures", "@eaDir/pictures"])
+def test_the_root_itself_may_be_hidden(root, tmp_path, hidden):
+    shutil.move(root, make_parent(tmp_path / hidden))
+    assert len(listing(tmp_path / hidden)[1]["train"]) == 12
+
+
+@pytest.mark.parametrize(
+    ("ending", "form"),
+    [("jfif", "JPEG"), ("JPE", "JPEG"), ("pjpeg", "JPEG"), ("jp2", "JPEG2000"), ("apng", "PNG"), ("gif", "GIF"),
+     ("dib", "DIB"), ("pbm", "PPM"), ("pnm", "PPM"), ("tga", "TGA"), ("avif", "AVIF"), ("webp", "WEBP"),
+     ("TIF", "TIFF"), ("bmp", "BMP")],
+)  # fmt: skip
+def test_endings_that_are_read(root, ending, form):
+    path = root / "test" / "sky" / f"zz.{ending}"
+    image = Image.new("1" if ending == "pbm" else "RGB", (20, 10), 0 if ending == "pbm" else (30, 30, 200))
+    image.save(path, form)
+    (test,) = [part for name, part in listing(root)[1].items() if name == "test"]
+    assert test.ids[-1] == f"sky/zz.{ending}" and test.targets[-1] == 2
+    picture, _ = test[len(test) - 1]
+    assert picture.mode == "RGB" and picture.size == (20, 10)
+
+
+def test_of_a_moving_picture_the_first_frame_is_used_and_it_is_said(root):
+    path = root / "test" / "sky" / "zz.gif"
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    data, parts = listing(root)
+    assert parts["test"][len(parts["test"]) - 1][0].getpixel((0, 0)) == (255, 0, 0)
+    kind = "file that ends in .gif: of a moving picture the first frame is used"
+    assert data.about()["problems"]["test"] == {kind: {"count": 1, "first": [str(path)]}}
+
+
+def test_an_error_says_which_endings_are_there(root):
+    for folder in ("train", "val"):
+        shutil.rmtree(root / folder / "sky")
+        (root / folder / "sky").mkdir()
+        (root / folder / "sky" / "0.heic").write_bytes(b"x")
+    with pytest.raises(DigrapError, match="no pictures of sky .files that end in .*otherwise, .*1 in .heic"):
+        listing(root)
+    shutil.rmtree(root / "val" / "apple"), shutil.rmtree(root / "val" / "leaf")
+    with pytest.raises(DigrapError, match="split val: no pictures in .*others end otherwise, 1 in .heic"):
+        listing(root)
+
+
 def test_what_is_missing_is_named(root):
     with pytest.raises(DigrapError, match=r"dataset.root=.*nowhere: .*train/<class>/\*\.jpg"):
         build(root / "nowhere", SPLITS)
@@ -150,6 +265,8 @@ def test_digrap_on_your_own_pictures(root, tmp_path):
     assert 0 <= score <= 100
     expected = {"val": "id_val", "test": "id_test", "sketch": "near_ood", "xray": "far_ood"}
     assert kinds(tmp_path / "run") == expected
+    kind = "file that ends in .txt: not taken for a picture (left out)"
+    assert list(json.loads((tmp_path / "run" / "data.json").read_text())["problems"]["train"]) == [kind]
 
 
 def test_the_command_with_loading_processes(root, tmp_path):

@@ -117,6 +117,6 @@ def test_a_damaged_tar_leaves_no_folder(tmp_path):
     checksum[-6] ^= 1  # of gzip's last eight bytes
     for data in (whole[: len(whole) // 2], bytes(checksum), b"no archive", gzip.compress(b"no tar" * 999)):
         path.write_bytes(data)
-        with pytest.raises(NotObtained, match="x.tar.gz: cannot be unpacked .*delete it and run the command again"):
+        with pytest.raises(NotObtained, match="x.tar.gz: cannot be unpacked .*delete it or move it away"):
             unpack(path, tmp_path, "val2014")
     assert files(tmp_path) == ["x.tar.gz"]

@@ -15,7 +15,7 @@ from digrap.core.errors import DigrapError
 from digrap.data.download import fetch as download
 from digrap.data.download.fetch import Remote, fetch
 from digrap.data.vqa.downloads import chosen
-from digrap.data.vqa.fetch import RECORDS
+from digrap.data.vqa.records import RECORDS
 from digrap.data.vqa.sets import SETS, _coco, ok_vqa
 from tests.data.make_vqa import make as make_vqa
 from tests.data.test_download import files, no_pause

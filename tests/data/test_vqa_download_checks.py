@@ -9,7 +9,7 @@ import pytest
 
 from digrap.data.download.fetch import NotObtained, Remote, fetch
 from digrap.data.vqa import downloads as vqa_files
-from digrap.data.vqa.fetch import RECORDS
+from digrap.data.vqa.records import RECORDS
 from digrap.data.vqa.sets import SETS
 from tests.data.test_download import files, no_pause
 from tests.data.vqa_site import BY_HAND, CP, EVERYTHING, at, command, content, made, pack, place_by_hand, root, server
@@ -46,10 +46,14 @@ def test_a_later_download_that_differs_is_refused(command, server, root):
 def test_a_kept_file_that_differs_is_named_and_stays(command, root, verify_only):
     assert command("dataset=vqa_cp", "images=false")[0] == 0
     target = root / "vqa_cp" / "vqacp_v2_test_questions.json"
-    target.write_bytes(b"{}")
+    target.write_bytes(b"[1]")
     code, out, err = command("dataset=vqa_cp", "images=false", f"verify_only={verify_only}")
-    assert code == 2 and f"{target}: vqacp_v2_test_questions.json: 2 bytes, sha256" in err and "downloaded first" in err
-    assert "1 files or folders" in err and "by hand" not in err and target.read_bytes() == b"{}"
+    assert code == 2 and f"\n  {target}: 3 bytes, sha256" in err and "downloaded first" in err
+    assert "1 files or folders" in err and "by hand" not in err and target.read_bytes() == b"[1]"
+    assert "move it away to fetch it again" in err
+    target.rename(root / "mine")  # what the message says
+    assert command("dataset=vqa_cp", "images=false")[0] == 0
+    assert target.read_bytes() == content("vqa_cp/vqacp_v2_test_questions.json")
 
 
 def test_an_archive_that_differs_is_not_unpacked(command, server, root):
@@ -120,8 +124,8 @@ def test_sha256_is_checked_where_it_is_known(server, tmp_path):
 def test_verify_only_reads(command, server, root, monkeypatch):
     place_by_hand(root)
     assert command("dataset=vqa_all", "keep_zips=true")[0] == 0
-    for name in ("write_json", "lock_downloads", "fetch", "unpack"):
-        monkeypatch.setattr(f"digrap.data.vqa.fetch.{name}", None)  # as where nothing may be written
+    for name in ("records.write_json", "fetch.lock_downloads", "fetch.fetch", "fetch.unpack"):
+        monkeypatch.setattr(f"digrap.data.vqa.{name}", None)  # as where nothing may be written
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     code, out, _ = command("dataset=vqa_all", "verify_only=true")
     assert code == 0 and {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
@@ -134,7 +138,8 @@ def test_verify_only_reads(command, server, root, monkeypatch):
     (root / "advqa" / "v1_mscoco_val2017_advqa_annotations.json").unlink()
     code, out, err = command("dataset=vqa_all", "verify_only=true")
     assert code == 2 and "4 files or folders missing or wrong; without verify_only=true the same command" in err
-    assert "1 images of 2: delete the folder" in err and "train2014.zip: its md5 is not the published" in err
+    assert "1 images of 2: delete the folder" in err and "train2014.zip: 2 bytes, md5" in err
+    assert "are not the published md5" in err
     assert "val.zip: 2 bytes, sha256" in err and "zips/val.zip: kept, differs" in out
     assert (
         "advqa/v1_mscoco_val2017_advqa_annotations.json: missing; by hand: from https://dl.fbaipublicfiles.com/advqa/"

@@ -56,25 +56,29 @@ def at(site, url):
     return site / url.partition("://")[2]
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """Everything that has an address, small: <host>/<path>."""
-    site = tmp_path_factory.mktemp("site")
+def publish(site, files):
+    """Write what each address serves to <host>/<path>; `files` returns {end of the path: bytes} of an item's files."""
     for url, group in by_address(EVERYTHING.values()).items():
         if url:
             path = at(site, url)
             path.parent.mkdir(parents=True, exist_ok=True)
             if group[0].inner:
-                pack(path, {"notes.txt": b"other"} | dict(pair for item in group for pair in inside(path.name, item)))
+                prefix = PREFIXES.get(path.name, "")
+                named = {prefix + item.inner + name: data for item in group for name, data in files(item).items()}
+                pack(path, {"notes.txt": b"other"} | named)
             else:
-                path.write_bytes(content(group[0].path))
+                path.write_bytes(files(group[0])[""])
     return site
 
 
-def inside(archive, item):
-    prefix = PREFIXES.get(archive, "")
-    names = [f"{item.inner}/{number}.jpg" for number in range(2)] if item.is_folder else [item.inner]
-    return [(prefix + name, content(item.path)) for name in names]
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Everything that has an address, small."""
+    return publish(tmp_path_factory.mktemp("site"), inside)
+
+
+def inside(item):
+    return {name: content(item.path) for name in (("/0.jpg", "/1.jpg") if item.is_folder else ("",))}
 
 
 def content(path):

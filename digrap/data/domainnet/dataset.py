@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from digrap.core.errors import DigrapError
-from digrap.data.domainnet.facts import ARCHIVES, GIGABYTES
+from digrap.data.domainnet.facts import ARCHIVES, GIGABYTES, fetch_command
 from digrap.data.domainnet.lists import Entry, Lists, check_labels, class_names, spoken
 from digrap.data.images import absent_files, read_truncated
 from digrap.data.splits import KINDS, DataModule, Split
@@ -98,13 +98,6 @@ def absent_message(root: Path, absent: list[str], total: int) -> str:
         f"{root}: {len(absent)} of {total} listed images are missing: {first}; delete {folders} and run "
         f"`{fetch_command(root)}`, which fetches what is missing"
     )
-
-
-def fetch_command(root: Path) -> str:
-    """Return the command that fills `root`: data_root/domainnet, or data_root/domainnet-256 with smaller images."""
-    name, _, side = root.name.partition("-")
-    place = f" data_root={root.parent}" if name == "domainnet" else ""
-    return f"python scripts/download.py dataset=domainnet{place}{f' shrink={side}' if place and side.isdigit() else ''}"
 
 
 def _checked(name: str, options: Mapping[str, Any]) -> tuple[str, str]:

@@ -1,6 +1,9 @@
-"""DomainNet's published files: addresses, sizes, checksums."""
+"""DomainNet's published files: addresses, sizes, checksums, and the command that fetches them."""
 
 from __future__ import annotations
+
+import shlex
+from pathlib import Path
 
 SITE = "https://csr.bu.edu/ftp/visda/2019/multi-source/"
 VERSIONS = ("original", "cleaned")
@@ -33,3 +36,12 @@ CLEANED = {
 }
 
 GIGABYTES = sum(size for _, size, _ in ARCHIVES.values()) / 1e9
+
+
+def fetch_command(root: Path, version: str = "original") -> str:
+    """Return the command that fills `root`: data_root/domainnet, or data_root/domainnet-256 with smaller images."""
+    name, _, side = root.name.partition("-")
+    words = ["dataset=domainnet"] + ([f"version={version}"] if version != "original" else [])
+    if name == "domainnet":
+        words += [f"data_root={root.parent}"] + ([f"shrink={side}"] if side.isdigit() else [])
+    return f"python scripts/download.py {shlex.join(words)}"

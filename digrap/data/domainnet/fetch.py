@@ -9,7 +9,7 @@ from pathlib import Path
 
 from digrap.core.errors import DigrapError
 from digrap.data.domainnet.facts import ARCHIVES, CLEANED, CLEANED_FOLDER, SITE
-from digrap.data.download.disk import lock_downloads, need_space
+from digrap.data.download.disk import file_size, lock_downloads, need_space
 from digrap.data.download.fetch import Remote, base_url, fetch, forget
 from digrap.data.download.unpack import unpack
 
@@ -21,8 +21,9 @@ def fetch_all(
 ) -> list[str]:
     """Download what is missing: root/<domain> from six zips, one by one, and with `cleaned` root/cleaned/*.txt.
 
-    `mirror` replaces the official address, `checksums` its sizes and md5 (see `remotes`). Returns the domains that were
-    unpacked. After a DigrapError the same call resumes where it stopped.
+    `mirror` replaces the official address, `checksums` its sizes and md5 (see `remotes`). Without `keep_zips` the zips
+    that were downloaded are deleted, those that were there stay. Returns the domains that were unpacked. After a
+    DigrapError the same call resumes where it stopped.
     """
     remote = remotes(mirror, checksums)
     with lock_downloads(root):
@@ -31,14 +32,14 @@ def fetch_all(
         if cleaned:
             for name in CLEANED:
                 fetch(remote(f"{CLEANED_FOLDER}{name}.txt"), root / "cleaned" / f"{name}.txt")
-        for old in root.glob("report-*.json") if todo else ():
-            old.unlink()  # they describe the files that are now replaced
         for number, (domain, source) in enumerate(todo.items(), 1):
-            archive = root / "zips" / f"{domain}.zip"
+            archive = _archive(root, domain)
             log.info("%s: %.2f GB, %d of %d", source.url, source.size / 1e9, number, len(todo))
-            fetch(source, archive)
+            fetched = fetch(source, archive)
             unpack(archive, root, domain)
-            if not keep_zips:
+            for old in root.glob("report-*.json"):
+                old.unlink()  # they describe the files that are now replaced
+            if fetched and not keep_zips:  # one that was there is perhaps the user's
                 archive.unlink()
         if not keep_zips:
             _tidy(root / "zips")
@@ -80,13 +81,21 @@ def _read_checksums(path: Path) -> dict[str, tuple[int, str]]:
 def _need_space(root: Path, todo: dict[str, Remote], keep_zips: bool) -> None:
     """Raise DigrapError for too little space: images hardly compress, so a folder is as large as its zip.
 
-    Without `keep_zips` only one zip is kept at a time.
+    Without `keep_zips` only one downloaded zip is kept at a time. A zip of another size than the published one stays.
     """
     if not todo:
         return
-    sizes = [source.size for source in todo.values()]
-    there = sum(path.stat().st_size for path in (root / "zips").glob("*.zip*"))
-    need_space(root, sum(sizes) + (sum(sizes) if keep_zips else max(sizes)) - there)
+    zips, there = [0], 0
+    for domain, source in todo.items():
+        if file_size(archive := _archive(root, domain)) != source.size:
+            zips.append(source.size)
+            there += file_size(archive.with_name(archive.name + ".part"))
+    folders = sum(source.size for source in todo.values())
+    need_space(root, folders + (sum(zips) if keep_zips else max(zips)) - there)
+
+
+def _archive(root: Path, domain: str) -> Path:
+    return root / "zips" / f"{domain}.zip"
 
 
 def _tidy(folder: Path) -> None:
@@ -97,5 +106,5 @@ def _tidy(folder: Path) -> None:
                 forget(part)
         if not any(folder.iterdir()):
             folder.rmdir()
-        elif zips := sorted(path.name for path in folder.glob("*.zip")):  # of an earlier keep_zips=true
+        elif zips := sorted(path.name for path in folder.glob("*.zip")):  # of the user, or of keep_zips=true
             log.info("%s: %s no longer needed, may be deleted", folder, ", ".join(zips))

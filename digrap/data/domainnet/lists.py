@@ -16,7 +16,7 @@ from pathlib import Path
 
 from digrap.core.errors import DigrapError
 from digrap.core.paths import REPO
-from digrap.data.domainnet.facts import ARCHIVES, CLEANED, VERSIONS
+from digrap.data.domainnet.facts import ARCHIVES, CLEANED, VERSIONS, fetch_command
 
 SHIPPED = REPO / "data" / "splits" / "domainnet"
 PARTS = ("train", "val", "test")
@@ -99,7 +99,10 @@ class Lists:
                 f"`git checkout -- {SHIPPED.relative_to(REPO)}` restores the shipped lists; train lists of other "
                 "domains: dataset.version=cleaned"
             )
-        return f"`python scripts/download.py dataset=domainnet version=cleaned data_root={self.root.parent}` fetches it"
+        elsewhere = (
+            "" if self.root.name.startswith("domainnet") else f" to data/domainnet/cleaned: copy it to {self.place}"
+        )
+        return f"`{fetch_command(self.root, self.version)}` fetches it{elsewhere}"
 
 
 def parse(data: bytes, path: Path, domain: str) -> list[Entry]:

@@ -24,7 +24,7 @@ from digrap.core.progress import track
 from digrap.data.domainnet.dataset import absent_images, absent_message
 from digrap.data.domainnet.facts import ARCHIVES
 from digrap.data.domainnet.lists import Entry, Lists, check_labels, class_names, used_lists
-from digrap.data.download.disk import need_space
+from digrap.data.download.disk import need_space, put_in_place
 from digrap.data.images import read_picture, read_truncated
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def shrink(root: Path, target: Path, side: int, workers: int) -> int:
         for domain in sorted(ARCHIVES):
             if (target / domain).is_dir() or not (root / domain).is_dir():
                 continue
-            images = [f"{path.parent.name}/{path.name}" for path in sorted((root / domain).glob("*/*"))]
+            images = [f"{path.parent.name}/{path.name}" for path in sorted((root / domain).glob("[!.]*/[!.]*"))]
             need_space(target, 20_000 * len(images))  # 256 px at quality 95 is about that
             partial_folder = target / f".{domain}.partial"
             partial_folder.mkdir(exist_ok=True)
@@ -132,10 +132,20 @@ def shrink(root: Path, target: Path, side: int, workers: int) -> int:
             partial_folder.rename(target / domain)
             made += len(images) - len(lost)
         if (root / "cleaned").is_dir():
-            shutil.copytree(root / "cleaned", target / "cleaned", dirs_exist_ok=True)
+            _copy_lists(root / "cleaned", target / "cleaned")
     except OSError as error:
         raise DigrapError(f"{target}: cannot be written ({error}); make room or give shrink_to=DIR") from error
     return made
+
+
+def _copy_lists(source: Path, target: Path) -> None:
+    """Copy the lists that `target` does not have, or has otherwise: such a one is kept under another name."""
+    target.mkdir(exist_ok=True)
+    for path in sorted(source.glob("*.txt")):
+        there, part = target / path.name, target / f"{path.name}.part"
+        if not there.is_file() or there.read_bytes() != path.read_bytes():
+            shutil.copyfile(path, part)
+            put_in_place(part, there)
 
 
 def check_side(side: object) -> None:

@@ -1,13 +1,19 @@
-"""Disk checks of a download: folders, free space, file sizes, and a lock for one download at a time."""
+"""The disk of a download: folders, free space, sizes, new files in the place of old ones, one download at a time."""
 
 from __future__ import annotations
 
+import errno
+import itertools
+import logging
+import os
 import shutil
 from pathlib import Path
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from digrap.core.errors import DigrapError
+
+log = logging.getLogger(__name__)
 
 MEBIBYTE = 2**20
 
@@ -33,6 +39,24 @@ def make_folder(path: Path) -> None:
 
 def _read_only(path: Path, error: OSError) -> DigrapError:
     return DigrapError(f"{path}: cannot be written ({error}); verify_only=true only reads")
+
+
+def not_written(path: Path, error: OSError) -> DigrapError:
+    """Return the error for a file that the disk refuses."""
+    limit = ": the disk takes no file of this size (FAT32 ends at 4 GiB)" if error.errno == errno.EFBIG else ""
+    return DigrapError(f"{path}: cannot be written ({error}){limit}; make room there or give another data_root=…")
+
+
+def put_in_place(new: Path, path: Path) -> None:
+    """Rename `new` to `path`. What stands there, perhaps the user's, is kept as <path>.replaced, which the log says."""
+    if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
+        path.rmdir()
+    elif os.path.lexists(path):
+        names = (path.with_name(f"{path.name}.replaced{end}") for end in itertools.chain([""], itertools.count(2)))
+        kept = next(name for name in names if not os.path.lexists(name))
+        path.rename(kept)
+        log.warning("%s: replaced; what was there is kept as %s", path, kept)
+    os.replace(new, path)
 
 
 def need_space(folder: Path, size: int) -> None:

@@ -6,7 +6,7 @@ from digrap.core.errors import DigrapError
 
 
 class RetryableError(Exception):
-    """A failed try whose repetition may succeed."""
+    """A failed try whose repetition may succeed; where a connection failed, its error is the cause."""
 
 
 class NotObtained(DigrapError):

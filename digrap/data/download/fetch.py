@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import hashlib
 import http.client
 import json
@@ -22,7 +22,7 @@ from typing import Any
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json
 from digrap.core.progress import track
-from digrap.data.download.disk import MEBIBYTE, file_size, make_folder, need_space
+from digrap.data.download.disk import MEBIBYTE, file_size, make_folder, need_space, not_written, put_in_place
 from digrap.data.download.errors import NotObtained, RetryableError, Unreachable
 
 log = logging.getLogger(__name__)
@@ -31,14 +31,6 @@ TRIES = 5  # in a row that bring no new byte
 WHOLE = 2  # complete downloads with a wrong checksum before the server is given up
 PAUSE = 2.0  # seconds before the second try; doubled for each further one
 TIMEOUT = 60.0  # seconds without a byte
-DISK = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EIO,
-)  # never of the network
 
 
 @dataclass(frozen=True)
@@ -56,23 +48,47 @@ class Remote:
         return ("sha256", self.sha256) if self.sha256 else ("md5", self.md5 or "")
 
 
-def fetch(remote: Remote, path: Path, accept: Callable[[Path], None] | None = None) -> None:
-    """Download `path` unless it exists with the known size and checksum.
+def fetch(remote: Remote, path: Path, accept: Callable[[Path], None] | None = None, fault: str = "") -> bool:
+    """Download `path` unless it exists with the known size and checksum; return whether it was downloaded.
 
     Bytes go to <path>.part, which a later call resumes. Only a file with the right checksum that `accept`, if given,
-    does not refuse (by NotObtained) is renamed to `path`. A damaged or short file is named in the log and downloaded
-    again. Raises NotObtained where that does not help and where the server refuses, Unreachable where it does not
-    answer, DigrapError where the disk is too small or cannot be written.
+    does not refuse (by NotObtained) gets the name `path`. Another file that stands there is left as it is until then,
+    and afterwards kept under another name (`put_in_place`); `fault` is what is wrong with it where size and checksum do
+    not show that. Raises NotObtained where no file can be had and where the server refuses, Unreachable where it does
+    not answer, DigrapError where the disk is too small or cannot be written.
     """
-    kind, wanted = remote.checksum
-    if path.exists():
-        if is_whole(path, remote):
-            return
-        log.warning("%s: damaged (its size or %s differs); downloading it again", path, kind)
-        path.unlink()
+    if os.path.lexists(path):
+        if not (fault := fault or difference(path, remote)):
+            return False
+        log.warning("%s; another is downloaded, this one stays until that is whole", fault)
     part = path.with_name(path.name + ".part")
-    make_folder(path.parent)
-    need_space(path.parent, (remote.size or 0) - file_size(part))
+    try:
+        make_folder(path.parent)
+        need_space(path.parent, (remote.size or 0) - file_size(part))
+        _complete(remote, part)
+        if accept:
+            _accept(part, accept)
+        put_in_place(part, path)
+        forget(part)
+    except OSError as error:
+        raise not_written(part, error) from error
+    except DigrapError as error:
+        if not fault:
+            raise
+        raise type(error)(f"{fault}; it stays as it is, as no other could be had: {error}") from error
+    return True
+
+
+def _accept(part: Path, accept: Callable[[Path], None]) -> None:
+    try:
+        accept(part)
+    except NotObtained:
+        forget(part)
+        raise
+
+
+def _complete(remote: Remote, part: Path) -> None:
+    """Download what is missing of `part`, try after try. Raises NotObtained or Unreachable; OSError is the disk's."""
     damaged = failed = 0
     while True:
         before = file_size(part)
@@ -80,35 +96,30 @@ def fetch(remote: Remote, path: Path, accept: Callable[[Path], None] | None = No
             if not before or before != (remote.size or _noted(part, remote.url).get("size")):
                 _receive(remote, part)
             if is_whole(part, remote):
-                break
-            found = _digest(part, kind)
-            forget(part)
-            damaged += 1
-            if damaged == WHOLE:
-                raise NotObtained(
-                    f"{remote.url}: {damaged} downloads have another {kind} than {wanted} (the last {found}): the "
-                    "server's file is not the published one, or the connection damages it; give another mirror=URL"
-                )
-            log.warning("%s: the download is damaged (its %s differs); downloading it again", path.name, kind)
-        except (RetryableError, OSError, http.client.HTTPException) as error:
+                return
+        except RetryableError as error:
             _stop_or_wait(error, remote, part, failed := 1 if file_size(part) > before else failed + 1)
-    if accept:
-        try:
-            accept(part)
-        except NotObtained:
-            forget(part)
-            raise
-    os.replace(part, path)
-    forget(part)
+            continue
+        kind, wanted = remote.checksum
+        found = digest(part, kind)
+        forget(part)
+        damaged += 1
+        if damaged == WHOLE:
+            raise NotObtained(
+                f"{remote.url}: {damaged} downloads have another {kind} than {wanted} (the last {found}): the "
+                "server's file is not the published one, or the connection damages it; give another mirror=URL"
+            )
+        log.warning(
+            "%s: the download is damaged (its %s differs); downloading it again", part.name.removesuffix(".part"), kind
+        )
 
 
-def _stop_or_wait(error: Exception, remote: Remote, part: Path, failed: int) -> None:
-    """Sleep before the next try. Raises DigrapError where another try would not help."""
-    if isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code not in (408, 429):
-        raise NotObtained(f"{remote.url}: the server says {error.code} {error.reason}; give a mirror=URL") from error
-    if isinstance(error, OSError) and error.errno in DISK:
-        raise DigrapError(f"{part}: cannot be written ({error}); give another data_root=…") from error
-    no_such_host = isinstance(getattr(error, "reason", None), socket.gaierror)  # rarely temporary
+def _stop_or_wait(error: RetryableError, remote: Remote, part: Path, failed: int) -> None:
+    """Sleep before the next try. Raises NotObtained or Unreachable where another try would not help."""
+    cause = error.__cause__
+    if isinstance(cause, urllib.error.HTTPError) and cause.code < 500 and cause.code not in (408, 429):
+        raise NotObtained(f"{remote.url}: the server says {cause.code} {cause.reason}; give a mirror=URL") from error
+    no_such_host = isinstance(getattr(cause, "reason", None), socket.gaierror)  # rarely temporary
     if failed == (2 if no_such_host else TRIES):
         raise Unreachable(
             f"{remote.url}: {failed} tries failed, the last with: {error}; run the same command again later, it "
@@ -116,6 +127,15 @@ def _stop_or_wait(error: Exception, remote: Remote, part: Path, failed: int) -> 
         ) from error
     log.warning("%s: %s; try %d of %d", remote.url, error, failed + 1, 2 if no_such_host else TRIES)
     time.sleep(PAUSE * 2 ** (failed - 1))
+
+
+@contextlib.contextmanager
+def _connection() -> Iterator[None]:
+    """Turn the errors of a connection into RetryableError, which tells them from those of the disk."""
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        raise RetryableError(str(error)) from error
 
 
 def _receive(remote: Remote, part: Path) -> None:
@@ -133,12 +153,13 @@ def _receive(remote: Remote, part: Path) -> None:
         if tag:
             headers["If-Range"] = tag  # else a file that changed on the server would be appended to the old start
     try:
-        response = urllib.request.urlopen(urllib.request.Request(remote.url, headers=headers), timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:
-            forget(part)
-            raise RetryableError("the server has no such range; the file is downloaded again") from error
-        raise
+        with _connection():
+            response = urllib.request.urlopen(urllib.request.Request(remote.url, headers=headers), timeout=TIMEOUT)
+    except RetryableError as error:
+        if getattr(error.__cause__, "code", None) != 416:
+            raise
+        forget(part)
+        raise RetryableError("the server has no such range; the file is downloaded again") from error
     with response:
         start = _start_of(response, have)
         size = _expect(response, start, remote)
@@ -185,7 +206,11 @@ def _expect(response: http.client.HTTPResponse, start: int, remote: Remote) -> i
 def _copy(response: http.client.HTTPResponse, file, left: float) -> Iterator[None]:
     """Write at most `left` bytes of the answer; yield once per mebibyte. read1 keeps every byte before a cut."""
     done = 0
-    while left and (data := response.read1(min(left, MEBIBYTE))):
+    while left:
+        with _connection():
+            data = response.read1(min(left, MEBIBYTE))
+        if not data:
+            return
         file.write(data)
         left -= len(data)
         done += len(data)
@@ -195,14 +220,26 @@ def _copy(response: http.client.HTTPResponse, file, left: float) -> Iterator[Non
 
 
 def is_whole(path: Path, remote: Remote) -> bool:
-    """Whether the file has the known size and checksum."""
-    if remote.size is not None and file_size(path) != remote.size:
+    """Whether there is a file with the known size and checksum."""
+    if not path.is_file() or (remote.size is not None and file_size(path) != remote.size):
         return False
     kind, wanted = remote.checksum
-    return not wanted or _digest(path, kind) == wanted
+    return not wanted or digest(path, kind) == wanted
 
 
-def _digest(path: Path, kind: str) -> str:
+def difference(path: Path, remote: Remote) -> str:
+    """Return how what stands at `path` differs from the published file, with both checksums; "" for the file itself."""
+    if is_whole(path, remote):
+        return ""
+    if not path.is_file():
+        return f"{path}: is no file"
+    kind, wanted = remote.checksum
+    published = [f"{remote.size} bytes"] if remote.size is not None else []
+    published += [f"{kind} {wanted}"] if wanted else []
+    return f"{path}: {file_size(path)} bytes, {kind} {digest(path, kind)}, are not the published {', '.join(published)}"
+
+
+def digest(path: Path, kind: str) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
 

@@ -9,22 +9,24 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from digrap.core.errors import DigrapError
 from digrap.core.progress import track
-from digrap.data.download.disk import MEBIBYTE, make_folder, need_space
+from digrap.data.download.disk import MEBIBYTE, make_folder, need_space, put_in_place
 from digrap.data.download.errors import NotObtained
 
+AGAIN = "delete it or move it away: then the same command downloads it, also from another mirror=URL"
 
-def unpack(archive: Path, root: Path, name: str, inner: str = "") -> None:
-    """Unpack a folder or a file of a zip or .tar.gz to root/`name`, which must not exist.
+
+def unpack(archive: Path, root: Path, name: str, inner: str = "", accept: Callable[[Path], None] | None = None) -> None:
+    """Unpack a folder or a file of a zip or .tar.gz to root/`name`; what stood there is kept (`put_in_place`).
 
     `inner` is the end of its path in the archive (default: `name`); of several matches the one nearest to the top
-    counts, other entries are left out. Files go to root/.`name`.partial first, so that root/`name` is whole or absent.
-    Raises NotObtained for an entry that points outside or is a link, for a damaged archive and for one without `inner`,
-    and DigrapError for too small a disk.
+    counts, other entries are left out. Files go to root/.`name`.partial first, so that root/`name` is whole or absent;
+    `accept`, if given, may refuse them there, by NotObtained. Raises NotObtained for an entry that points outside or is
+    a link, for a damaged archive and for one without `inner`, and DigrapError for too small a disk.
     """
     partial = root / f".{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
@@ -33,21 +35,24 @@ def unpack(archive: Path, root: Path, name: str, inner: str = "") -> None:
     try:
         place = take(archive, partial, inner or name)
         os.sync()  # else the new name could survive a power cut that its files do not
-        (partial / place).rename(root / name)
+        if accept:
+            accept(partial / place)
+        put_in_place(partial / place, root / name)
     except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile) as error:
         raise _damaged(archive, error) from error
     except (zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError) as error:
         raise _damaged(archive, error) from error
     except OSError as error:
         raise DigrapError(
-            f"{archive}: cannot be unpacked to {root} ({error}); make room, then run the command again"
+            f"{archive}: cannot be unpacked to {root} ({error}); make room there or give another data_root=…, then run "
+            "the command again"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _damaged(archive: Path, error: Exception) -> NotObtained:
-    return NotObtained(f"{archive}: cannot be unpacked ({error}); delete it and run the command again")
+    return NotObtained(f"{archive}: cannot be unpacked ({error}); {AGAIN}")
 
 
 def _unpack_zip(archive: Path, partial: Path, inner: str) -> Path:
@@ -90,7 +95,7 @@ def _refuse(archive: Path, name: str, plain: bool) -> None:
     outside = ".." in parts or name.startswith("/") or "\\" in name or ":" in parts[0]
     if outside or not plain:
         what = "points outside the folder" if outside else "is a link or a device"
-        raise NotObtained(f"{archive}: the entry {name!r} {what}; nothing was unpacked, give another mirror=URL")
+        raise NotObtained(f"{archive}: the entry {name!r} {what}; nothing was unpacked; {AGAIN}")
 
 
 def _nearest(archive: Path, inner: str, names: Iterable[str]) -> Path:
@@ -99,7 +104,7 @@ def _nearest(archive: Path, inner: str, names: Iterable[str]) -> Path:
         {place for name in names for place in _places(name, inner)}, key=lambda place: (len(place.parts), place)
     )
     if not places:
-        raise NotObtained(f"{archive}: holds no file in {inner}/ and none of that name; give another mirror=URL")
+        raise NotObtained(f"{archive}: holds no file in {inner}/ and none of that name; {AGAIN}")
     if len(places) > 1 and len(places[0].parts) == len(places[1].parts):
         raise NotObtained(f"{archive}: both {places[0]} and {places[1]} end in {inner}; unpack the right one by hand")
     return places[0]

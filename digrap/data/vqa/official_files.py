@@ -42,7 +42,7 @@ class Folder:
     def load(self, name: str) -> Any:
         """Return the JSON value of the file `name`. Raises DigrapError where it is missing, there more than once, not
         UTF-8, or cut short."""
-        return read_json(self.find(name), self.fix)
+        return read_json(self.find(name), self.fix_of(name))
 
     def find(self, name: str) -> Path:
         """Return the path of the file `name` in the set's folder or, as archives unpack, deeper.
@@ -55,17 +55,17 @@ class Folder:
         found = sorted(folder.rglob(name)) if folder.is_dir() else []
         if len(found) != 1:
             if not found:
-                raise FileMissing(f"{folder / name} is missing; {self.fix}")
+                raise FileMissing(f"{folder / name} is missing; {self.fix_of(name)}")
             raise DigrapError(f"{folder / name} is there {len(found)} times: {found[0]}, {found[1]}; keep one")
         return found[0]
 
-    @property
-    def fix(self) -> str:
-        """The command that fetches a missing or damaged file."""
-        return (
-            f"`python scripts/download.py dataset={self.dataset.name} data_root={self.root.parent}` fetches it or says "
-            "where it comes from"
-        )
+    def fix_of(self, name: str) -> str:
+        """Return what fetches the file `name` ("": those of the set) that is missing or cannot be read to its end."""
+        return f"`{self.dataset.download_command(self.root, name)}` fetches it or says where it comes from"
+
+    def fix_whole(self, name: str) -> str:
+        """Return what fetches the file `name` ("": those of the set) again, which is whole but holds something else."""
+        return f"move {'it' if name else 'its files'} away, then {self.fix_of(name)}"
 
     def pairs(self, questions: str, annotations: str) -> list[tuple[Record, Record]]:
         """Pair each question of one file with its annotation in another, in the questions' order.

@@ -37,8 +37,8 @@ def read_set(
     with _no_garbage_collection():
         records = (read_list if source == "lists" else dataset.read)(folder, part)
     if not records:
-        cause = problems.one_line()
-        raise DigrapError(f"{folder.root / name}: no question of {name} {part} could be read ({cause}); {folder.fix}")
+        cause, fix = problems.one_line(), folder.fix_whole(dataset.lists[part] if source == "lists" else "")
+        raise DigrapError(f"{folder.root / name}: no question of {name} {part} could be read ({cause}); {fix}")
     if upright and dataset.turns:
         turns = dataset.turns(folder, (record.image_id for record in records))
         records = [replace(record, rotation=turns.get(record.image_id, 0)) for record in records]

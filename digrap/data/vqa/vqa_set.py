@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digrap.metrics.vqa.question import Question
@@ -79,3 +81,15 @@ class VQASet:
     @property
     def scored_part(self) -> str:
         return self.parts[-1]
+
+    def download_command(self, root: Path, file: str = "", part: str = "") -> str:
+        """Return the command that fetches the set to `root`, that of all sets: with `file`, one of its folder, and with
+        the pictures of `part`, where they are not fetched without being asked for."""
+        words = [f"dataset={self.name}", f"data_root={root.parent}"]
+        holding = [name for name, items in self.files.items() if f"{self.name}/{file}" in [item.path for item in items]]
+        wanted = holding or [part] * (part in self.files)
+        if file in self.lists.values():
+            words.append("lists=true")
+        elif wanted and not set(wanted) & set(self.fetched):
+            words.append(f"parts={wanted[0]}")
+        return f"python scripts/download.py {shlex.join(words)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -78,7 +79,8 @@ class VQAv2Splits(QuestionSplits):
         self.table, self.protocol, self.source, self.shares, self.upright = table, protocol, source, shares, upright
 
     def fix(self, name: str) -> str:
-        return f"`python scripts/download.py dataset={self.table[name][0]} data_root={self.root.parent}` fetches them"
+        of, part, _ = self.table[name]
+        return f"`{SETS[of].download_command(self.root, part=part)}` fetches them"
 
     def records(self, name: str, problems: Problems) -> list[Question]:
         """Return a split's questions, before pictures are checked and leakage is left out."""
@@ -115,9 +117,12 @@ class VQAv2Splits(QuestionSplits):
     def _drawn(self) -> Drawn:
         train, val = (ids_in_order(self.root, part, self.source) for part in ("train", "val"))
         drawn = draw(train, val, self.protocol, *self.shares)
+        of_train, of_val = len(drawn.train), len(drawn.test) + len(drawn.val)
+        if self.protocol == "paper":  # the test questions are validated on and trained on too
+            of_train, of_val = of_train - len(drawn.test), len(drawn.test)
         log.info(
             "VQAv2: %d of %d training and %d of %d validation questions drawn (protocol=%s)",
-            len(drawn.train), len(train), len(drawn.test), len(val), self.protocol,
+            of_train, len(train), of_val, len(val), self.protocol,
         )  # fmt: skip
         return drawn
 
@@ -142,8 +147,9 @@ def _checked(name: str, options: Mapping[str, str]) -> tuple[str, str, str]:
 def _check_folders(root: Path, names: list[str]) -> None:
     """Raise DigrapError naming all sets whose folder is missing."""
     if absent := [name for name in names if not (root / name).is_dir()]:
+        words = [f"dataset={absent[0] if len(absent) == 1 else 'vqa_all'}", f"data_root={root.parent}"]
         raise DigrapError(
-            f"dataset=vqav2: no files under {root} of {', '.join(absent)}. `python scripts/download.py dataset="
-            f"{absent[0] if len(absent) == 1 else 'vqa_all'} data_root={root.parent}` fetches them, or says where they "
-            f"come from; data_root=… points elsewhere; '~dataset.splits.<name>' leaves a set out"
+            f"dataset=vqav2: no files under {root} of {', '.join(absent)}. `python scripts/download.py "
+            f"{shlex.join(words)}` fetches them, or says where they come from; data_root=… points elsewhere; "
+            "'~dataset.splits.<name>' leaves a set out"
         )

@@ -48,30 +48,31 @@ def turns(folder: Folder, wanted: Iterable[str]) -> dict[str, int]:
     Read from Open Images' table. Raises DigrapError where the table is missing or has another form.
     """
     path, wanted, found = folder.find(ROTATIONS), set(wanted), {}
-    for image, degrees in _rows(path):
+    fix = folder.fix_whole(ROTATIONS)
+    for image, degrees in _rows(path, fix):
         if image in wanted and degrees not in ("", "nan"):
             try:
                 turn = int(float(degrees)) % 360
             except (ValueError, OverflowError) as error:
-                raise DigrapError(f"{path}: Rotation {degrees!r} of {image} is no number; {folder.fix}") from error
+                raise DigrapError(f"{path}: Rotation {degrees!r} of {image} is no number; {fix}") from error
             if turn % 90:
-                raise DigrapError(f"{path}: Rotation {degrees!r} of {image} is no quarter turn; {folder.fix}")
+                raise DigrapError(f"{path}: Rotation {degrees!r} of {image} is no quarter turn; {fix}")
             if turn:
                 found[image] = turn
     return found
 
 
-def _rows(path: Path) -> Iterable[tuple[str, str]]:
-    """Yield (image id, rotation as text). Raises DigrapError for a file that is not Open Images' table."""
+def _rows(path: Path, fix: str) -> Iterable[tuple[str, str]]:
+    """Yield (image id, rotation as text). Raises DigrapError, which ends with `fix`, for a file of another form."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file)
             if not {"ImageID", "Rotation"} <= set(rows.fieldnames or ()):
-                raise DigrapError(f"{path}: no columns ImageID and Rotation; give Open Images' file")
+                raise DigrapError(f"{path}: no columns ImageID and Rotation; {fix}")
             for row in rows:
                 yield row["ImageID"], (row["Rotation"] or "").strip().lower()
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DigrapError(f"{path}: no table in UTF-8 ({error}); give Open Images' file") from error
+        raise DigrapError(f"{path}: no table in UTF-8 ({error}); {fix}") from error
 
 
 PICTURES = (

@@ -43,7 +43,7 @@ def _numbers(folder: Folder, name: str) -> set[str]:
     """Return the question ids of a file. Raises DigrapError for a file that is no list of them."""
     found = folder.load(name)
     if not isinstance(found, list) or not all(map(is_id, found)):
-        raise DigrapError(f"{folder.find(name)} is no list of question ids; {folder.fix}")
+        raise DigrapError(f"{folder.find(name)} is no list of question ids; {folder.fix_whole(name)}")
     return set(map(str, found))
 
 
