@@ -75,4 +75,3 @@ def check_whole(options: DictConfig, **ranges: tuple[int, int]) -> None:
     for name, (low, high) in ranges.items():
         if isinstance(options[name], bool) or not isinstance(options[name], int) or not low <= options[name] <= high:
             raise DigrapError(f"{name}={options[name]}: give a whole number from {low} to {high}")
-
