@@ -13,15 +13,16 @@ from digrap.tables import clean
 from tests.tables.test_clean import LOST, listed, make
 
 USERS = [
-    "notes.txt", "README.md", "model.safetensors", "classes.json", "checkpoints/notes.txt",
-    "checkpoints/mine.safetensors", "checkpoints/step-00000001/notes.md", "checkpoints/best-epoch-0001.safetensors.bak", "figures/a.png",
-    "config.yaml.orig", "predictions.npz~", ".notes",
+    "notes.txt", "README.md", "model.safetensors", "classes.json", "checkpoints/notes.txt", ".notes",
+    "checkpoints/mine.safetensors", "checkpoints/step-00000001/notes.md", "figures/a.png", "config.yaml.orig",
+    "checkpoints/best-epoch-0001.safetensors.bak", "predictions.npz~",
 ]  # fmt: skip
 RUNS = [
-    ".lock", "error.txt", "data.json", "variants.json", "metrics.jsonl", "train.log",
-    "checkpoints/after-fit.safetensors", "checkpoints/best-epoch-0012.safetensors", "checkpoints/.best-epoch-0012.safetensors.ab_c1.tmp", ".run.json.x1.tmp",
-    "checkpoints/step-00000012/state.pt", "checkpoints/.step-00000013.tmp/.state.pt.k_3.tmp",
-    "checkpoints/step-00000012/manifest.json", "wandb/offline-run-1/run.wandb",
+    ".lock", "error.txt", "data.json", "variants.json", "metrics.jsonl", "train.log", ".run.json.x1.tmp",
+    "checkpoints/after-fit.safetensors", "checkpoints/best-epoch-0012.safetensors",
+    "checkpoints/.best-epoch-0012.safetensors.ab_c1.tmp", "checkpoints/step-00000012/state.pt",
+    "checkpoints/.step-00000013.tmp/.state.pt.k_3.tmp", "checkpoints/step-00000012/manifest.json",
+    "wandb/offline-run-1/run.wandb",
 ]  # fmt: skip
 
 
