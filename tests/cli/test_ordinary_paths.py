@@ -125,7 +125,7 @@ def test_a_run_lies_in_a_folder_of_any_name_and_is_swept_and_scored_there(small_
     (folder,) = (path for path in place.glob("*") if (path / "results.json").exists())  # one run: 00 is 0
     done = call("evaluate.py", f"run={folder}", "split=sketch", f"out={place / 'scores, [1].json'}", "device=cpu")
     assert done.returncode == 0, done.stderr
-    assert (place / "scores, [1].json").exists() and (tmp_path / "d, ö").exists()
+    assert (place / "scores, [1].json").exists()
 
 
 def test_the_advice_on_a_table_can_be_pasted(tmp_path, capsys, monkeypatch):
@@ -155,8 +155,8 @@ def test_overrides_of_tables_and_of_the_judge_are_quoted(tmp_path):
     read = load_table(str(table))
     assert read.overrides == ("dataset=folder", "data_root='/tmp/#ü'")
     assert read.rows["a"].choices() == [("dataset.root='/tmp/é'",), ("dataset.root='7'",)]
-    table.write_text(table.read_text().replace("/tmp/#ü", "a${b"))
-    with pytest.raises(DigrapError, match=rf"{table}: data_root=.*reference"):
+    table.write_text(table.read_text().replace("data_root=/tmp/#ü", "data_root="))
+    with pytest.raises(DigrapError, match=rf"{table}: data_root=: the value is empty"):
         load_table(str(table))
     assert parse(["method=a.py", "data_root=/tmp/ü b#"]).extra == ["data_root='/tmp/ü b#'"]
 
