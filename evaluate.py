@@ -7,7 +7,7 @@ os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come out as they are; d
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from digrap.cli.door import door, in_job  # noqa: E402
+from digrap.cli.door import hydra_door, in_job  # noqa: E402
 from digrap.config.compose import register_resolvers  # noqa: E402
 
 register_resolvers()
@@ -22,4 +22,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(door(main))
+    raise SystemExit(hydra_door(main))

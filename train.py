@@ -17,7 +17,7 @@ import hydra  # noqa: E402
 from hydra.core.hydra_config import HydraConfig  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from digrap.cli.door import check_single, door, in_job  # noqa: E402
+from digrap.cli.door import check_single, hydra_door, in_job  # noqa: E402
 from digrap.config.compose import register_resolvers  # noqa: E402
 
 register_resolvers()
@@ -37,4 +37,4 @@ def main(cfg: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    raise SystemExit(door(main))
+    raise SystemExit(hydra_door(main))

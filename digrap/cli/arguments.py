@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
-import re
+from omegaconf import BooleanNode, DictConfig, FloatNode, IntegerNode, OmegaConf
+from omegaconf.errors import ValidationError
 
-from omegaconf import DictConfig, OmegaConf
-
+from digrap.config.overrides import as_typed
+from digrap.config.overrides import override as override
 from digrap.core.errors import DigrapError, nearest
+
+TYPED = {bool: BooleanNode, int: IntegerNode, float: FloatNode}
 
 
 def bare_keys(arguments: list[str], defaults: dict[str, object]) -> DictConfig:
-    """Merge `key=value` arguments into their defaults. Raises DigrapError for an unknown key."""
+    """Merge `key=value` arguments into their defaults.
+
+    A value becomes a number or a boolean where its default is one; all others are the text that was typed, and `null`
+    is None where that is the default. Raises DigrapError for an unknown key and an empty value.
+    """
+    given = {}
     for argument in arguments:
-        key = argument.split("=", 1)[0]
-        if "=" not in argument or key not in defaults:
+        key, equals, text = argument.partition("=")
+        if not equals or key not in defaults:
             raise DigrapError(f"unknown argument {argument!r}: give key=value; {nearest(key, defaults)}")
-    return OmegaConf.merge(defaults, OmegaConf.from_cli(arguments))
+        given[key] = _value(key, text, defaults[key])
+    return OmegaConf.merge(defaults, given)
+
+
+def _value(key: str, text: str, default: object) -> object:
+    if not text.strip():
+        raise DigrapError(f"{key}={text}: the value is empty; give one, or leave {key}= out")
+    if "${" in text:
+        raise DigrapError(f"{key}={text}: ${{ stands for a reference to another key; give a name without")
+    if default is None and text == "null":
+        return None
+    return as_number(text, type(default)) if type(default) in TYPED else text
+
+
+def as_number(text: str, kind: type = int) -> object:
+    """The value of a text as bool, int or float; the text itself where it is none, for a check to name."""
+    try:
+        return TYPED[kind](text)._value()
+    except ValidationError:
+        return text
 
 
 def with_overrides(arguments: list[str], defaults: dict[str, object]) -> tuple[DictConfig, list[str]]:
-    """Split the arguments into a script's own keys, merged as by `bare_keys`, and overrides `dataset.<key>=…`."""
+    """Split the arguments into a script's own keys, merged as by `bare_keys`, and overrides `dataset.<key>=…`, which
+    are quoted where Hydra's grammar needs it."""
     overrides = [argument for argument in arguments if argument.lstrip("+~").startswith("dataset.")]
-    return bare_keys([argument for argument in arguments if argument not in overrides], defaults), overrides
+    own = [argument for argument in arguments if argument not in overrides]
+    return bare_keys(own, defaults), list(map(as_typed, overrides))
 
 
 def parse_seeds(value: object) -> list[int] | None:
@@ -46,13 +75,3 @@ def check_whole(options: DictConfig, **ranges: tuple[int, int]) -> None:
     for name, (low, high) in ranges.items():
         if isinstance(options[name], bool) or not isinstance(options[name], int) or not low <= options[name] <= high:
             raise DigrapError(f"{name}={options[name]}: give a whole number from {low} to {high}")
-
-
-def override(key: str, value: object) -> str:
-    """Quote a value as an override for `digrap.config.compose`. Raises DigrapError for a reference to another key."""
-    text = str(value)
-    if "${" in text:
-        raise DigrapError(f"{key}={text}: ${{ stands for a reference to another key; give a name without")
-    text = re.sub(r"(\\+)('|$)", r"\1\1\2", text)  # before a quote, and only there, Hydra takes two backslashes for one
-    quoted = text.replace("'", r"\'")
-    return f"{key}='{quoted}'"

@@ -28,7 +28,7 @@ def main() -> None:
         return
     grid = RichTable("in outputs", "what it is", "size", "kept because")
     for item in found:
-        grid.add_row(item.place, escape(item.what), clean.in_megabytes(item.size), item.kept)
+        grid.add_row(item.place, escape(item.what), clean.in_megabytes(item.size), escape(item.kept))
     console.print(grid, highlight=False)
     if not options.delete:
         total = sum(item.size for item in found if not item.kept)

@@ -20,8 +20,9 @@ from digrap.report.gather import load_run
 
 def main() -> None:
     """Read two runs, print."""
-    folders = [argument for argument in sys.argv[1:] if "=" not in argument]
-    options = bare_keys([argument for argument in sys.argv[1:] if "=" in argument], {"split": None, "scorer": None})
+    keys = [argument for argument in sys.argv[1:] if "=" in argument and argument.partition("=")[0].isidentifier()]
+    folders = [argument for argument in sys.argv[1:] if argument not in keys]  # a folder's name may have a = in it
+    options = bare_keys(keys, {"split": None, "scorer": None})
     if len(folders) != 2:
         raise DigrapError("give two runs: python scripts/compare.py outputs/<dataset>/<hash> outputs/<dataset>/<hash>")
     runs = [load_run(Path(folder)) for folder in folders]

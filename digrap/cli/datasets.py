@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from digrap.cli.arguments import override
 from digrap.config.compose import compose
+from digrap.config.overrides import as_typed, override
 
 
 def dataset_config(name: object, data_root: object, overrides: list[str], **flags: bool) -> DictConfig:
@@ -13,7 +13,7 @@ def dataset_config(name: object, data_root: object, overrides: list[str], **flag
 
     `flags` are dataset keys set to true or false: each holds where this dataset has the key and no override sets it.
     """
-    words = [f"dataset={name}", override("data_root", data_root), *overrides]
+    words = [as_typed(f"dataset={name}"), override("data_root", data_root), *overrides]
     cfg = compose(words)
     given = {word.lstrip("+").partition("=")[0] for word in overrides}
     changed = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from digrap.config.choices import how_to_list
+from digrap.config.overrides import as_typed
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.problems import Problems
 
@@ -51,6 +53,17 @@ def door(main: Callable[[], object], help: str | None = None) -> int:
     return 0
 
 
+def hydra_door(main: Callable[[], object]) -> int:
+    """As `door`, for a main of Hydra's: names and paths of the command line are taken as they were typed."""
+
+    def start() -> None:
+        several = bool({"-m", "--multirun"} & set(sys.argv[1:]))
+        sys.argv[1:] = [as_typed(argument, several) for argument in sys.argv[1:]]
+        main()
+
+    return door(start)
+
+
 def in_job(run: Callable[[], float]) -> float:
     """Run a Hydra job. In a single run bad input ends the process here, without Hydra's own lines about it; in a
     multirun the error is raised, so that Hydra names the job."""
@@ -65,7 +78,8 @@ def in_job(run: Callable[[], float]) -> float:
 def check_single(cfg: DictConfig) -> None:
     """Raise DigrapError for the options of a table in the config of one run."""
     if cfg.table is not None:
-        raise DigrapError(f"table={cfg.table} is a multirun: python train.py -m table={cfg.table}")
+        command = shlex.join(["python", "train.py", "-m", as_typed(f"table={cfg.table}")])
+        raise DigrapError(f"table={cfg.table} is a multirun: {command}")
     if cfg.dry_run:
         raise DigrapError("dry_run=true goes with a table: python train.py -m table=… dry_run=true")
 

@@ -30,9 +30,9 @@ import os
 import sys
 from pathlib import Path
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
-from digrap.cli.arguments import bare_keys, check_flags
+from digrap.cli.arguments import as_number, bare_keys, check_flags
 from digrap.core.errors import DigrapError, nearest
 from digrap.data.domainnet.dataset import absent_images, missing_message
 from digrap.data.domainnet.facts import ARCHIVES, CLEANED
@@ -90,9 +90,8 @@ def read_options(arguments: list[str]) -> DictConfig:
 
 def download_vqa(options: DictConfig, data_root: Path) -> None:
     """Download the files of VQA sets, or check them."""
-    parts = [] if options.parts is None else options.parts
-    parts = list(parts) if isinstance(parts, ListConfig | list) else str(parts).split(",")
-    items = chosen(str(options.dataset), [str(part).strip() for part in parts], options.images, options.lists)
+    parts = [] if options.parts is None else options.parts.strip("[]").split(",")
+    items = chosen(options.dataset, [part.strip() for part in parts], options.images, options.lists)
     root = data_root / "vqa"
     if options.verify_only:
         verify_sets(root, items, print)
@@ -106,6 +105,7 @@ def download_domainnet(options: DictConfig, data_root: Path) -> None:
     if isinstance(options.workers, bool) or not isinstance(options.workers, int) or options.workers < 0:
         raise DigrapError(f"workers={options.workers}: give a whole number, 0 for one per core")
     if options.shrink is not None:
+        options.shrink = as_number(options.shrink)
         check_side(options.shrink)
     root = data_root / "domainnet"
     source = Lists(options.version, root, Path(str(options.lists)).expanduser() if options.lists else None)

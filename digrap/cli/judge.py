@@ -21,9 +21,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from digrap.cli.arguments import bare_keys, override, parse_seeds
+from digrap.cli.arguments import bare_keys, parse_seeds
 from digrap.cli.step_cost import step_costs
 from digrap.cli.sweep import sweep
+from digrap.config.overrides import as_typed, override
 from digrap.config.schema import split_kinds
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json, write_text
@@ -111,11 +112,12 @@ def parse(given: list[str]) -> Options:
     if isinstance(options.jobs, bool) or not isinstance(options.jobs, int):
         raise DigrapError(f"jobs={options.jobs}: give a whole number, as in jobs=2")
     file = Path(options.method).resolve()
-    cls = [] if options.cls is None else [f"optim.cls={options.cls}"]
+    cls = [] if options.cls is None else [override("optim.cls", options.cls)]
     return Options(
         file=file, cls=options.cls, seeds=parse_seeds(options.seeds), jobs=max(1, options.jobs),
-        outputs=Path(options.outputs).resolve(), extra=extra,
-        rule=["optim=file", override("optim.file", file), *cls, *(f"++optim.{option}" for option in rule)],
+        outputs=Path(options.outputs).resolve(),
+        extra=list(map(as_typed, extra)),
+        rule=["optim=file", override("optim.file", file), *cls, *(as_typed(f"++optim.{option}") for option in rule)],
     )  # fmt: skip
 
 

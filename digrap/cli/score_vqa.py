@@ -117,10 +117,7 @@ def check_sources(options: DictConfig, overrides: list[str]) -> None:
 
 
 def check_files(options: DictConfig) -> None:
-    """Raise DigrapError for options that name no file, or one that would be overwritten."""
-    for name in (*INPUTS, *OUTPUTS):
-        if isinstance(options[name], bool):
-            raise DigrapError(f"{name}={options[name]}: give a file")
+    """Raise DigrapError for files that do not go together, or that would be overwritten."""
     if (options.originals is None) != (options.edit is None):
         raise DigrapError("originals= and edit= go together: give both or neither")
     if options.edit is not None and options.edit not in EDITS:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from digrap.cli.arguments import override
+from digrap.config.overrides import override
 from digrap.core.errors import DigrapError
 from digrap.core.paths import REPO
 from digrap.runs.folder import RunFolder

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING, BooleanNode, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from digrap.core.errors import DigrapError
+
+# The booleans of groups without types. `pretrained` may also be a name of weights.
+FLAGS = ("backbone.pretrained", "dataset.strict", "dataset.check_pictures", "dataset.undo_rotation")
 
 
 @dataclass
@@ -66,13 +70,24 @@ def typed(cfg: DictConfig) -> DictConfig:
     """`cfg` as `Train`, resolved and with every value of the declared type. Raises DigrapError naming the bad key."""
     plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("hydra", "table", "dry_run")])
     try:
-        plain = OmegaConf.create(OmegaConf.to_container(plain, resolve=True))
-        result = OmegaConf.merge(OmegaConf.structured(Train), plain)
+        # Types come before references: what refers to `seed` gets the number, however it was written.
+        result = OmegaConf.merge(OmegaConf.structured(Train), OmegaConf.to_container(plain))
+        OmegaConf.resolve(result)
+        _type_flags(result)
         check_ranges(result)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "config"
         raise DigrapError(f"{key}: {str(error).splitlines()[0]}") from error
     return result
+
+
+def _type_flags(cfg: DictConfig) -> None:
+    """Make booleans of the words and numbers that mean one; anything else is left to the code that reads it."""
+    for key in FLAGS:
+        value = OmegaConf.select(cfg, key)
+        with contextlib.suppress(ValidationError):
+            if value is not None:
+                OmegaConf.update(cfg, key, BooleanNode(value)._value())
 
 
 def check_ranges(cfg: DictConfig) -> None:

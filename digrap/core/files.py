@@ -1,4 +1,4 @@
-"""Atomic writing of files (a temporary file beside the target, flushed to disk, then renamed), and their digests."""
+"""Writing of files in one step (beside the target, flushed to disk, then renamed), their digests, and safe joining."""
 
 from __future__ import annotations
 
@@ -59,3 +59,18 @@ def check_sha256(path: Path, digest: str, remedy: str) -> None:
         raise DigrapError(f"{path} cannot be read ({error.strerror or error}); {remedy}") from error
     if found != digest:
         raise DigrapError(f"{path} is damaged (sha256 {found[:12]}…, as written {digest[:12]}…); {remedy}")
+
+
+def inside(folder: Path, name: str, what: str) -> Path:
+    """The path of `name` within `folder`, for a name that was read from a file; `what` says from which entry.
+
+    Raises DigrapError for what leads out of the folder (absolute, by `..`, or over a symbolic link) or is its root.
+    """
+    try:
+        path = Path(folder) / name
+        within = path.resolve().relative_to(Path(folder).resolve()) != Path()
+    except (TypeError, ValueError, OSError, RuntimeError):  # no text, a null character, outside, a loop of links
+        within = False
+    if not within:
+        raise DigrapError(f"{what}: {name!r} is no path of a file in {folder}; correct it, or make that file again")
+    return path

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from digrap.config.overrides import as_typed
 from digrap.config.schema import split_kinds
 from digrap.core.errors import DigrapError
 from digrap.metrics.accuracy import percent
@@ -15,7 +17,6 @@ from digrap.runs.folder import RunFolder
 from digrap.runs.history import History, history_of, read_history
 from digrap.runs.predictions import Bundle, read_bundle
 from digrap.runs.results import Results, read_results
-from digrap.tables import spec
 from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import Cell, Table, load_table
 
@@ -153,7 +154,6 @@ def _sample(table: Table, seed: int) -> Cell:
 
 
 def _table_command(table: Table) -> str:
-    if not (spec.CONFIGS / "tables" / f"{table.name}.yaml").is_file():  # a file outside configs/tables
-        return f"python train.py -m table=….yaml, the file of table {table.name}"
-    seeds = "" if load_table(table.name).seeds == table.seeds else f" seed={','.join(map(str, table.seeds))}"
-    return f"python train.py -m table={table.name}{seeds}"
+    name = str(table.own_file or table.name)
+    seeds = [] if load_table(name).seeds == table.seeds else [f"seed={','.join(map(str, table.seeds))}"]
+    return shlex.join(["python", "train.py", "-m", as_typed(f"table={name}"), *seeds])

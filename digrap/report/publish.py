@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from digrap.core.errors import DigrapError
-from digrap.core.files import write_atomically
+from digrap.core.files import inside, write_atomically
 from digrap.report import render
 from digrap.report.gather import Missing, Run, Source
 from digrap.report.scores import Scores, check_clean
@@ -32,9 +32,12 @@ LIMIT_MB = 40  # of all published tables
 def publish(scores: Scores, pictures: dict[str, bytes], folder: Path) -> tuple[Path, int]:
     """Write a table to <folder>/<table>/. Returns that folder and its size in bytes.
 
-    Raises DigrapError for runs made with uncommitted changes, for another scorer than the table's own, for bundles
-    that do not give the scores, and where `folder` would grow beyond 40 MB; nothing is written then.
+    Raises DigrapError for a table in a file of its own, for runs made with uncommitted changes, for another scorer than
+    the table's own, for bundles that do not give the scores, for files that would lie outside, and where `folder` would
+    grow beyond 40 MB; nothing is written or removed then.
     """
+    if scores.table.own_file:
+        raise DigrapError(f"{scores.table.own_file}: a published table lies in {spec.CONFIGS / 'tables'}; put it there")
     check_clean(scores.runs)
     if not scores.runs:
         raise DigrapError(f"table={scores.table.name}: no run is finished; {scores.missing[0].command}")
@@ -56,9 +59,11 @@ def publish(scores: Scores, pictures: dict[str, bytes], folder: Path) -> tuple[P
             f"{folder} would hold {(others + size) / 1e6:.1f} MB, {LIMIT_MB} at most; {scores.table.name} has "
             f"{size / 1e6:.1f}: remove another table first"
         )
-    _remove_old(place, set(content))
+    targets = {name: inside(place, name, f"the files of table={scores.table.name}") for name in content}
+    for old in _no_longer(place, set(content)):
+        old.unlink()
     for name, data in content.items():  # the manifest last
-        write_atomically(place / name, lambda file, data=data: file.write(data))
+        write_atomically(targets[name], lambda file, data=data: file.write(data))
     return place, size
 
 
@@ -75,12 +80,15 @@ def _content(scores: Scores) -> dict[str, bytes]:
     return content
 
 
-def _remove_old(place: Path, kept: set[str]) -> None:
-    """Remove what an earlier publication listed and this one has not. What it did not list is left."""
-    if (place / MANIFEST).exists():
-        for name in read_manifest(place)["files"]:
-            if name not in kept:
-                (place / name).unlink(missing_ok=True)
+def _no_longer(place: Path, kept: set[str]) -> list[Path]:
+    """The files that an earlier publication listed and this one has not. What it did not list is left.
+
+    Raises DigrapError for a listed name that leads out of the folder.
+    """
+    if not (place / MANIFEST).exists():
+        return []
+    listed = [inside(place, name, f"{place / MANIFEST}, files") for name in read_manifest(place)["files"]]
+    return [path for path in listed if path.relative_to(place).as_posix() not in kept and path.is_file()]
 
 
 def manifest(scores: Scores, content: dict[str, bytes]) -> bytes:
@@ -91,7 +99,7 @@ def manifest(scores: Scores, content: dict[str, bytes]) -> bytes:
         for run in scores.runs
     ]
     plain = {
-        "schema": SCHEMA, "table": table.name, "yaml": spec_text(table.name), "spec": dataclasses.asdict(table),
+        "schema": SCHEMA, "table": table.name, "yaml": spec_text(table.name), "spec": plain_table(table),
         "splits": source.splits, "own_pictures": source.own_pictures, "cells": cells,
         "missing": [dataclasses.asdict(missing) for missing in source.missing],
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(content.items())},
@@ -99,9 +107,19 @@ def manifest(scores: Scores, content: dict[str, bytes]) -> bytes:
     return (json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
+def plain_table(table: Table) -> dict[str, Any]:
+    """A table of configs/tables as plain values."""
+    return {key: value for key, value in dataclasses.asdict(table).items() if key != "own_file"}
+
+
+def spec_file(name: str) -> Path:
+    """configs/tables/<name>.yaml. Raises DigrapError for a name that leads out of that folder."""
+    return inside(spec.CONFIGS / "tables", f"{name}.yaml", f"table {name}")
+
+
 def spec_text(name: str) -> str:
     """configs/tables/<name>.yaml as it is now."""
-    return (spec.CONFIGS / "tables" / f"{name}.yaml").read_text(encoding="utf-8")
+    return spec_file(name).read_text(encoding="utf-8")
 
 
 def read_manifest(place: Path) -> dict[str, Any]:
@@ -114,6 +132,8 @@ def read_manifest(place: Path) -> dict[str, Any]:
         raise DigrapError(f"{path} cannot be read ({error}); publish the table again") from error
     if found != SCHEMA:
         raise DigrapError(f"{path} has schema {found}, this version reads {SCHEMA}; publish the table again")
+    if not isinstance(plain.get("files"), dict):
+        raise DigrapError(f"{path} is damaged (files is no mapping); remove it and publish the table again")
     return plain
 
 
@@ -124,7 +144,7 @@ def from_published(place: Path) -> Source:
         table = _table(plain["spec"])
         runs = [_run(place, table, cell) for cell in plain["cells"]]
         missing = [Missing(**entry) for entry in plain["missing"]]
-        source = Source(table, plain["splits"], plain["own_pictures"], runs, missing)
+        source = Source(table, dict(plain["splits"]), plain["own_pictures"], runs, missing)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DigrapError(f"{place / MANIFEST} is damaged ({error!r}); publish the table again") from error
     found = sorted((entry.row, entry.seed) for entry in (*runs, *missing))
@@ -149,7 +169,7 @@ def _table(plain: dict[str, Any]) -> Table:
 def _run(place: Path, table: Table, cell: dict[str, Any]) -> Run:
     row, seed, overrides = cell["row"], cell["seed"], tuple(cell["overrides"])
     chosen = overrides[len(table.overrides) + len(table.rows[row].overrides) : -1]
-    file = place / "runs" / f"{cell['hash']}.json"
+    file = inside(place, f"runs/{cell['hash']}.json", f"{place / MANIFEST}, cells")
     results = read_results(file)
     facts = (results.hash, results.seed, table.cell(row, seed, chosen).overrides)
     if facts != (cell["hash"], seed, overrides):

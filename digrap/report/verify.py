@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from digrap.core.errors import DigrapError
-from digrap.core.files import sha256
+from digrap.core.files import inside, sha256
 from digrap.report import render
 from digrap.report.gather import Source
-from digrap.report.publish import MANIFEST, from_published, read_manifest, spec_text
+from digrap.report.publish import MANIFEST, from_published, read_manifest, spec_file, spec_text
 from digrap.report.scores import tally
 from digrap.tables import spec
 
@@ -53,14 +53,19 @@ def verify_table(place: Path) -> Checked:
 
 
 def _files(place: Path) -> Iterator[str]:
-    """Files that are missing, changed or not listed."""
-    listed = read_manifest(place).get("files") or {}
+    """Files that are missing, changed, not listed, or listed outside of the folder."""
+    listed = read_manifest(place)["files"]
     there = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
     for name, digest in listed.items():
+        try:
+            path = inside(place, name, f"{place / MANIFEST}, files")
+        except DigrapError as error:
+            yield str(error)
+            continue
         if name not in there:
-            yield f"{place / name} is missing"
-        elif sha256(place / name) != digest:
-            yield f"{place / name} is not what the manifest says (sha256)"
+            yield f"{path} is missing"
+        elif sha256(path) != digest:
+            yield f"{path} is not what the manifest says (sha256)"
     for name in sorted(there - set(listed) - {MANIFEST}):
         yield f"{place / name} is not in the manifest"
 
@@ -68,7 +73,7 @@ def _files(place: Path) -> Iterator[str]:
 def _spec(place: Path, source: Source) -> Iterator[str]:
     """Whether the table is the one of configs/tables today."""
     plain, name = read_manifest(place), source.table.name
-    file = spec.CONFIGS / "tables" / f"{name}.yaml"
+    file = spec_file(name)
     if plain.get("table") != place.name or name != place.name:
         yield f"{place / MANIFEST} is of table {name}, its folder of {place.name}"
     elif not file.is_file():
@@ -93,7 +98,7 @@ def _renderings(place: Path, source: Source) -> Iterator[str]:
     """The first line that differs of every form."""
     for name, text in render.files(tally(source)).items():
         try:
-            found = (place / name).read_bytes().decode()
+            found = inside(place, name, f"{place / MANIFEST}, spec.name").read_bytes().decode()
         except (OSError, UnicodeDecodeError) as error:
             yield f"{place / name} cannot be read ({error})"
             continue

@@ -14,7 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from digrap.core.errors import DigrapError
 from digrap.runs.folder import CONFIG, ERROR, FACTS, LOCK, RESULTS, RunFolder
-from digrap.runs.predictions import PREDICTIONS, truth_of
+from digrap.runs.npz import read_npz
+from digrap.runs.predictions import PREDICTIONS, truth_digest, truth_of
 from digrap.tables.missing_runs import as_start
 from digrap.tables.run_states import State, state_of
 from digrap.tables.spec import Cell, Row, Table
@@ -22,6 +23,13 @@ from digrap.tables.spec import Cell, Row, Table
 RUN = re.compile(r"[0-9a-f]{10}(-fresh[1-9][0-9]*)?")
 LABELS = re.compile(r"[0-9a-f]{10}\.npz")
 RUN_FILES = (CONFIG, FACTS, RESULTS)
+# All that a run ever writes, as paths within its folder; a file in writing is .<name>.<random>.tmp.
+WRITTEN = re.compile(
+    r"(\.?(config\.yaml|(run|results|data|variants)\.json|metrics\.jsonl|error\.txt|predictions\.npz)(\.\w+\.tmp)?"
+    r"|\.lock|train\.log|wandb/.+"
+    r"|checkpoints/\.?(best-epoch-\d{4,}|after-fit)\.safetensors(\.\w+\.tmp)?"
+    r"|checkpoints/\.?step-\d{8,}(\.tmp)?/\.?(state\.pt|manifest\.json)(\.\w+\.tmp)?)"
+)
 REMAINS = {LOCK, ERROR, "train.log"}  # all that a run may have which never began
 
 
@@ -108,9 +116,26 @@ def _busy(state: State) -> bool:
     return state.name == "running"
 
 
+def foreign(folder: Path) -> list[str]:
+    """Files and links in a run's folder that no run writes: notes, an export. Paths within the folder."""
+    entries = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir()]
+    names = [path.relative_to(folder).as_posix() for path in entries]
+    return [name for name, path in zip(names, entries, strict=True) if path.is_symlink() or not WRITTEN.fullmatch(name)]
+
+
+def _kept(folder: Path, state: State) -> str:
+    """Why a folder is not to be deleted; empty where it may be."""
+    if _busy(state):
+        return "it is running" if state.sure else "it was written to within ten minutes"
+    if names := foreign(folder):
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        return f"it holds {names[0]}{more}, which no run writes"
+    return ""
+
+
 def _leftover(folder: Path) -> Leftover:
     state = state_of(folder)
-    kept = ("it is running" if state.sure else "it was written to within ten minutes") if _busy(state) else ""
+    kept = _kept(folder, state)
     name, _, fresh = folder.name.partition("-fresh")
     state_name = "never begun" if state.name == "pending" else state.name
     what = f"{_who(folder)}, {state_name}" + (f", made once more beside {name}" if fresh else "")
@@ -134,13 +159,23 @@ def _who(path: Path) -> str:
 
 def _labels(folder: Path, leaving: set[Path]) -> list[Leftover]:
     """Label files of a dataset that only runs in `leaving`, or none at all, refer to."""
-    files = [path for path in sorted(folder.glob("labels/*.npz")) if LABELS.fullmatch(path.name)]
+    files = [
+        path for path in sorted(folder.glob("labels/*.npz")) if LABELS.fullmatch(path.name) and _holds_labels(path)
+    ]
     if not files:
         return []
     used = {_truth(path) for path in folder.glob(f"*/{PREDICTIONS}") if path.parent not in leaving}
     if None in used:  # one cannot be read: it may refer to any of them
         return []
     return [Leftover(path, size_of(path), "labels of no run") for path in files if path.stem not in used]
+
+
+def _holds_labels(path: Path) -> bool:
+    """Whether the content is what a file of labels is named after."""
+    try:
+        return truth_digest(read_npz(path, "the labels")) == path.stem
+    except (DigrapError, ValueError, TypeError):
+        return False
 
 
 def _truth(path: Path) -> str | None:
@@ -151,16 +186,21 @@ def _truth(path: Path) -> str | None:
 
 
 def delete(leftovers: Iterable[Leftover]) -> tuple[list[Leftover], list[Leftover]]:
-    """Delete them. Returns (deleted, kept): what is marked so, or has been started since, is kept."""
-    deleted, kept = [], []
-    for item in leftovers:
-        gone = not item.kept and (_delete_run(item.path) if item.path.is_dir() else _delete_file(item.path))
+    """Delete them. Returns (deleted, kept): what is marked so, has been started or got other files since, is kept, with
+    the labels of its dataset."""
+    deleted, kept, changed = [], [], set()
+    for item in sorted(leftovers, key=lambda item: item.path.is_file()):  # labels last
+        run = item.path.is_dir()
+        labels_needed = not run and item.path.parent.parent in changed
+        gone = not item.kept and not labels_needed and (_delete_run if run else _delete_file)(item.path)
         (deleted if gone else kept).append(item)
+        if run and not gone and not item.kept:
+            changed.add(item.path.parent)
     return deleted, kept
 
 
 def _delete_run(folder: Path) -> bool:
-    if _busy(state_of(folder)):
+    if _kept(folder, state_of(folder)):
         return False
     try:
         with FileLock(RunFolder(folder).lock_file, timeout=0):

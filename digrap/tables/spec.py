@@ -17,6 +17,7 @@ from yaml import YAMLError
 from digrap.config.choices import how_to_list
 from digrap.config.compose import compose, start_config
 from digrap.config.identity import run_hash
+from digrap.config.overrides import as_typed
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.paths import CONFIGS, OUTPUTS
 
@@ -74,7 +75,7 @@ class Row:
 
     def choices(self) -> list[tuple[str, ...]]:
         """Overrides of every point of the grid, in its order; one empty point without a grid."""
-        axes = [[f"{key}={value}" for value in values] for key, values in self.grid.items()]
+        axes = [[as_typed(f"{key}={value}") for value in values] for key, values in self.grid.items()]
         return list(itertools.product(*axes))
 
     @property
@@ -97,7 +98,7 @@ class Search:
 class Table:
     """Rows × seeds. `overrides` come before those of every row; `targets` are published numbers with their source;
     `means` further columns, each the mean of the splits it names; `scorer` is the score that is printed (None: the
-    metric that chose the checkpoint)."""
+    metric that chose the checkpoint); `own_file` the file of a table that is none of configs/tables."""
 
     name: str
     title: str
@@ -110,6 +111,7 @@ class Table:
     source: str | None
     means: dict[str, tuple[str, ...]] = field(default_factory=dict)
     scorer: str | None = None
+    own_file: Path | None = None
 
     def cell(self, row: str, seed: int, chosen: tuple[str, ...] = ()) -> Cell:
         """The run of a row with a seed and what was chosen for it."""
@@ -145,11 +147,12 @@ def load_table(
     _check(path, plain)
     rows = {str(label): _row(path, str(label), value) for label, value in plain["rows"].items()}
     _check_starts(path, rows)
+    own = path.resolve().parent != (CONFIGS / "tables").resolve()
     search, targets = plain.get("search") or {}, plain.get("targets") or {}
     table = Table(
         name=path.stem,
         title=plain["title"],
-        overrides=(*plain["overrides"], *extra),
+        overrides=(*_overrides(path, plain["overrides"]), *extra),
         seeds=tuple(plain["seeds"] if seeds is None else seeds),
         rows=rows,
         baseline=plain.get("baseline"),
@@ -158,6 +161,7 @@ def load_table(
         source=targets.get("source"),
         means={str(label): tuple(splits) for label, splits in (plain.get("means") or {}).items()},
         scorer=plain.get("scorer") if scorer is None else scorer,
+        own_file=path.resolve() if own else None,
     )
     if table.search.rule not in RULES:
         raise DigrapError(f"{path}: search.rule={table.search.rule}; {nearest(table.search.rule, RULES)}")
@@ -202,7 +206,15 @@ def _row(path: Path, label: str, value: object) -> Row:
         if not isinstance(values, list) or not values:
             raise DigrapError(f"{path}: rows.{label}.grid.{key} must be a list of values")
     texts = {key: tuple(_text(item) for item in values) for key, values in grid.items()}
-    return Row(label, tuple(plain.get("overrides") or ()), texts, plain.get("start"))
+    return Row(label, _overrides(path, plain.get("overrides") or ()), texts, plain.get("start"))
+
+
+def _overrides(path: Path, given: list[str]) -> tuple[str, ...]:
+    """Overrides of the file, quoted where Hydra's grammar needs it."""
+    try:
+        return tuple(as_typed(str(text)) for text in given)
+    except DigrapError as error:
+        raise DigrapError(f"{path}: {error}") from error
 
 
 def _text(value: object) -> str:

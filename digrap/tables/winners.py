@@ -1,4 +1,5 @@
-"""Winners of a table's searches as configs/best/<table>/<row>.yaml: one run of a cell is one command."""
+"""Winners of a table's searches as configs/best/<table>/<row>.yaml: one run of a cell is one command. Those of a table
+in a file of its own lie beside it, in best/<table>/."""
 
 from __future__ import annotations
 
@@ -14,12 +15,14 @@ from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import Cell, Row
 
 
-def write_winners(plan: Plan, configs: Path = CONFIGS) -> list[Path]:
-    """Write a file for every row whose winners are known, and again only where it says something else.
+def write_winners(plan: Plan, configs: Path | None = None) -> list[Path]:
+    """Write a file for every row whose winners are known, and again only where it says something else; into best/ of
+    the folder `configs`, by default the repository's or that of the table's own file.
 
     Where every seed chooses for itself, the file's name ends in the seed. Returns the files written.
     """
-    written = []
+    written, own = [], plan.table.own_file
+    configs = configs or (own.parent if own else CONFIGS)
     for row, name, cell in _winners(plan):
         path = configs / "best" / plan.table.name / f"{name}.yaml"
         text = as_config(plan, row, name, cell)
@@ -58,11 +61,14 @@ def as_config(plan: Plan, row: Row, name: str, cell: Cell) -> str:
     scores = ", ".join("?" if one is None else f"{one.score:.2f}" for one in found)
     count = len(plan.choices(row, cell.seed) or [])
     how = f"best of {count} ({plan.table.search.rule}) by ID validation" if count > 1 else "its only choice"
+    # best= finds files of the repository alone.
+    command = f"python train.py best={plan.table.name}/{name} seed={cell.seed}"
+    command = cell.command if plan.table.own_file else command
     text = (
         "# @package _global_\n"
         f"# Row “{row.label}” of table {plan.table.name}: {how}; validation {scores} % with seed "
         f"{', '.join(map(str, seeds))}.\n"
-        f"# python train.py best={plan.table.name}/{name} seed={cell.seed}\n"
+        f"# {command}\n"
         f"defaults:\n{''.join(groups)}  - _self_\n"
     )
     return text + (OmegaConf.to_yaml(values) if values else "")

@@ -21,6 +21,7 @@ from digrap.tables.cost import dry_run
 from digrap.tables.missing_runs import Plan, Stages
 from digrap.tables.spec import Cell, Table, load_table
 from digrap.tables.winners import write_winners
+from hydra_plugins.digrap_table_sweeper.killed_workers import OutlivingLauncher
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 5.0  # between checks of runs that another process makes
@@ -38,6 +39,11 @@ ConfigStore.instance().store(group="hydra/sweeper", name="table", node=TableSwee
 
 class TableSweeper(BasicSweeper):
     """Sweep over the runs of a table, stage by stage; without a table, fall back to BasicSweeper."""
+
+    def setup(self, **context: Any) -> None:
+        """As BasicSweeper; a killed process of the launcher does not end the others' runs."""
+        super().setup(**context)
+        self.launcher = OutlivingLauncher(self.launcher, self.config)
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch every run of the table that is not finished: searches, then all seeds with the winners, then the runs
@@ -62,7 +68,7 @@ class TableSweeper(BasicSweeper):
         if failed:
             raise DigrapError(
                 f"table={table.name}: {len(failed)} runs failed; their folders are kept:\n"
-                + "\n".join(f"  {cell.command}\n    {error}" for cell, error in failed)
+                + "\n".join(f"  {self.launcher.command(cell.overrides)}\n    {error}" for cell, error in failed)
             )
         return returns
 
@@ -116,6 +122,6 @@ class TableSweeper(BasicSweeper):
 def _seeds(override: Override) -> list[int]:
     values = override.sweep_string_iterator() if override.is_sweep_override() else [override.value()]
     try:
-        return [int(value) for value in values]
-    except (TypeError, ValueError):
+        return [int(str(value)) for value in values]  # no part of a number is dropped
+    except ValueError:
         raise DigrapError(f"seed={override.value()}: give whole numbers ≥ 0") from None
