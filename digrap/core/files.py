@@ -1,4 +1,4 @@
-"""Atomic writing of files (a temporary file beside the target, flushed to disk, then renamed), and their digests."""
+"""Writing of files in one step (beside the target, flushed to disk, then renamed), their digests, and safe joining."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from digrap.core.errors import DigrapError
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
@@ -45,3 +47,18 @@ def sha256(path: Path) -> str:
     """The SHA-256 digest of the file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def inside(folder: Path, name: str, what: str) -> Path:
+    """The path of `name` within `folder`, for a name that was read from a file; `what` says from which entry.
+
+    Raises DigrapError for what leads out of the folder (absolute, by `..`, or over a symbolic link) or is its root.
+    """
+    try:
+        path = Path(folder) / name
+        within = path.resolve().relative_to(Path(folder).resolve()) != Path()
+    except (TypeError, ValueError, OSError, RuntimeError):  # no text, a null character, outside, a loop of links
+        within = False
+    if not within:
+        raise DigrapError(f"{what}: {name!r} is no path of a file in {folder}; correct it, or make that file again")
+    return path
