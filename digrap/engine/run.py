@@ -29,7 +29,7 @@ from digrap.engine.build import build_method, check_task, method_errors
 from digrap.engine.fit import Fit
 from digrap.engine.job import Job
 from digrap.engine.loaders import derive_seed
-from digrap.engine.loggers import sinks
+from digrap.engine.loggers import Sink, sinks
 from digrap.engine.print_scores import announce
 from digrap.engine.trained_state import overlay
 from digrap.methods.method import Method, Variant
@@ -63,8 +63,9 @@ def run(cfg: DictConfig, folder: Path) -> float:
     with open_accelerator(cfg) as accelerator, _lock(here, accelerator, cfg.wait):
         if (result := here.finished()) is not None:  # by the process that was waited for
             return result.selection["score"]
-        with _noting_errors(here, accelerator):
-            return _run(cfg, method, here, accelerator, start)
+        main = accelerator.is_main_process
+        with _noting_errors(here, accelerator), sinks(cfg, here.path, main) as further:
+            return _run(cfg, method, here, accelerator, start, further)
 
 
 def _beside(done: RunFolder) -> RunFolder:
@@ -111,7 +112,14 @@ def _start(cfg: DictConfig, here: RunFolder) -> RunFolder | None:
     return RunFolder(beside)
 
 
-def _run(cfg: DictConfig, method: Method, here: RunFolder, accelerator: Accelerator, start: RunFolder | None) -> float:
+def _run(
+    cfg: DictConfig,
+    method: Method,
+    here: RunFolder,
+    accelerator: Accelerator,
+    start: RunFolder | None,
+    further: tuple[Sink, ...],
+) -> float:
     started, clock = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), time.monotonic()
     if cfg.trainer.threads:
         torch.set_num_threads(cfg.trainer.threads)
@@ -125,7 +133,7 @@ def _run(cfg: DictConfig, method: Method, here: RunFolder, accelerator: Accelera
         here.write_facts({**origin, "host": platform.node(), "versions": provenance.versions(), "started": started})
     log.info("%s on %s, seed %d → %s", cfg.optim.name, cfg.dataset.name, cfg.seed, here.path)
 
-    job = Job.build(cfg, method, here, accelerator, sinks(cfg, here.path) if main else (), start and start.weights())
+    job = Job.build(cfg, method, here, accelerator, further, start and start.weights())
     if main:
         here.note(weights=job.backbone.provenance, base=job.base)
         provenance.describe_data(here, job.data.source)
