@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from digrap.core.files import write_atomically
 Values = np.ndarray | list[str]
 DAMAGE = (  # of a file cut off or changed
     OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error,
+    struct.error, OverflowError, MemoryError,
 )  # fmt: skip
 
 
@@ -42,8 +45,9 @@ def read_npz(path: Path, what: str, names: Sequence[str] | None = None) -> dict[
     or damaged."""
     try:
         with np.load(path, allow_pickle=False) as archive:
+            _check_count(path, len(archive.files))
             return {
-                name.removesuffix(".json"): _strings(archive[name]) if name.endswith(".json") else archive[name]
+                name.removesuffix(".json"): _strings(archive[name]) if name.endswith(".json") else _array(archive[name])
                 for name in (archive.files if names is None else names)
             }
     except DAMAGE as error:
@@ -63,6 +67,22 @@ def _strings(data: bytes) -> list[str]:
     if not isinstance(strings, list) or not all(isinstance(string, str) for string in strings):
         raise ValueError("a member holds no list of strings")
     return strings
+
+
+def _check_count(path: Path, found: int) -> None:
+    """Raise ValueError where a zip file has not the number of members that its last 22 bytes name: zipfile takes a
+    damaged length in the list of members for the list's end. Each member has a checksum, their list has none."""
+    with open(path, "rb") as file:
+        file.seek(-22, io.SEEK_END)
+        end = file.read()
+    if end[:4] != b"PK\x05\x06" or int.from_bytes(end[10:12], "little") != found:
+        raise ValueError("its list of members is damaged")
+
+
+def _array(value: Any) -> np.ndarray:
+    if not isinstance(value, np.ndarray):  # numpy gives the bytes of a member that is none
+        raise ValueError("a member holds no array")
+    return value
 
 
 def _as_npy(array: np.ndarray) -> bytes:

@@ -22,6 +22,7 @@ import numpy as np
 
 from digrap.core.errors import DigrapError, nearest
 from digrap.runs.npz import Values, as_json, read_npz, write_npz
+from digrap.runs.results_shape import is_hash
 
 PREDICTIONS = "predictions.npz"
 NAME = "the predictions"  # in errors
@@ -119,7 +120,7 @@ def write_bundle(
     kept = dict(sorted(kept.items()))
     digest = truth_digest(kept)
     file = labels_file(labels_folder or path.parent.parent, digest)
-    if not file.exists():
+    if not _has_truth(file, digest):
         write_npz(file, kept)
     content: dict[str, Values] = {"format": np.array(FORMAT, np.uint8), TRUTH: np.array(digest)}
     for split, entry in splits.items():
@@ -137,7 +138,7 @@ def read_bundle(path: Path, labels_folder: Path) -> Bundle:
     scored with.
     """
     content = read_npz(path, NAME)
-    found = int(content.pop("format", 1))
+    found = content.pop("format", 1)
     if found != FORMAT:
         raise DigrapError(
             f"{path} is a bundle of format {found}, this version reads {FORMAT}; delete {path.parent} and run the same "
@@ -145,7 +146,7 @@ def read_bundle(path: Path, labels_folder: Path) -> Bundle:
         )
     if TRUTH not in content:
         raise DigrapError(f"{path} does not say which labels it belongs to; make the run again")
-    digest = str(content.pop(TRUTH))
+    digest = _digest(content.pop(TRUTH), path)
     truth = read_npz(labels_file(labels_folder, digest), NAME)
     if truth_digest(truth) != digest:
         raise DigrapError(
@@ -154,9 +155,24 @@ def read_bundle(path: Path, labels_folder: Path) -> Bundle:
     return Bundle(Path(path), digest, _by_split(content), _by_split(truth))
 
 
+def _has_truth(file: Path, digest: str) -> bool:
+    """Whether a labels file is there and whole; one that is not is written again."""
+    try:
+        return truth_digest(read_npz(file, NAME)) == digest
+    except DigrapError:
+        return False
+
+
 def truth_of(path: Path) -> str:
     """The digest of the truth that a bundle of any format refers to. Raises DigrapError for a damaged one."""
-    return str(read_npz(path, NAME, (TRUTH,))[TRUTH])
+    return _digest(read_npz(path, NAME, (TRUTH,))[TRUTH], path)
+
+
+def _digest(value: Values, path: Path) -> str:
+    """The digest in the bundle at `path`: it names a file, so nothing else is taken."""
+    if not is_hash(digest := str(value)):
+        raise DigrapError(f"{path}: {digest!r:.60} is no digest of labels; make the run again")
+    return digest
 
 
 def labels_file(folder: Path, digest: str) -> Path:
