@@ -14,10 +14,10 @@ from yaml import YAMLError
 from digrap.config.first_release import renamed
 from digrap.core.errors import DigrapError
 from digrap.core.files import inside, write_json, write_text
-from digrap.core.json_files import read_bytes, read_json
+from digrap.core.json_files import read_bytes
 from digrap.runs.predictions import PREDICTIONS
 from digrap.runs.results import SCHEMA as SCHEMA
-from digrap.runs.results import Results, read_results
+from digrap.runs.results import Results, read_mapping, read_results
 from digrap.runs.results_shape import is_number, variant_faults
 
 KEEP = 2  # checkpoints of a run that is training
@@ -103,14 +103,8 @@ class RunFolder:
         if not self.variants_file.exists():
             return {}
         remedy = "delete it, and the same train.py command tests every variant again"
-        try:
-            plain = read_json(self.variants_file, "the scores of variants")
-        except DigrapError as error:
-            raise DigrapError(
-                f"{self.variants_file} is damaged ({error.__cause__ or 'it is empty'}); {remedy}"
-            ) from error
-        fault = next(variant_faults(plain), None) if isinstance(plain, dict) else "it holds no mapping"
-        if fault:
+        plain = read_mapping(self.variants_file, remedy)
+        if fault := next(variant_faults(plain), None):
             raise DigrapError(f"{self.variants_file} is damaged ({fault}); {remedy}")
         return plain
 

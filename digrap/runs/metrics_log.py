@@ -48,5 +48,5 @@ class MetricsLog:
         except OSError as error:
             raise DigrapError(f"{self.path} could not be written ({error}); move it away, and start again") from error
         if whole < size:
-            log.warning("%s lacks %d of the %d bytes that it had at the checkpoint: the figures of this run have a gap; "
-                        "training is not harmed", self.path, size - whole, size)  # fmt: skip
+            lost = f"{size - whole} of the {size} bytes that it had at the checkpoint"
+            log.warning("%s lacks %s: figures of this run have a gap, training is not harmed", self.path, lost)

@@ -44,10 +44,8 @@ class Results:
     plain: dict[str, Any]
 
     @classmethod
-    def parse(cls, plain: Any, file: Path) -> Results:
+    def parse(cls, plain: dict[str, Any], file: Path) -> Results:
         """The results in the value of `file`. Raises DigrapError where it is of another schema or not whole."""
-        if not isinstance(plain, dict):
-            raise DigrapError(f"{file} is damaged (it holds no mapping); {REMEDY}")
         if (found := plain.get("schema")) != SCHEMA:
             raise DigrapError(f"{file} has schema {found}, this version reads {SCHEMA}; make the run again")
         if fault := next(faults(plain), None):
@@ -81,8 +79,15 @@ REMEDY = "delete it and run the same train.py command again"
 
 def read_results(file: Path) -> Results:
     """A results.json, of a run folder or published. Raises DigrapError where it is damaged or of another schema."""
+    return Results.parse(read_mapping(file, REMEDY), file)
+
+
+def read_mapping(file: Path, remedy: str) -> dict[str, Any]:
+    """The JSON object in a file of ours. Raises DigrapError, which ends in the remedy, where there is none."""
     try:
-        plain = read_json(file, "results")
+        plain = read_json(file, "a JSON object")
     except DigrapError as error:
-        raise DigrapError(f"{file} is damaged ({error.__cause__ or 'it is empty'}); {REMEDY}") from error
-    return Results.parse(plain, file)
+        raise DigrapError(f"{file} is damaged ({error.__cause__ or 'it is empty'}); {remedy}") from error
+    if not isinstance(plain, dict):
+        raise DigrapError(f"{file} is damaged (it holds no mapping); {remedy}")
+    return plain
