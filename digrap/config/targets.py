@@ -4,7 +4,7 @@ it."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,9 @@ def check_targets(plain: dict[str, Any], file: Path, allow: Iterable[str] = ()) 
 
 def allowed(value: Any) -> tuple[str, ...]:
     """The option `allow` as names of packages, modules or functions: null, one, or a list. Raises DigrapError."""
-    names = [] if value is None else [value] if isinstance(value, str) else list(value)
+    names = (
+        [] if value is None else list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    )
     for name in names:
         if not _is_name(name):
             raise DigrapError(f"allow={name}: give the name of a package or function, as in allow=my_package")

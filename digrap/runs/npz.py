@@ -40,9 +40,11 @@ def npz_bytes(content: Mapping[str, Values]) -> bytes:
     return buffer.getvalue()
 
 
-def read_npz(path: Path, what: str, names: Sequence[str] | None = None) -> dict[str, Values]:
-    """The file's content, or the named arrays of it. Raises DigrapError, which calls it `what`, where it is missing
-    or damaged."""
+def read_npz(
+    path: Path, what: str, names: Sequence[str] | None = None, remedy: str = "make the run again"
+) -> dict[str, Values]:
+    """The file's content, or the named arrays of it. Raises DigrapError, which calls it `what` and ends in the
+    `remedy`, where it is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             _check_count(path, len(archive.files))
@@ -51,7 +53,7 @@ def read_npz(path: Path, what: str, names: Sequence[str] | None = None) -> dict[
                 for name in (archive.files if names is None else names)
             }
     except DAMAGE as error:
-        raise DigrapError(f"{path}: {what} cannot be read ({error}); make the run again") from error
+        raise DigrapError(f"{path}: {what} cannot be read ({error}); {remedy}") from error
 
 
 def as_json(strings: list[str]) -> bytes:

@@ -14,6 +14,7 @@ Strings are one JSON list, the member `<name>.json`. The bytes of a file depend 
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +138,7 @@ def read_bundle(path: Path, labels_folder: Path) -> Bundle:
     Raises DigrapError where a file is missing, damaged or of another format, or the truth is not the one the run was
     scored with.
     """
-    content = read_npz(path, NAME)
+    content = read_npz(path, NAME, remedy=_remedy(path))
     found = content.pop("format", 1)
     if found != FORMAT:
         raise DigrapError(
@@ -147,10 +148,10 @@ def read_bundle(path: Path, labels_folder: Path) -> Bundle:
     if TRUTH not in content:
         raise DigrapError(f"{path} does not say which labels it belongs to; make the run again")
     digest = _digest(content.pop(TRUTH), path)
-    truth = read_npz(labels_file(labels_folder, digest), NAME)
+    truth = read_npz(labels_file(labels_folder, digest), NAME, remedy=_remedy(path))
     if truth_digest(truth) != digest:
         raise DigrapError(
-            f"{labels_file(labels_folder, digest)}: the labels are not those of its name; make a run again"
+            f"{labels_file(labels_folder, digest)}: the labels are not those of its name; {_remedy(path)}"
         )
     return Bundle(Path(path), digest, _by_split(content), _by_split(truth))
 
@@ -166,6 +167,14 @@ def _has_truth(file: Path, digest: str) -> bool:
 def truth_of(path: Path) -> str:
     """The digest of the truth that a bundle of any format refers to. Raises DigrapError for a damaged one."""
     return _digest(read_npz(path, NAME, (TRUTH,))[TRUTH], path)
+
+
+def _remedy(path: Path) -> str:
+    """What makes the bundle at `path`, or its labels, again."""
+    if path.name != PREDICTIONS:
+        return "publish the table again"
+    command = shlex.join(["python", "evaluate.py", f"run={path.parent}", f"bundle={path.parent}"])
+    return f"`{command}` makes it again from the weights"
 
 
 def _digest(value: Values, path: Path) -> str:
