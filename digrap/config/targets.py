@@ -41,9 +41,8 @@ def check_targets(plain: dict[str, Any], file: Path, allow: Iterable[str] = ()) 
 
 def allowed(value: Any) -> tuple[str, ...]:
     """The option `allow` as names of packages, modules or functions: null, one, or a list. Raises DigrapError."""
-    names = (
-        [] if value is None else list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    )
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    names = [] if value is None else list(value) if several else [value]
     for name in names:
         if not _is_name(name):
             raise DigrapError(f"allow={name}: give the name of a package or function, as in allow=my_package")

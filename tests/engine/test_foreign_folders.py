@@ -10,18 +10,24 @@ import pytest
 from omegaconf import OmegaConf
 
 from digrap.cli.door import door
-from digrap.config.compose import _hydra_composed, compose
+from digrap.config.compose import compose
 from digrap.config.identity import run_hash
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json
 from digrap.engine import run as engine
-from digrap.engine.rescore import rescore
 from digrap.runs.folder import RunFolder
 from digrap.runs.predictions import PREDICTIONS, read_bundle
 from tests.conftest import SMALL
+from tests.engine.runs import evaluate
 from tests.synthetic_runs import script
 
-RULE = "from torch.optim import SGD\nclass Mine(SGD):\n    def __init__(self, params, lr):\n        super().__init__(params, lr)\n"
+RULE = """
+from torch.optim import SGD
+
+class Mine(SGD):
+    def __init__(self, params, lr):
+        super().__init__(params, lr)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +46,6 @@ def finished(tmp_path_factory, small_data):
 def folder(finished, tmp_path):
     shutil.copytree(finished.parent, tmp_path / "minidomainnet")
     return tmp_path / "minidomainnet" / finished.name
-
-
-def evaluate(*overrides):
-    """The result of `python evaluate.py <overrides>`."""
-    return rescore(_hydra_composed(["device=cpu", "split=sketch", *overrides], "evaluate"))
 
 
 def export(*arguments):
@@ -174,7 +175,7 @@ def test_a_damaged_bundle_is_made_again_from_the_weights(folder, name):
     with pytest.raises(DigrapError) as error:
         read_bundle(folder / PREDICTIONS, folder.parent)
     command = re.search(r"`python evaluate.py (run=\S+ bundle=\S+)`", str(error.value))[1]
-    rescore(_hydra_composed(["device=cpu", *command.split()], "evaluate"))
+    evaluate("split=null", *command.split())
     assert file.read_bytes() == before and not (folder / "labels").exists()
 
 
