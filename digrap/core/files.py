@@ -49,6 +49,18 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_sha256(path: Path, digest: str, remedy: str) -> None:
+    """Raise DigrapError, with the `remedy` at its end, for a file that is missing or has another SHA-256 digest."""
+    try:
+        found = sha256(path)
+    except FileNotFoundError:
+        raise DigrapError(f"{path} is missing; {remedy}") from None
+    except OSError as error:
+        raise DigrapError(f"{path} cannot be read ({error.strerror or error}); {remedy}") from error
+    if found != digest:
+        raise DigrapError(f"{path} is damaged (sha256 {found[:12]}…, as written {digest[:12]}…); {remedy}")
+
+
 def inside(folder: Path, name: str, what: str) -> Path:
     """The path of `name` within `folder`, for a name that was read from a file; `what` says from which entry.
 

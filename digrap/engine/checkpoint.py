@@ -1,11 +1,14 @@
-"""Checkpoints of a run: step-<n>/state.pt (what trains, optimizer, random states) and manifest.json (sha256, the
-pre-trained weights that the state stands on). Written to a temporary folder, renamed, verified on load; the one before
-is kept."""
+"""Checkpoints of a run: step-<n>/state.pt (what trains, optimizer, random states) and manifest.json (sha256 of the
+state and of the best weights, the pre-trained weights that both stand on). Written to a temporary folder, renamed,
+verified on load; the one before is kept."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,20 +17,28 @@ import safetensors.torch
 import torch
 
 from digrap.core.errors import DigrapError
-from digrap.core.files import sha256, write_atomically, write_json
+from digrap.core.files import check_sha256, sha256, write_atomically, write_json
 from digrap.engine.trained_state import check_base
 from digrap.runs.folder import KEEP
 
-FORMAT = 2  # 1 held the whole model and named no pre-trained weights
+FORMAT = 3  # 1 held the whole model and named no pre-trained weights, 2 no digest of the best weights
+FOLDER = re.compile(r"step-\d+")
+WEIGHTS = re.compile(r"(best-epoch-\d+|after-fit)\.safetensors")
 
 
 def folders(root: Path) -> list[Path]:
     """The finished checkpoints under `root`, oldest first."""
-    return sorted(path for path in Path(root).glob("step-*") if path.is_dir())
+    return sorted(path for path in Path(root).glob("step-*") if FOLDER.fullmatch(path.name) and path.is_dir())
+
+
+def weights_files(root: Path) -> list[Path]:
+    """The files of tested, or best so far, weights under `root`."""
+    return sorted(path for path in Path(root).glob("*.safetensors") if WEIGHTS.fullmatch(path.name))
 
 
 def manifest(folder: Path) -> dict[str, Any]:
-    """A checkpoint's manifest: format, step, sha256 of its state, and the notes given to `save`."""
+    """A checkpoint's manifest: format, step, sha256 of its state, and the notes given to `save`; `weights`, where it is
+    among them, maps weights files beside the checkpoint to their sha256, and `run` is the run's hash."""
     return json.loads((folder / "manifest.json").read_text())
 
 
@@ -58,8 +69,8 @@ def save(root: Path, step: int, state: dict[str, Any], **notes: Any) -> Path:
 def load(root: Path, base: dict[str, str]) -> dict[str, Any] | None:
     """The newest checkpoint's state, or None where there is none. `base` names the pre-trained weights of this run.
 
-    Raises DigrapError naming a checkpoint that is damaged, of another format, or stands on other pre-trained weights:
-    an older one is never taken silently.
+    Raises DigrapError naming a checkpoint that is damaged, whose weights of the best epoch are, that is of another
+    format, or stands on other pre-trained weights: an older one is never taken silently.
     """
     found = folders(root)
     if not found:
@@ -78,6 +89,8 @@ def load(root: Path, base: dict[str, str]) -> dict[str, Any] | None:
             "run afresh, or finish it with the version that began it"
         )
     check_base(about.get("base") or {}, base, newest)
+    for name, digest in (about.get("weights") or {}).items():
+        check_sha256(root / name, digest, _instead(root, found[:-1]))
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -89,26 +102,34 @@ def _damaged(found: list[Path], error: Exception) -> DigrapError:
     return DigrapError(f"checkpoint {found[-1] / 'state.pt'} is damaged ({error}). Delete {found[-1]} to {instead}.")
 
 
-def write_weights(file: Path, weights: dict[str, torch.Tensor], base: dict[str, str], **notes: str) -> None:
-    """Write the trained part of a state dict as safetensors; `base`, the pre-trained weights that it stands on, and
-    `notes` go into its header. Raises DigrapError where it cannot be written."""
+def _instead(root: Path, older: list[Path]) -> str:
+    """The remedy where the best weights of the newest checkpoint are lost: an older checkpoint whose own are whole, or
+    else the start."""
+    for folder in reversed(older):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            if all(sha256(root / name) == digest for name, digest in manifest(folder)["weights"].items()):
+                return f"delete {folders(root)[-1]} to resume from {folder}"
+    return f"delete {root} to train the run afresh"
+
+
+def write_weights(file: Path, weights: dict[str, torch.Tensor], base: dict[str, str]) -> str:
+    """Write the trained part of a state dict as safetensors and `base`, the pre-trained weights that it stands on, into
+    its header; return the file's sha256. Raises DigrapError where it cannot be written."""
+    note = {"base": json.dumps(base, sort_keys=True)}  # a header with two notes has them in random order
     try:
-        write_tensors(file, weights, {**notes, "base": json.dumps(base, sort_keys=True)})
+        return write_tensors(file, weights, note)
     except OSError as error:
         raise DigrapError(f"{file} could not be written ({error}); {last_good(file.parent)}") from error
 
 
-def write_tensors(file: Path, tensors: dict[str, torch.Tensor], notes: dict[str, str] | None = None) -> None:
-    """Write tensors as safetensors, `notes` into its header. Raises OSError where it cannot be written."""
+def write_tensors(file: Path, tensors: dict[str, torch.Tensor], notes: dict[str, str] | None = None) -> str:
+    """Write tensors as safetensors, `notes` into its header, and return the file's sha256. Raises OSError where it
+    cannot be written."""
     form = torch.contiguous_format  # copies: tied weights share memory, which a file cannot
     plain = {name: value.detach().cpu().clone(memory_format=form) for name, value in tensors.items()}
-    write_atomically(file, lambda handle: handle.write(safetensors.torch.save(plain, notes)))
-
-
-def clear(root: Path) -> None:
-    """Remove all checkpoints: the run is done."""
-    for folder in folders(root):
-        shutil.rmtree(folder)
+    content = safetensors.torch.save(plain, notes)
+    write_atomically(file, lambda handle: handle.write(content))
+    return hashlib.sha256(content).hexdigest()
 
 
 def last_good(root: Path) -> str:

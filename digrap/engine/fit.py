@@ -15,7 +15,9 @@ from hydra.utils import get_method
 from omegaconf import OmegaConf
 from torch.optim.lr_scheduler import LambdaLR
 
+from digrap.config.identity import run_hash
 from digrap.core.errors import DigrapError
+from digrap.core.files import check_sha256
 from digrap.core.progress import track
 from digrap.engine import checkpoint
 from digrap.engine.build import method_errors
@@ -34,13 +36,15 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Position:
-    """Where training stands; `step` counts optimizer steps, `best_*` the best epoch on ID validation."""
+    """Where training stands; `step` counts optimizer steps, `best_*` the best epoch on ID validation, whose weights lie
+    in a file with the digest `best_sha256`."""
 
     epoch: int = 0
     step_in_epoch: int = 0
     step: int = 0
     best_epoch: int | None = None
     best_score: float = -math.inf
+    best_sha256: str | None = None
 
 
 class Fit:
@@ -50,6 +54,7 @@ class Fit:
         cfg, backbone, method = job.cfg, job.backbone, job.method
         self.job, self.cfg, self.accelerator, self.task = job, cfg, job.accelerator, job.task
         self.root, self.train_data, self.validation_data = job.run.checkpoints, job.data.train, job.data.validation
+        self.identity = run_hash(cfg)
         self.micro_batch = self._micro_batch()
         self.steps_per_epoch = len(self.train_data) // cfg.trainer.batch_size  # an incomplete last batch is left out
         if not self.steps_per_epoch:
@@ -69,6 +74,7 @@ class Fit:
             self.after_step = method.after_step(job.context()) if method.after_step else None
         self.position = Position()
         self.losses: list[torch.Tensor] = []  # since the last line of metrics; read from the device there only
+        self.shared = 0  # how many of them are means over all processes already
         self.throughput = Throughput()
         self.saved_at = time.monotonic()
 
@@ -98,6 +104,8 @@ class Fit:
             self._save()
         best, module = self.best_file(self.position.best_epoch), self.accelerator.unwrap_model(self.module)
         self.job.state.reset_buffers()  # one that first changed after the best epoch is not in its file
+        if (digest := self.position.best_sha256) is not None:  # the first process has it
+            check_sha256(best, digest, f"delete {self.root} to train the run afresh")
         overlay(module, read_weights(best, self.job.base, module), best)
         return self.position
 
@@ -155,15 +163,23 @@ class Fit:
         if score > here.best_score:  # the first of equals
             here.best_epoch, here.best_score = here.epoch + 1, score
             if main:
-                notes = {"epoch": str(here.best_epoch)}
-                checkpoint.write_weights(self.best_file(here.best_epoch), self.job.state.get(), self.job.base, **notes)
+                best = self.best_file(here.best_epoch)
+                here.best_sha256 = checkpoint.write_weights(best, self.job.state.get(), self.job.base)
+
+    def _share_losses(self) -> None:
+        """Make every loss the mean over all processes. All processes call it at the same steps."""
+        if self.accelerator.num_processes > 1 and len(self.losses) > self.shared:
+            means = self.accelerator.reduce(torch.stack(self.losses[self.shared :]), reduction="mean")
+            self.losses[self.shared :] = means.unbind()
+        self.shared = len(self.losses)
 
     def _log_losses(self) -> None:
         """Write the mean loss since the last line. Raises DigrapError at the first loss that is not finite."""
         if not self.losses:
             return
+        self._share_losses()
         values, first = torch.stack(self.losses).tolist(), self.position.step - len(self.losses) + 1
-        self.losses.clear()
+        self.losses, self.shared = [], 0
         for step, value in enumerate(values, first):
             if not math.isfinite(value):
                 raise DigrapError(
@@ -209,7 +225,9 @@ class Fit:
                 "losses": [loss.cpu() for loss in self.losses],
                 "metrics_size": self.job.metrics.size(),
             }
-            notes = {"base": self.job.base, "best_epoch": self.position.best_epoch}
+            best = self.position.best_epoch
+            weights = {} if best is None else {self.best_file(best).name: self.position.best_sha256}
+            notes = {"run": self.identity, "base": self.job.base, "best_epoch": best, "weights": weights}
             checkpoint.save(self.root, self.position.step, state, **notes)
             self._drop_old_bests()
         self.accelerator.wait_for_everyone()
@@ -217,6 +235,7 @@ class Fit:
 
     def _check_finite(self) -> None:
         """Raise DigrapError for weights that are not finite: no checkpoint is made of them."""
+        self._share_losses()
         if self.losses and not torch.stack(self.losses).isfinite().all():
             self._log_losses()
         whole = [param.detach().isfinite().all() for param in self.module.parameters() if param.requires_grad]
@@ -230,7 +249,7 @@ class Fit:
         """Keep the best weights that one of the kept checkpoints refers to."""
         epochs = {checkpoint.manifest(folder)["best_epoch"] for folder in checkpoint.folders(self.root)}
         keep = {self.best_file(epoch) for epoch in epochs if epoch is not None}
-        for file in self.root.glob("best-epoch-*.safetensors"):
+        for file in checkpoint.weights_files(self.root):
             if file not in keep:
                 file.unlink()
 
@@ -249,5 +268,6 @@ class Fit:
         restore_rng(self.accelerator, state["rng"])
         self.position = Position(**state["position"])
         self.losses = [loss.to(self.accelerator.device) for loss in state["losses"]]
+        self.shared = len(self.losses)
         log.info("resumed at step %d of epoch %d", self.position.step, self.position.epoch + 1)
         self.job.metrics.rewind(state["metrics_size"])

@@ -71,9 +71,10 @@ def trained_backbone(cfg: DictConfig, classes: tuple[str, ...], weights: Path | 
     return backbone
 
 
-def write_whole_model(cfg: DictConfig, classes: tuple[str, ...], weights: Path, file: Path) -> None:
-    """Write every tensor of the trained model as safetensors: what was trained and what it stands on."""
-    write_tensors(file, trained_backbone(cfg, classes, weights).module.state_dict())
+def write_whole_model(cfg: DictConfig, classes: tuple[str, ...], weights: Path, file: Path) -> str:
+    """Write every tensor of the trained model, what was trained and what it stands on, as safetensors; return the
+    file's sha256."""
+    return write_tensors(file, trained_backbone(cfg, classes, weights).module.state_dict())
 
 
 def _path(cfg: DictConfig, key: str) -> Path | None:

@@ -9,6 +9,7 @@ import platform
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,14 @@ from digrap.engine import checkpoint, provenance
 from digrap.engine.accelerator import open_accelerator
 from digrap.engine.allocator import keep_freed_memory
 from digrap.engine.build import build_method, check_task, method_errors
+from digrap.engine.earlier_starts import (
+    provenance_of,
+    refuse_another_run,
+    remove_temporaries,
+    starts,
+    tidy,
+    tidy_finished,
+)
 from digrap.engine.fit import Fit
 from digrap.engine.job import Job
 from digrap.engine.loaders import derive_seed
@@ -52,7 +61,11 @@ def run(cfg: DictConfig, folder: Path) -> float:
         score = run(OmegaConf.merge(cfg, {"fresh": False}), here.path)
         _compare_scores(before, here)
         return score
+    refuse_another_run(cfg, here)
     if (result := here.finished()) is not None:
+        tidy_finished(here, result)
+        if not here.config_file.exists():  # deleted because it was damaged
+            here.write_config(cfg)
         log.info("%s is done (results.json exists; delete the folder to run it again)", here.path)
         announce(result)
         return result.selection["score"]
@@ -61,6 +74,7 @@ def run(cfg: DictConfig, folder: Path) -> float:
     method = build_method(cfg)  # a bad option ends here, before an earlier run is made for nothing
     start = _start(cfg, here)
     with open_accelerator(cfg) as accelerator, _lock(here, accelerator, cfg.wait):
+        refuse_another_run(cfg, here)  # another process may have made one since
         if (result := here.finished()) is not None:  # by the process that was waited for
             return result.selection["score"]
         main = accelerator.is_main_process
@@ -84,6 +98,14 @@ def _compare_scores(before: RunFolder, after: RunFolder) -> None:
     differ = [name for name in new if new[name] != old.get(name)]
     verdict = f"of {', '.join(differ)} differ from" if differ else "equal"
     log.info("%s: the scores %s those of %s", after.path, verdict, before.path)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A file of weights and its sha256, which only the first process knows."""
+
+    file: Path
+    sha256: str | None
 
 
 @contextlib.contextmanager
@@ -125,12 +147,16 @@ def _run(
         torch.set_num_threads(cfg.trainer.threads)
     set_seed(derive_seed(cfg.seed, "run") % 2**32)
     provenance.reset_peak_memory(accelerator)
-    origin = {**provenance.commit(), "device": provenance.device_name(accelerator), "seed": cfg.seed}
+    origin = {"device": provenance.device_name(accelerator), "seed": cfg.seed}
     main = accelerator.is_main_process
     identity = run_hash(cfg)
     if main:
+        remove_temporaries(here)
+        code = starts(here, {**provenance.commit(), "started": started})
+        origin = {**provenance_of(code), **origin}
         here.write_config(cfg)
-        here.write_facts({**origin, "host": platform.node(), "versions": provenance.versions(), "started": started})
+        about = {"host": platform.node(), "versions": provenance.versions(), "started": started, "starts": code}
+        here.write_facts({**origin, **about})
     log.info("%s on %s, seed %d → %s", cfg.optim.name, cfg.dataset.name, cfg.seed, here.path)
 
     job = Job.build(cfg, method, here, accelerator, further, start and start.weights())
@@ -140,7 +166,7 @@ def _run(
     module, epoch, weights = _fit(job, start and start.results())
     variants = {}
     if job.method.after_fit:
-        (scores, variants), weights = _variants(job, module), here.checkpoints / AFTER_FIT
+        scores, variants, weights = _variants(job, module)
     else:
         scores = job.evaluator.score(module, job.data.tested, here.predictions_file)
     validation = job.data.of_kind("id_val").name
@@ -154,7 +180,8 @@ def _run(
         **({"caveats": list(job.data.source.caveats)} if job.data.source.caveats else {}),
         "start": earlier and {"method": earlier.method, "hash": earlier.hash},
         "selection": {"split": validation, "epoch": epoch, "score": chosen},
-        "weights": weights and str(weights.relative_to(here.path)),
+        "weights": weights and str(weights.file.relative_to(here.path)),
+        "weights_sha256": weights and weights.sha256, "eval_batch_size": cfg.trainer.eval_batch_size,
         "scores": scores, **({"variants": variants} if variants else {}), **origin,
         "versions": provenance.versions(),
     }  # fmt: skip
@@ -164,23 +191,22 @@ def _run(
             peak_memory=provenance.peak_memory(accelerator),
         )  # fmt: skip
         here.write_results(result)  # last: it marks the run as done
-        checkpoint.clear(here.checkpoints)
-        here.variants_file.unlink(missing_ok=True)
+        tidy(here, here.results())
         announce(here.results())
     accelerator.wait_for_everyone()  # a run that is initialised from this one reads its results
     return chosen
 
 
-def _fit(job: Job, start: Results | None) -> tuple[torch.nn.Module, int | None, Path | None]:
-    """Train what the method trains. Returns the prepared model, its epoch, and the file of its weights."""
+def _fit(job: Job, start: Results | None) -> tuple[torch.nn.Module, int | None, Saved | None]:
+    """Train what the method trains. Returns the prepared model, its epoch, and its weights as saved."""
     if job.method.trains:
         fit, main = Fit(job), job.accelerator.is_main_process
         if main:
             job.run.note(total_steps=fit.steps_per_epoch * job.cfg.trainer.epochs)
-        epoch = fit.run().best_epoch
+        best = fit.run()
         if main and fit.throughput.rate:  # of this start of the run
             job.run.note(trained_per_s=fit.throughput.rate)
-        return fit.module, epoch, fit.best_file(epoch)
+        return fit.module, best.best_epoch, Saved(fit.best_file(best.best_epoch), best.best_sha256)
     if start is None and not job.backbone.has_head:
         raise DigrapError(
             f"optim={job.method.name}: backbone={job.cfg.backbone.name} has no pre-trained head for "
@@ -190,28 +216,26 @@ def _fit(job: Job, start: Results | None) -> tuple[torch.nn.Module, int | None, 
     return module, start and start.selection["epoch"], None
 
 
-def _variants(job: Job, module: torch.nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Test every outcome of the method's after_fit: the chosen one's scores, and {name: scores}.
+def _variants(job: Job, module: torch.nn.Module) -> tuple[dict[str, Any], dict[str, Any], Saved]:
+    """Test every outcome of the method's after_fit: the chosen one's scores, {name: scores}, and its saved weights.
 
     The chosen one's weights and predictions are written. Scores are kept as they come: a resumed run tests the rest.
     """
     main, kept = job.accelerator.is_main_process, job.run.variants()
-    chosen, scores = {}, {}
+    chosen, scores, digest = {}, {}, None
     for variant in _outcomes(job):
+        if variant.chosen and main:  # also where its scores are kept: the file may have been damaged since
+            digest = checkpoint.write_weights(job.run.checkpoints / AFTER_FIT, variant.weights, job.base)
         if variant.name not in kept:
             log.info("%s: variant %s", job.method.name, variant.name)
             overlay(job.accelerator.unwrap_model(module), variant.weights, f"variant {variant.name}")
-            if variant.chosen and main:
-                checkpoint.write_weights(
-                    job.run.checkpoints / AFTER_FIT, variant.weights, job.base, variant=variant.name
-                )
             bundle = job.run.predictions_file if variant.chosen else None
             kept[variant.name] = job.evaluator.score(module, job.data.tested, bundle)
             if main:
                 job.run.write_variants(kept)
         scores[variant.name] = kept[variant.name]
         chosen = scores[variant.name] if variant.chosen else chosen
-    return chosen, scores
+    return chosen, scores, Saved(job.run.checkpoints / AFTER_FIT, digest)
 
 
 def _outcomes(job: Job) -> Iterator[Variant]:

@@ -12,7 +12,7 @@ from digrap.config.identity import run_hash
 from digrap.config.schema import typed
 from digrap.config.targets import check_targets
 from digrap.core.errors import DigrapError
-from digrap.runs.folder import RESULTS, RunFolder
+from digrap.runs.folder import CONFIG_REMEDY, RESULTS, RunFolder
 
 NEEDED = (
     "backbone.name", "backbone._target_", "trainer.base.lr", "schedule._target_", "optim.name", "dataset.name",
@@ -35,11 +35,11 @@ def checked_config(run: RunFolder, allow: Iterable[str] = (), edited: bool = Fal
             raise DigrapError(f"no {', '.join(missing)}")
         found = None if edited else run_hash(cfg)
     except (DigrapError, OmegaConfBaseException, KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = str(error) if isinstance(error, DigrapError) else repr(error)
-        raise DigrapError(f"{file} is damaged ({reason}); bring back the file, or make the run again") from error
+        reason = str(error).splitlines()[0]
+        raise DigrapError(f"{file} is damaged ({reason}); {CONFIG_REMEDY}") from error
     if found not in (None, results.hash):
         raise DigrapError(
             f"{file} is not the config that the run was made with (it gives the hash {found}, {RESULTS} says "
-            f"{results.hash}): bring back the file; if you changed it on purpose, a folder of data say, add edited=true"
+            f"{results.hash}); {CONFIG_REMEDY}. If you changed it on purpose, a folder of data say, add edited=true"
         )
     return cfg

@@ -108,15 +108,15 @@ def export(
     folder: Path,
     out: Path,
     classes: Sequence[str],
-    write_weights: Callable[[Path], object],
+    write_weights: Callable[[Path], str],
     allow: Sequence[str] = (),
     edited: bool = False,
 ) -> list[str]:
     """Write `out`, whole or not at all. Returns paths of this machine (key=value) that its config.yaml still names.
 
-    `write_weights` writes the whole model, what trained and what was frozen, to the file that it is given; `allow` and
-    `edited` as in `checked_config`: the card names them too. Raises DigrapError where `out` is no empty folder, and for
-    what `read_trained` refuses.
+    `write_weights` writes the whole model, what trained and what was frozen, to the file that it is given, and returns
+    its sha256; `allow` and `edited` as in `checked_config`: the card names them too. Raises DigrapError where `out` is
+    no empty folder, and for what `read_trained` refuses.
     """
     folder, out = Path(folder), Path(out)
     results, cfg = read_trained(folder, allow, edited)
@@ -124,10 +124,11 @@ def export(
         raise DigrapError(f"out={out}: there is something already; give another folder, or remove it")
     config = portable(cfg)
     with _whole(out) as temporary:
-        write_weights(temporary / WEIGHTS)
+        digest = write_weights(temporary / WEIGHTS)
         exported = RunFolder(temporary)
         exported.write_config(config)
-        exported.write_results({**results.plain, "weights": WEIGHTS})  # evaluate.py run=<out> finds them
+        named = {"weights": WEIGHTS, "weights_sha256": digest}  # evaluate.py run=<out> finds and checks them
+        exported.write_results({**results.plain, **named})
         write_json(temporary / "classes.json", list(classes))
         write_text(temporary / "README.md", card(results, config, allow, edited))
     return [f"{key}={value}" for key, value in _strings(config) if value.startswith(("/", "~"))]

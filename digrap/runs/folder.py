@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from yaml import YAMLError
 
 from digrap.config.first_release import renamed
 from digrap.core.errors import DigrapError
-from digrap.core.files import inside, write_json, write_text
+from digrap.core.files import check_sha256, inside, write_json, write_text
 from digrap.core.json_files import read_bytes
 from digrap.runs.predictions import PREDICTIONS
 from digrap.runs.results import SCHEMA as SCHEMA
@@ -24,7 +25,9 @@ KEEP = 2  # checkpoints of a run that is training
 NUMBERS = ("wall_s", "total_steps", "trained_per_s", "evaluated_per_s")  # in run.json
 CONFIG, FACTS, RESULTS, METRICS = "config.yaml", "run.json", "results.json", "metrics.jsonl"
 ERROR, DATA, VARIANTS, LOCK = "error.txt", "data.json", "variants.json", ".lock"
+CONFIG_REMEDY = "delete it and run the same train.py command again, which writes it"
 CHECKPOINTS, STEP = "checkpoints", "step-"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -155,13 +158,20 @@ class RunFolder:
     def weights(self) -> Path | None:
         """The weights file that the run was tested with, or None where the run trained nothing.
 
-        Raises DigrapError where the results or the file are missing, or the file lies outside of the folder.
+        Raises DigrapError where the results or the file are missing, the file lies outside of the folder, and where its
+        content has changed since.
         """
         results = self.results()
         if results.weights is None:
             return None
-        if not (file := inside(self.path, results.weights, f"{self.results_file}: weights")).is_file():
-            raise DigrapError(f"{file} is missing; delete {self.path} and train the run again")
+        file = inside(self.path, results.weights, f"{self.results_file}: weights")
+        remedy = f"delete {self.path} and train the run again"
+        if results.weights_sha256 is not None:
+            check_sha256(file, results.weights_sha256, remedy)
+        elif not file.is_file():
+            raise DigrapError(f"{file} is missing; {remedy}")
+        else:
+            log.warning("%s cannot be checked: the run was made before results.json had its sha256", file)
         return file
 
     # --- config and facts ---------------------------------------------------------------------------------------
@@ -172,11 +182,14 @@ class RunFolder:
         try:
             cfg = OmegaConf.load(self.config_file)
         except FileNotFoundError as error:
-            raise DigrapError(f"{self.config_file} is missing; run the same train.py command again") from error
+            raise DigrapError(
+                f"{self.config_file} is missing; run the same train.py command again, which writes it"
+            ) from error
         except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-            raise DigrapError(f"{self.config_file} is damaged ({error}); make the run again") from error
+            reason = str(error).splitlines()[0]
+            raise DigrapError(f"{self.config_file} is damaged ({reason}); {CONFIG_REMEDY}") from error
         if not isinstance(cfg, DictConfig):
-            raise DigrapError(f"{self.config_file} is damaged (it is no mapping); make the run again")
+            raise DigrapError(f"{self.config_file} is damaged (it is no mapping); {CONFIG_REMEDY}")
         return OmegaConf.create(renamed(OmegaConf.to_container(cfg)))
 
     def write_config(self, cfg: DictConfig) -> None:

@@ -19,7 +19,8 @@ class Results:
 
     `scores` maps a split to its kind, its number of examples n and its scores in percent, by metric; `metric` names
     the one that chose the checkpoint. `selection` has split, epoch and score. `weights` is the path of the tested
-    weights within the run folder, None where nothing was trained; `start` the method and hash of the run that it was
+    weights within the run folder, None where nothing was trained, and `weights_sha256` its digest, None as well for
+    runs made before it was kept; `start` the method and hash of the run that it was
     initialised from. `plain` is the file's content as it is.
     """
 
@@ -32,6 +33,7 @@ class Results:
     selection: dict[str, Any]
     scores: dict[str, dict[str, Any]]
     weights: str | None
+    weights_sha256: str | None
     start: dict[str, Any] | None
     protocol: str | None
     caveats: tuple[str, ...]
@@ -47,11 +49,12 @@ class Results:
     def parse(cls, plain: dict[str, Any], file: Path) -> Results:
         """The results in the value of `file`. Raises DigrapError where it is of another schema or not whole."""
         if (found := plain.get("schema")) != SCHEMA:
-            raise DigrapError(f"{file} has schema {found}, this version reads {SCHEMA}; make the run again")
+            raise DigrapError(f"{file} has schema {found}, this version reads {SCHEMA}; {REMEDY}")
         if fault := next(faults(plain), None):
             raise DigrapError(f"{file} is damaged ({fault}); {REMEDY}")
         # The first release called caveats marks.
         optional = {
+            "weights_sha256": plain.get("weights_sha256"),
             "start": plain.get("start"), "protocol": plain.get("protocol"),
             "caveats": tuple(plain.get("caveats", plain.get("marks", ()))), "variants": plain.get("variants", {}),
         }  # fmt: skip

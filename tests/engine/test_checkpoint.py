@@ -84,5 +84,5 @@ def test_a_checkpoint_of_the_first_format_is_refused_by_name(tmp_path):
     manifest = checkpoint.manifest(folder)
     del manifest["format"], manifest["base"]
     write_json(folder / "manifest.json", manifest)
-    with pytest.raises(DigrapError, match=rf"{folder} has format 1, this version reads 2: delete {tmp_path.parent}"):
+    with pytest.raises(DigrapError, match=rf"{folder} has format 1, this version reads 3: delete {tmp_path.parent}"):
         checkpoint.load(tmp_path, BASE)

@@ -15,7 +15,7 @@ from digrap.engine.evaluate import Evaluator
 from digrap.engine.fit import Fit
 from digrap.methods.tpgm import TPGM
 from digrap.models import mini_resnet as resnet
-from tests.engine.runs import cut_and_resume, load_checkpoint, results, weights
+from tests.engine.runs import cut_and_resume, load_checkpoint, metrics, results, weights
 
 
 def test_held_out_examples_leave_validation_alone(small, tmp_path, monkeypatch):
@@ -145,3 +145,19 @@ def test_two_processes_finish(small_arguments, tmp_path, name):
     run = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=300, env=environment)
     assert run.returncode == 0, run.stderr[-3000:]
     assert results(tmp_path / "run")["scores"]["sketch"]["n"] == 45
+
+
+def test_two_processes_log_the_loss_of_both(small, small_arguments, tmp_path):
+    """The mean over the whole batch, as one process that accumulates it logs it; each process sees other examples."""
+    options = ("optim=vanilla", "trainer.micro_batch=16", "trainer.epochs=1", "trainer.checkpoint_minutes=0")
+    engine.run(small(*options), tmp_path / "one")
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone",
+        "train.py", *small_arguments, *options, f"hydra.run.dir={tmp_path / 'two'}",
+    ]  # fmt: skip
+    run = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr[-3000:]
+    one, two = (
+        [record["loss"] for record in metrics(tmp_path / name) if record["event"] == "train"] for name in ("one", "two")
+    )
+    assert len(one) == 3 and two == pytest.approx(one, rel=1e-3)

@@ -26,7 +26,8 @@ from tests.synthetic_runs import script
 SPLITS = ("real", "clipart", "sketch", "painting", "infograph", "quickdraw")
 TINY = [
     "dataset.splits.real_train.size=64", *(f"dataset.splits.{name}.size=20" for name in ("real_val", *SPLITS)),
-    "trainer.micro_batch=32", "trainer.batch_size=32", "trainer.epochs=2", "trainer.validate_every=1", "log_every=1", "device=cpu",
+    "trainer.micro_batch=32", "trainer.batch_size=32", "trainer.epochs=2", "trainer.validate_every=1",
+    "log_every=1", "device=cpu",
 ]  # fmt: skip
 TABLE = """
 title: A small table

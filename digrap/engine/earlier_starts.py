@@ -1,0 +1,133 @@
+"""What earlier starts left in a run's folder: another run's files are refused, remains of killed starts removed, and
+commits remembered."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from digrap.config.identity import NOT_IDENTITY, run_hash
+from digrap.core.errors import DigrapError
+from digrap.engine import checkpoint
+from digrap.runs.folder import RunFolder
+from digrap.runs.results import Results
+
+TEMPORARY = re.compile(  # names of core.files.write_atomically and engine.checkpoint.save, of files that a run writes
+    r"\.((config\.yaml|(run|results|data|variants)\.json|error\.txt|predictions\.npz)\.[^.]+"
+    r"|step-\d+|(best-epoch-\d+|after-fit)\.safetensors\.[^.]+)\.tmp"
+)
+log = logging.getLogger(__name__)
+
+
+def refuse_another_run(cfg: DictConfig, here: RunFolder) -> None:
+    """Raise DigrapError where the folder holds another run than `cfg` describes, finished or with a checkpoint: this
+    one would take its state or its scores. A folder of one's own (hydra.run.dir=…) makes that possible."""
+    mine = run_hash(cfg)
+    if (held := _held(here, mine)) not in (None, mine):
+        raise DigrapError(
+            f"{here.path} holds run {held}, and this is run {mine}{_differences(cfg, here)}; give another "
+            "hydra.run.dir, or leave it out: then each run has a folder of its own"
+        )
+
+
+def _held(here: RunFolder, mine: str) -> str | None:
+    """The hash of the run whose results or state the folder has; None where it has neither."""
+    if (results := here.finished()) is not None:
+        return results.hash
+    if found := checkpoint.folders(here.checkpoints):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # loading it names the damage
+            return checkpoint.manifest(found[-1])["run"]
+    if here.variants_file.exists() and here.path.name != mine:
+        return run_hash(here.config())
+    return None
+
+
+def _differences(cfg: DictConfig, here: RunFolder) -> str:
+    """The first keys in which the folder's config differs, as a parenthesis; nothing where that cannot be told."""
+    try:
+        old, new = _flat(OmegaConf.to_container(here.config())), _flat(OmegaConf.to_container(cfg))
+    except (DigrapError, OmegaConfBaseException):
+        return ""
+    keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    keys = [key for key in keys if not any(key == left or key.startswith(left + ".") for left in NOT_IDENTITY)]
+    shown = [f"{key}={new.get(key)}, there {old.get(key)}" for key in keys[:3]]
+    return f" ({'; '.join(shown)}{'; …' if len(keys) > 3 else ''})" if keys else ""
+
+
+def _flat(value: Any, key: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {key: value}
+    parts = [_flat(inner, f"{key}.{part}".lstrip(".")) for part, inner in value.items()]
+    return {name: item for part in parts for name, item in part.items()}
+
+
+def starts(here: RunFolder, origin: dict[str, Any]) -> list[dict[str, Any]]:
+    """The origins (commit, dirty, started) of all starts that the run's state comes from, this one's at the end.
+
+    Call it before run.json is written anew. Earlier starts count where there is something to resume; where run.json
+    does not tell of them, one of unknown commit stands for them.
+    """
+    if not checkpoint.folders(here.checkpoints) and not here.variants_file.exists():
+        return [origin]
+    earlier = here.facts().get("starts")
+    whole = isinstance(earlier, list) and earlier and all(isinstance(start, dict) for start in earlier)
+    return [*(earlier if whole else [{"commit": "unknown", "dirty": None, "started": None}]), origin]
+
+
+def provenance_of(starts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The keys of results.json about the code: the last commit, and dirty where any start was (None where any is
+    unknown). `commits` lists all where there are several."""
+    dirty = [start.get("dirty") for start in starts]
+    commits = list(dict.fromkeys(start.get("commit") for start in starts))
+    return {
+        "commit": starts[-1]["commit"],
+        "dirty": True if True in dirty else None if None in dirty else False,
+        **({"commits": commits} if len(commits) > 1 else {}),
+    }
+
+
+def remove_temporaries(here: RunFolder) -> None:
+    """Remove files and folders that a killed start had not renamed yet. Call it with the folder's lock."""
+    for folder in (here.path, here.checkpoints):
+        for path in folder.glob(".*.tmp"):
+            if TEMPORARY.fullmatch(path.name):
+                _remove(path)
+
+
+def tidy(here: RunFolder, results: Results) -> None:
+    """Leave of a finished run what outputs/README.md names: without checkpoints and without weights that were not
+    tested. Call it with the folder's lock."""
+    remove_temporaries(here)
+    for path in _remains(here, results):
+        _remove(path)
+
+
+def tidy_finished(here: RunFolder, results: Results) -> None:
+    """`tidy` for a run that an earlier start finished and was killed after; nothing where another process is at it."""
+    if _remains(here, results):
+        with contextlib.suppress(Timeout, OSError), FileLock(here.lock_file, timeout=0):
+            tidy(here, results)
+            log.info("%s: removed what a killed start had left", here.path)
+
+
+def _remains(here: RunFolder, results: Results) -> list[Path]:
+    tested = results.weights and here.path / results.weights
+    weights = checkpoint.weights_files(here.checkpoints)
+    temporary = [path for path in here.checkpoints.glob(".*.tmp") if TEMPORARY.fullmatch(path.name)]
+    variants = [here.variants_file] if here.variants_file.exists() else []
+    return [*checkpoint.folders(here.checkpoints), *(path for path in weights if path != tested), *temporary, *variants]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
