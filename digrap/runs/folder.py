@@ -241,8 +241,9 @@ class RunFolder:
                 record = json.loads(line)
                 record["event"]
             except (ValueError, KeyError, TypeError) as error:
-                message = f"{self.metrics_file}, line {number}, is damaged ({error}); make the run again"
-                raise DigrapError(message) from error
+                place = f"{self.metrics_file}, line {number},"
+                remedy = "delete that line: only figures are drawn from it"
+                raise DigrapError(f"{place} is damaged ({error}); {remedy}") from error
             records.append(record)
         return records
 

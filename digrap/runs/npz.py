@@ -46,6 +46,8 @@ def read_npz(
     """The file's content, or the named arrays of it. Raises DigrapError, which calls it `what` and ends in the
     `remedy`, where it is missing or damaged."""
     try:
+        if not zipfile.is_zipfile(path):  # numpy would ask whether to trust it
+            raise ValueError("it is no whole npz file")
         with np.load(path, allow_pickle=False) as archive:
             _check_count(path, len(archive.files))
             return {

@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 
 from digrap.cli.door import door
 from digrap.core.files import write_text
-from digrap.engine import run as engine
 from digrap.engine import provenance
+from digrap.engine import run as engine
 from digrap.engine.fit import Fit
 from digrap.engine.rescore import rescore
 from digrap.runs.folder import RunFolder
@@ -154,7 +154,11 @@ def _evaluate(world):
 
 
 def _train(row):
-    return lambda world: print(engine.run(world.config(row), world.run(row)))
+    def train(world):
+        engine.run(world.config(row), world.run(row))
+        print(RunFolder(world.run(row)).results().scores)
+
+    return train
 
 
 READERS = {
@@ -174,8 +178,8 @@ READERS = {
 
 def read(reader: str, world: World) -> tuple[int, str, str]:
     """The exit code of a reader, and what it prints to stdout and stderr, without the world's place."""
+    shutil.rmtree(world.root / "written", ignore_errors=True)
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = door(lambda: READERS[reader](world))
-    shutil.rmtree(world.root / "written", ignore_errors=True)
     return code, *(stream.getvalue().replace(str(world.root), "<world>") for stream in (out, err))
