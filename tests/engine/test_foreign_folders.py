@@ -115,6 +115,18 @@ def test_another_config_is_not_scored_as_the_runs(folder, key, value):
     assert re.search(r"config.yaml is not the config that the run was made with .*add edited=true$", refused(folder))
 
 
+@pytest.mark.parametrize("text", ["", "dataset: {name: x}", "\0", "[1]", "optim: 3"])
+def test_the_same_command_writes_a_damaged_config_again(finished, folder, text):
+    before = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text)
+    remedy = "config.yaml is damaged .*; delete it and run the same train.py command again, which writes it$"
+    assert re.search(remedy, refused(folder))
+    (folder / "config.yaml").unlink()
+    assert refused(folder).endswith("config.yaml is missing; run the same train.py command again, which writes it")
+    engine.run(OmegaConf.load(finished / "config.yaml"), folder)
+    assert (folder / "config.yaml").read_text() == before and evaluate(f"run={folder}")["scores"]
+
+
 def test_an_edited_config_is_scored_where_that_is_said(folder, tmp_path, small_data):
     shutil.copytree(small_data / "minidomainnet", tmp_path / "elsewhere")
     change(folder, "dataset.root", str(tmp_path / "elsewhere"))
