@@ -1,6 +1,8 @@
 """Export a finished run, ready to publish: `python scripts/export.py outputs/<dataset>/<hash> [out=DIR]`.
 
-Writes model.safetensors, config.yaml, classes.json, results.json and README.md (the card).
+Writes model.safetensors, config.yaml, classes.json, results.json and README.md (the card). allow=my_package and
+edited=true are those of evaluate.py: code of your own that the run's config.yaml calls, and a config.yaml that was
+changed since the run.
 """
 
 from __future__ import annotations
@@ -9,11 +11,13 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from digrap.cli.arguments import bare_keys
-from digrap.config.compose import register_resolvers
+from digrap.cli.arguments import bare_keys, check_flags
 from digrap.config.schema import typed
+from digrap.config.targets import allowed
 from digrap.core.errors import DigrapError
+from digrap.core.files import inside
 from digrap.core.paths import OUTPUTS
+from digrap.report.gather import load_run
 from digrap.runs.export import export, read_trained
 from digrap.runs.folder import RunFolder
 from digrap.tables.clean import in_megabytes, size_of
@@ -23,9 +27,11 @@ def main() -> None:
     """Export the run and note what to check before publishing."""
     if len(sys.argv) < 2:
         raise DigrapError("which run? python scripts/export.py outputs/<dataset>/<hash> [out=DIR]")
-    run, options = Path(sys.argv[1]), bare_keys(sys.argv[2:], {"out": None})
-    register_resolvers()
-    results, cfg = read_trained(run)
+    run, options = Path(sys.argv[1]), bare_keys(sys.argv[2:], {"out": None, "allow": None, "edited": False})
+    check_flags(options, "edited")
+    trust = {"allow": allowed(options.allow), "edited": options.edited}
+    results, cfg = read_trained(run, **trust)
+    _check_scores(run)
     from digrap.engine.build import build_data  # torch: a refused call needs none
     from digrap.engine.rescore import write_whole_model
 
@@ -33,10 +39,25 @@ def main() -> None:
     classes = build_data(cfg).classes
 
     name = f"{cfg.dataset.name}-{cfg.optim.name}-{run.resolve().name}"
-    out = OUTPUTS / "exports" / name if options.out is None else Path(options.out)
-    folders = export(run, out, classes, partial(write_whole_model, cfg, classes, RunFolder(run).weights()))
+    exports = OUTPUTS / "exports"
+    out = inside(exports, name, str(RunFolder(run).config_file)) if options.out is None else Path(str(options.out))
+    folders = export(run, out, classes, partial(write_whole_model, cfg, classes, RunFolder(run).weights()), **trust)
     print(f"written: {out} ({in_megabytes(size_of(out))})")
     if results.dirty:
         print("note: the run was made with local changes; its commit alone does not reproduce it")
     if folders:
         print(f"note: config.yaml names folders of this machine: {', '.join(folders)}")
+
+
+def _check_scores(folder: Path) -> None:
+    """Raise DigrapError where the predictions, if they can be read, give other scores than results.json."""
+    run = load_run(folder)
+    if not run.bundle_file.exists():
+        return
+    try:
+        run.bundle  # noqa: B018  reads it
+    except DigrapError as error:
+        print(f"note: the scores were not checked against the predictions: {error}")
+        return
+    for split, metric in run.stored_scores:
+        run.example_scores(split, metric)

@@ -16,7 +16,9 @@ def take(plain: dict[str, Any], key: str, default: Any = None) -> Any:
     """Remove the dotted `key` from nested dicts and return its value, or `default` where there is none."""
     *groups, last = key.split(".")
     for group in groups:
-        plain = plain.get(group) or {}
+        plain = plain.get(group)
+        if not isinstance(plain, dict):  # missing, or a damaged file has a value there
+            return default
     return plain.pop(last, default)
 
 

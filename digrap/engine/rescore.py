@@ -10,6 +10,7 @@ from accelerate.utils import set_seed
 from omegaconf import DictConfig, OmegaConf
 
 from digrap.config.schema import typed
+from digrap.config.targets import allowed
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.files import write_json
 from digrap.data.splits import DataModule, Split
@@ -20,8 +21,10 @@ from digrap.engine.evaluate import Evaluator
 from digrap.engine.loaders import derive_seed
 from digrap.engine.trained_state import base_of, overlay, read_weights
 from digrap.models.backbone import Backbone
+from digrap.runs.checked_config import checked_config
 from digrap.runs.folder import PREDICTIONS, RunFolder
 
+OWN_KEYS = ("run", "split", "out", "bundle", "allow", "edited")  # of configs/evaluate.yaml
 LONG = ("per_class", "confusions", "by_type")  # parts of a report that only out=FILE gets
 
 
@@ -31,12 +34,13 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
     Prints JSON without the long parts, writes all of it to `cfg.out`, and the predictions as a bundle into the folder
     `cfg.bundle`.
     """
-    wanted, out, run = cfg.split, cfg.out, cfg.run and RunFolder(Path(cfg.run))
-    bundle = cfg.bundle and Path(cfg.bundle)
+    run, out, bundle = (_path(cfg, key) for key in ("run", "out", "bundle"))
+    wanted, run = cfg.split, run and RunFolder(run)
     weights = run.weights() if run else None
     if run:
-        cfg = OmegaConf.merge(run.config(), {"device": cfg.device})
-    cfg = typed(OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("run", "split", "out", "bundle")]))
+        own = checked_config(run, allowed(cfg.get("allow")), bool(cfg.get("edited")))
+        cfg = OmegaConf.merge(own, {"device": cfg.device})
+    cfg = typed(OmegaConf.masked_copy(cfg, [key for key in cfg if key not in OWN_KEYS]))
     check_task(cfg)
     with open_accelerator(cfg) as accelerator:
         data = build_data(cfg)
@@ -46,13 +50,15 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
         module = accelerator.prepare(backbone.module)
         task = build_task(cfg, backbone, data.classes)
         evaluator = Evaluator(accelerator, backbone, task, cfg)
-        scores = evaluator.score(module, _chosen(data, wanted), bundle and bundle / PREDICTIONS, bundle, full=True)
+        # The run's own bundle, made again, has its truth where the run's has it.
+        labels = bundle.parent if bundle and run and bundle.resolve() == run.path.resolve() else bundle
+        scores = evaluator.score(module, _chosen(data, wanted), bundle and bundle / PREDICTIONS, labels, full=True)
         result = {"run": run and str(run.path), "backbone": cfg.backbone.name, "seed": cfg.seed,
                   **({"caveats": list(data.caveats)} if data.caveats else {}), "scores": scores}  # fmt: skip
         if accelerator.is_main_process:
             print(json.dumps({**result, "scores": {name: _short(score) for name, score in scores.items()}}, indent=2))
             if out:
-                write_json(Path(out), result)
+                write_json(out, result)
     return result
 
 
@@ -69,6 +75,19 @@ def write_whole_model(cfg: DictConfig, classes: tuple[str, ...], weights: Path, 
     """Write every tensor of the trained model, what was trained and what it stands on, as safetensors; return the
     file's sha256."""
     return write_tensors(file, trained_backbone(cfg, classes, weights).module.state_dict())
+
+
+def _path(cfg: DictConfig, key: str) -> Path | None:
+    """The path that an option gives; None where it is null. Raises DigrapError for an empty one and for what is none:
+    a folder of ten digits is a number to Hydra."""
+    if (value := cfg[key]) is None:
+        return None
+    if not isinstance(value, str):
+        raise DigrapError(f"{key}={value}: give one path as text, as in {key}=./<name>")
+    if not value.strip():
+        without = "a bare backbone is scored" if key == "run" else "nothing is written there"
+        raise DigrapError(f"{key}= is empty; give a path, or leave {key} out: then {without}")
+    return Path(value)
 
 
 def _short(score: dict[str, Any]) -> dict[str, Any]:

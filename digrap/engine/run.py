@@ -38,7 +38,7 @@ from digrap.engine.earlier_starts import (
 from digrap.engine.fit import Fit
 from digrap.engine.job import Job
 from digrap.engine.loaders import derive_seed
-from digrap.engine.loggers import sinks
+from digrap.engine.loggers import Sink, sinks
 from digrap.engine.print_scores import announce
 from digrap.engine.trained_state import overlay
 from digrap.methods.method import Method, Variant
@@ -64,6 +64,8 @@ def run(cfg: DictConfig, folder: Path) -> float:
     refuse_another_run(cfg, here)
     if (result := here.finished()) is not None:
         tidy_finished(here, result)
+        if not here.config_file.exists():  # deleted because it was damaged
+            here.write_config(cfg)
         log.info("%s is done (results.json exists; delete the folder to run it again)", here.path)
         announce(result)
         return result.selection["score"]
@@ -75,8 +77,9 @@ def run(cfg: DictConfig, folder: Path) -> float:
         refuse_another_run(cfg, here)  # another process may have made one since
         if (result := here.finished()) is not None:  # by the process that was waited for
             return result.selection["score"]
-        with _noting_errors(here, accelerator):
-            return _run(cfg, method, here, accelerator, start)
+        main = accelerator.is_main_process
+        with _noting_errors(here, accelerator), sinks(cfg, here.path, main) as further:
+            return _run(cfg, method, here, accelerator, start, further)
 
 
 def _beside(done: RunFolder) -> RunFolder:
@@ -131,7 +134,14 @@ def _start(cfg: DictConfig, here: RunFolder) -> RunFolder | None:
     return RunFolder(beside)
 
 
-def _run(cfg: DictConfig, method: Method, here: RunFolder, accelerator: Accelerator, start: RunFolder | None) -> float:
+def _run(
+    cfg: DictConfig,
+    method: Method,
+    here: RunFolder,
+    accelerator: Accelerator,
+    start: RunFolder | None,
+    further: tuple[Sink, ...],
+) -> float:
     started, clock = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), time.monotonic()
     if cfg.trainer.threads:
         torch.set_num_threads(cfg.trainer.threads)
@@ -149,7 +159,7 @@ def _run(cfg: DictConfig, method: Method, here: RunFolder, accelerator: Accelera
         here.write_facts({**origin, **about})
     log.info("%s on %s, seed %d → %s", cfg.optim.name, cfg.dataset.name, cfg.seed, here.path)
 
-    job = Job.build(cfg, method, here, accelerator, sinks(cfg, here.path) if main else (), start and start.weights())
+    job = Job.build(cfg, method, here, accelerator, further, start and start.weights())
     if main:
         here.note(weights=job.backbone.provenance, base=job.base)
         provenance.describe_data(here, job.data.source)

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json, write_text
 from digrap.core.paths import REPO
+from digrap.runs.checked_config import checked_config
 from digrap.runs.folder import RunFolder
 from digrap.runs.results import Results
 
@@ -50,7 +51,7 @@ With `digrap` of the commit above installed, in this folder:
 {snippet}
 ```
 
-`python evaluate.py run=<this folder>`, in a clone of digrap, computes the scores again.
+`python evaluate.py run=<this folder>{options}`, in a clone of digrap, computes the scores again.
 
 ## Licence
 
@@ -62,17 +63,16 @@ import json
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from digrap.config.compose import register_resolvers
 from digrap.config.schema import typed
 from digrap.engine.build import build_backbone
+from digrap.runs.checked_config import checked_config
+from digrap.runs.folder import RunFolder
 
-register_resolvers()
-cfg = typed(OmegaConf.load("config.yaml"))
+cfg = typed(checked_config(RunFolder(Path()){trust}))
 {untrained}classes = tuple(json.loads(Path("classes.json").read_text()))
 backbone = build_backbone(cfg, classes)
 backbone.module.load_state_dict(load_file("model.safetensors"))
@@ -90,10 +90,11 @@ LICENCE = (
 )
 
 
-def read_trained(path: Path) -> tuple[Results, DictConfig]:
-    """(results, config) of a finished run that has weights. Raises DigrapError for any other folder."""
+def read_trained(path: Path, allow: Sequence[str] = (), edited: bool = False) -> tuple[Results, DictConfig]:
+    """(results, config) of a finished run that has weights; `allow` and `edited` as in `checked_config`. Raises
+    DigrapError for any other folder."""
     folder = RunFolder(path)
-    results, cfg = folder.results(), folder.config()
+    results, cfg = folder.results(), checked_config(folder, allow, edited)
     if results.weights is None:
         start = results.start
         instead = f"; export the run it was tested with, {folder.path.parent / start['hash']}" if start else ""
@@ -103,14 +104,22 @@ def read_trained(path: Path) -> tuple[Results, DictConfig]:
     return results, cfg
 
 
-def export(folder: Path, out: Path, classes: Sequence[str], write_weights: Callable[[Path], str]) -> list[str]:
+def export(
+    folder: Path,
+    out: Path,
+    classes: Sequence[str],
+    write_weights: Callable[[Path], str],
+    allow: Sequence[str] = (),
+    edited: bool = False,
+) -> list[str]:
     """Write `out`, whole or not at all. Returns paths of this machine (key=value) that its config.yaml still names.
 
     `write_weights` writes the whole model, what trained and what was frozen, to the file that it is given, and returns
-    its sha256. Raises DigrapError where `out` is no empty folder, and for what `read_trained` refuses.
+    its sha256; `allow` and `edited` as in `checked_config`: the card names them too. Raises DigrapError where `out` is
+    no empty folder, and for what `read_trained` refuses.
     """
     folder, out = Path(folder), Path(out)
-    results, cfg = read_trained(folder)
+    results, cfg = read_trained(folder, allow, edited)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DigrapError(f"out={out}: there is something already; give another folder, or remove it")
     config = portable(cfg)
@@ -121,7 +130,7 @@ def export(folder: Path, out: Path, classes: Sequence[str], write_weights: Calla
         named = {"weights": WEIGHTS, "weights_sha256": digest}  # evaluate.py run=<out> finds and checks them
         exported.write_results({**results.plain, **named})
         write_json(temporary / "classes.json", list(classes))
-        write_text(temporary / "README.md", card(results, config))
+        write_text(temporary / "README.md", card(results, config, allow, edited))
     return [f"{key}={value}" for key, value in _strings(config) if value.startswith(("/", "~"))]
 
 
@@ -175,7 +184,7 @@ def _strings(cfg: DictConfig) -> Iterator[tuple[str, str]]:
     yield from walk(OmegaConf.to_container(cfg, resolve=False), "")
 
 
-def card(results: Results, cfg: DictConfig) -> str:
+def card(results: Results, cfg: DictConfig, allow: Sequence[str] = (), edited: bool = False) -> str:
     """README.md: what was trained how, on what, with which scores, and how to load it."""
     chosen, metrics = results.selection, results.metrics(next(iter(results.scores)))
     epoch = "" if chosen["epoch"] is None else f" of epoch {chosen['epoch']}"
@@ -192,7 +201,8 @@ def card(results: Results, cfg: DictConfig) -> str:
         metrics=" | ".join(f"{metric} %" for metric in metrics),
         rule="---:|" * len(metrics),
         scores="\n".join([*scores, *(f"\nCaveat: {caveat}." for caveat in results.caveats)]),
-        snippet=snippet(cfg),
+        snippet=snippet(cfg, allow, edited),
+        options=(f" allow=[{','.join(allow)}]" if allow else "") + (" edited=true" if edited else ""),
         licence=LICENCE.format(**names),
     )
 
@@ -228,9 +238,10 @@ def _with(name: str, options: dict[str, Any]) -> str:
     return ", ".join([name, *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in options.items())])
 
 
-def snippet(cfg: DictConfig) -> str:
+def snippet(cfg: DictConfig, allow: Sequence[str] = (), edited: bool = False) -> str:
     """Python that builds the model and loads the weights, from within the exported folder."""
     # The file has every weight: those it was fine-tuned from need not be there.
     skip = cfg.backbone.get("pretrained") is True
     untrained = "cfg.backbone.pretrained = False  # the file below has all weights\n" if skip else ""
-    return SNIPPET.format(untrained=untrained, size=cfg.dataset.get("image_size") or 256)
+    trust = (f", allow={list(allow)}" if allow else "") + (", edited=True" if edited else "")
+    return SNIPPET.format(trust=trust, untrained=untrained, size=cfg.dataset.get("image_size") or 256)

@@ -14,15 +14,18 @@ from yaml import YAMLError
 
 from digrap.config.first_release import renamed
 from digrap.core.errors import DigrapError
-from digrap.core.files import check_sha256, write_json, write_text
-from digrap.core.json_files import read_json
+from digrap.core.files import check_sha256, inside, write_json, write_text
+from digrap.core.json_files import read_bytes
 from digrap.runs.predictions import PREDICTIONS
 from digrap.runs.results import SCHEMA as SCHEMA
-from digrap.runs.results import Results, read_results
+from digrap.runs.results import Results, read_mapping, read_results
+from digrap.runs.results_shape import is_number, variant_faults
 
 KEEP = 2  # checkpoints of a run that is training
+NUMBERS = ("wall_s", "total_steps", "trained_per_s", "evaluated_per_s")  # in run.json
 CONFIG, FACTS, RESULTS, METRICS = "config.yaml", "run.json", "results.json", "metrics.jsonl"
 ERROR, DATA, VARIANTS, LOCK = "error.txt", "data.json", "variants.json", ".lock"
+CONFIG_REMEDY = "delete it and run the same train.py command again, which writes it"
 CHECKPOINTS, STEP = "checkpoints", "step-"
 log = logging.getLogger(__name__)
 
@@ -100,7 +103,13 @@ class RunFolder:
 
     def variants(self) -> dict[str, Any]:
         """Scores of the variants tested so far. Raises DigrapError where they are damaged."""
-        return read_json(self.variants_file, "the scores of variants") if self.variants_file.exists() else {}
+        if not self.variants_file.exists():
+            return {}
+        remedy = "delete it, and the same train.py command tests every variant again"
+        plain = read_mapping(self.variants_file, remedy)
+        if fault := next(variant_faults(plain), None):
+            raise DigrapError(f"{self.variants_file} is damaged ({fault}); {remedy}")
+        return plain
 
     def write_variants(self, scores: dict[str, Any]) -> None:
         """Keep the scores of the variants tested so far."""
@@ -114,11 +123,20 @@ class RunFolder:
 
     def results(self) -> Results:
         """The results of a finished run. Raises DigrapError where they are missing, damaged or of another schema."""
-        if not self.path.is_dir():
-            raise DigrapError(f"{self.path} does not exist; give a run folder, as in outputs/minidomainnet/<hash>")
         if not self.done():
-            raise DigrapError(f"{self.path} has no {RESULTS}; finish the run first with the same train.py command")
+            raise DigrapError(self._why_no_results())
         return read_results(self.results_file)
+
+    def _why_no_results(self) -> str:
+        if self.path.is_file():
+            return f"{self.path} is a file; give the folder of a run{_such_as(self.path.parent)}"
+        if not self.path.is_dir():
+            return f"{self.path} does not exist; give a run folder, as in outputs/minidomainnet/<hash>"
+        if self.config_file.exists() or self.facts_file.exists():
+            return f"{self.path} has no {RESULTS}; finish the run first with the same train.py command"
+        if inner := next((path for path in sorted(self.path.glob(f"*/{RESULTS}"))), None):
+            return f"{self.path} holds runs and is none itself; give one of them{_such_as(inner.parent)}"
+        return f"{self.path} is no run folder, it has no {RESULTS} and no {CONFIG}; give outputs/<dataset>/<hash>"
 
     def finished(self) -> Results | None:
         """The results, or None where the run is not finished. Raises DigrapError for damaged ones."""
@@ -134,22 +152,20 @@ class RunFolder:
         results = self.finished()
         if results is None:
             return None
-        try:
-            return Validation(float(results.selection["score"]), int(results.scores[results.selection["split"]]["n"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise DigrapError(
-                f"{self.results_file} is damaged ({error!r}); delete it and run the same train.py command again"
-            ) from error
+        chosen = results.selection
+        return Validation(float(chosen["score"]), results.scores[chosen["split"]]["n"])
 
     def weights(self) -> Path | None:
         """The weights file that the run was tested with, or None where the run trained nothing.
 
-        Raises DigrapError where the results or the file are missing, and where the file's content has changed since.
+        Raises DigrapError where the results or the file are missing, the file lies outside of the folder, and where its
+        content has changed since.
         """
         results = self.results()
         if results.weights is None:
             return None
-        file, remedy = self.path / results.weights, f"delete {self.path} and train the run again"
+        file = inside(self.path, results.weights, f"{self.results_file}: weights")
+        remedy = f"delete {self.path} and train the run again"
         if results.weights_sha256 is not None:
             check_sha256(file, results.weights_sha256, remedy)
         elif not file.is_file():
@@ -161,15 +177,19 @@ class RunFolder:
     # --- config and facts ---------------------------------------------------------------------------------------
 
     def config(self) -> DictConfig:
-        """The resolved config. Raises DigrapError where it is missing or damaged."""
+        """The config as the file has it: `checked_config` gives one to build from. Raises DigrapError where it is
+        missing or damaged."""
         try:
             cfg = OmegaConf.load(self.config_file)
         except FileNotFoundError as error:
-            raise DigrapError(f"{self.config_file} is missing; run the same train.py command again") from error
+            raise DigrapError(
+                f"{self.config_file} is missing; run the same train.py command again, which writes it"
+            ) from error
         except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-            raise DigrapError(f"{self.config_file} is damaged ({error}); make the run again") from error
+            reason = str(error).splitlines()[0]
+            raise DigrapError(f"{self.config_file} is damaged ({reason}); {CONFIG_REMEDY}") from error
         if not isinstance(cfg, DictConfig):
-            raise DigrapError(f"{self.config_file} is damaged (it is no mapping); make the run again")
+            raise DigrapError(f"{self.config_file} is damaged (it is no mapping); {CONFIG_REMEDY}")
         return OmegaConf.create(renamed(OmegaConf.to_container(cfg)))
 
     def write_config(self, cfg: DictConfig) -> None:
@@ -177,12 +197,14 @@ class RunFolder:
         write_text(self.config_file, OmegaConf.to_yaml(cfg))
 
     def facts(self) -> dict[str, Any]:
-        """run.json; empty where it is missing or damaged: nothing is decided by it."""
+        """run.json, without numbers that are none; empty where it is missing or damaged: nothing is decided by it."""
         try:
             facts = json.loads(self.facts_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return facts if isinstance(facts, dict) else {}
+        if not isinstance(facts, dict):
+            return {}
+        return {key: value for key, value in facts.items() if key not in NUMBERS or is_number(value)}
 
     def write_facts(self, facts: dict[str, Any]) -> None:
         """Write run.json, replacing an earlier one."""
@@ -214,13 +236,14 @@ class RunFolder:
         if not self.metrics_file.exists():
             return []
         records = []
-        for number, line in enumerate(self.metrics_file.read_bytes().splitlines(), 1):
+        for number, line in enumerate(read_bytes(self.metrics_file, "the log of training").splitlines(), 1):
             try:
                 record = json.loads(line)
                 record["event"]
             except (ValueError, KeyError, TypeError) as error:
-                message = f"{self.metrics_file}, line {number}, is damaged ({error}); make the run again"
-                raise DigrapError(message) from error
+                place = f"{self.metrics_file}, line {number},"
+                remedy = "delete that line: only figures are drawn from it"
+                raise DigrapError(f"{place} is damaged ({error}); {remedy}") from error
             records.append(record)
         return records
 
@@ -232,17 +255,23 @@ class RunFolder:
                 for line in file:
                     if line.startswith(f'{{"event": "{event}"') and line.endswith("}\n"):
                         found = line
-            return json.loads(found) if found else None
+            record = json.loads(found) if found else {}
         except (OSError, ValueError):
             return None
+        return record if all(is_number(record.get(key)) for key in ("step", "epoch")) else None
 
     # --- checkpoints --------------------------------------------------------------------------------------------
 
     def checkpoint_steps(self) -> list[int]:
         """The optimizer steps of the checkpoints, oldest first."""
         names = [path.name.removeprefix(STEP) for path in self.checkpoints.glob(f"{STEP}*")]
-        return sorted(int(name) for name in names if name.isdigit())
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def checkpoint(self, step: int) -> Path:
         """The folder of a checkpoint."""
         return self.checkpoints / f"{STEP}{step:08d}"
+
+
+def _such_as(run: Path) -> str:
+    """`, <folder>` where that is one of a run."""
+    return f", {run}" if RunFolder(run).done() else ""

@@ -60,7 +60,7 @@ def history_bytes(history: History) -> bytes:
 
 def read_history(path: Path) -> History:
     """A history from a file of `history_bytes`. Raises DigrapError where it is missing or damaged."""
-    content = read_npz(path, NAME)
+    content = read_npz(path, NAME, remedy="publish the table again")
     try:
         tensors, steps, epochs = tuple(content.pop("tensors")), content.pop("steps"), content.pop("epochs")
         values = {key: content[key] for key in sorted(content)}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from digrap.core.errors import DigrapError
+
+log = logging.getLogger(__name__)
 
 
 class MetricsLog:
@@ -31,7 +34,19 @@ class MetricsLog:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def rewind(self, size: int) -> None:
-        """Drop what was written after a checkpoint: the resumed run writes it again."""
-        if self.size() > size:
-            with open(self.path, "r+b") as file:
-                file.truncate(size)
+        """Drop what was written after a checkpoint, `size` bytes: the resumed run writes it again.
+
+        What is missing of those, after a power cut say, is logged as a warning, and an unfinished last line is dropped:
+        training needs none of it.
+        """
+        whole = 0
+        try:
+            if self.path.exists():
+                with open(self.path, "r+b") as file:
+                    whole = file.read(size).rfind(b"\n") + 1
+                    file.truncate(whole)
+        except OSError as error:
+            raise DigrapError(f"{self.path} could not be written ({error}); move it away, and start again") from error
+        if whole < size:
+            lost = f"{size - whole} of the {size} bytes that it had at the checkpoint"
+            log.warning("%s lacks %s: figures of this run have a gap, training is not harmed", self.path, lost)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from digrap.core.files import write_atomically
 Values = np.ndarray | list[str]
 DAMAGE = (  # of a file cut off or changed
     OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error,
+    struct.error, OverflowError, MemoryError,
 )  # fmt: skip
 
 
@@ -37,17 +40,22 @@ def npz_bytes(content: Mapping[str, Values]) -> bytes:
     return buffer.getvalue()
 
 
-def read_npz(path: Path, what: str, names: Sequence[str] | None = None) -> dict[str, Values]:
-    """The file's content, or the named arrays of it. Raises DigrapError, which calls it `what`, where it is missing
-    or damaged."""
+def read_npz(
+    path: Path, what: str, names: Sequence[str] | None = None, remedy: str = "make the run again"
+) -> dict[str, Values]:
+    """The file's content, or the named arrays of it. Raises DigrapError, which calls it `what` and ends in the
+    `remedy`, where it is missing or damaged."""
     try:
+        if not zipfile.is_zipfile(path):  # numpy would ask whether to trust it
+            raise ValueError("it is no whole npz file")
         with np.load(path, allow_pickle=False) as archive:
+            _check_count(path, len(archive.files))
             return {
-                name.removesuffix(".json"): _strings(archive[name]) if name.endswith(".json") else archive[name]
+                name.removesuffix(".json"): _strings(archive[name]) if name.endswith(".json") else _array(archive[name])
                 for name in (archive.files if names is None else names)
             }
     except DAMAGE as error:
-        raise DigrapError(f"{path}: {what} cannot be read ({error}); make the run again") from error
+        raise DigrapError(f"{path}: {what} cannot be read ({error}); {remedy}") from error
 
 
 def as_json(strings: list[str]) -> bytes:
@@ -63,6 +71,22 @@ def _strings(data: bytes) -> list[str]:
     if not isinstance(strings, list) or not all(isinstance(string, str) for string in strings):
         raise ValueError("a member holds no list of strings")
     return strings
+
+
+def _check_count(path: Path, found: int) -> None:
+    """Raise ValueError where a zip file has not the number of members that its last 22 bytes name: zipfile takes a
+    damaged length in the list of members for the list's end. Each member has a checksum, their list has none."""
+    with open(path, "rb") as file:
+        file.seek(-22, io.SEEK_END)
+        end = file.read()
+    if end[:4] != b"PK\x05\x06" or int.from_bytes(end[10:12], "little") != found:
+        raise ValueError("its list of members is damaged")
+
+
+def _array(value: Any) -> np.ndarray:
+    if not isinstance(value, np.ndarray):  # numpy gives the bytes of a member that is none
+        raise ValueError("a member holds no array")
+    return value
 
 
 def _as_npy(array: np.ndarray) -> bytes:

@@ -14,6 +14,7 @@ Strings are one JSON list, the member `<name>.json`. The bytes of a file depend 
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy as np
 
 from digrap.core.errors import DigrapError, nearest
 from digrap.runs.npz import Values, as_json, read_npz, write_npz
+from digrap.runs.results_shape import is_hash
 
 PREDICTIONS = "predictions.npz"
 NAME = "the predictions"  # in errors
@@ -119,7 +121,7 @@ def write_bundle(
     kept = dict(sorted(kept.items()))
     digest = truth_digest(kept)
     file = labels_file(labels_folder or path.parent.parent, digest)
-    if not file.exists():
+    if not _has_truth(file, digest):
         write_npz(file, kept)
     content: dict[str, Values] = {"format": np.array(FORMAT, np.uint8), TRUTH: np.array(digest)}
     for split, entry in splits.items():
@@ -136,8 +138,8 @@ def read_bundle(path: Path, labels_folder: Path) -> Bundle:
     Raises DigrapError where a file is missing, damaged or of another format, or the truth is not the one the run was
     scored with.
     """
-    content = read_npz(path, NAME)
-    found = int(content.pop("format", 1))
+    content = read_npz(path, NAME, remedy=_remedy(path))
+    found = content.pop("format", 1)
     if found != FORMAT:
         raise DigrapError(
             f"{path} is a bundle of format {found}, this version reads {FORMAT}; delete {path.parent} and run the same "
@@ -145,18 +147,41 @@ def read_bundle(path: Path, labels_folder: Path) -> Bundle:
         )
     if TRUTH not in content:
         raise DigrapError(f"{path} does not say which labels it belongs to; make the run again")
-    digest = str(content.pop(TRUTH))
-    truth = read_npz(labels_file(labels_folder, digest), NAME)
+    digest = _digest(content.pop(TRUTH), path)
+    truth = read_npz(labels_file(labels_folder, digest), NAME, remedy=_remedy(path))
     if truth_digest(truth) != digest:
         raise DigrapError(
-            f"{labels_file(labels_folder, digest)}: the labels are not those of its name; make a run again"
+            f"{labels_file(labels_folder, digest)}: the labels are not those of its name; {_remedy(path)}"
         )
     return Bundle(Path(path), digest, _by_split(content), _by_split(truth))
 
 
+def _has_truth(file: Path, digest: str) -> bool:
+    """Whether a labels file is there and whole; one that is not is written again."""
+    try:
+        return truth_digest(read_npz(file, NAME)) == digest
+    except DigrapError:
+        return False
+
+
 def truth_of(path: Path) -> str:
     """The digest of the truth that a bundle of any format refers to. Raises DigrapError for a damaged one."""
-    return str(read_npz(path, NAME, (TRUTH,))[TRUTH])
+    return _digest(read_npz(path, NAME, (TRUTH,))[TRUTH], path)
+
+
+def _remedy(path: Path) -> str:
+    """What makes the bundle at `path`, or its labels, again."""
+    if path.name != PREDICTIONS:
+        return "publish the table again"
+    command = shlex.join(["python", "evaluate.py", f"run={path.parent}", f"bundle={path.parent}"])
+    return f"`{command}` makes it again from the weights"
+
+
+def _digest(value: Values, path: Path) -> str:
+    """The digest in the bundle at `path`: it names a file, so nothing else is taken."""
+    if not is_hash(digest := str(value)):
+        raise DigrapError(f"{path}: {digest!r:.60} is no digest of labels; make the run again")
+    return digest
 
 
 def labels_file(folder: Path, digest: str) -> Path:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from digrap.core.errors import DigrapError, nearest
+from digrap.core.json_files import read_json
+from digrap.runs.results_shape import NO_METRICS, REQUIRED, faults
 
 SCHEMA = 1
-NO_METRICS = ("kind", "n")  # of a split's entry: all other keys are scores
 
 
 @dataclass(frozen=True)
@@ -46,21 +46,12 @@ class Results:
     plain: dict[str, Any]
 
     @classmethod
-    def parse(cls, plain: Any, file: Path) -> Results:
+    def parse(cls, plain: dict[str, Any], file: Path) -> Results:
         """The results in the value of `file`. Raises DigrapError where it is of another schema or not whole."""
-        found = plain.get("schema") if isinstance(plain, dict) else None
-        if found != SCHEMA:
-            raise DigrapError(f"{file} has schema {found}, this version reads {SCHEMA}; make the run again")
-        if missing := [key for key in REQUIRED if key not in plain]:
-            raise DigrapError(f"{file} is damaged (no {', '.join(missing)}); {REMEDY}")
-        for key in ("selection", "scores", "versions", "variants"):
-            if not isinstance(plain.get(key, {}), dict):
-                raise DigrapError(f"{file} is damaged ({key} is no mapping); {REMEDY}")
-        if not {"split", "score"} <= plain["selection"].keys():
-            raise DigrapError(f"{file} is damaged (selection has no split or score); {REMEDY}")
-        for split, scores in plain["scores"].items():
-            if not isinstance(scores, dict) or not {"kind", "n"} <= scores.keys():
-                raise DigrapError(f"{file} is damaged (scores of {split} have no kind or n); {REMEDY}")
+        if (found := plain.get("schema")) != SCHEMA:
+            raise DigrapError(f"{file} has schema {found}, this version reads {SCHEMA}; {REMEDY}")
+        if fault := next(faults(plain), None):
+            raise DigrapError(f"{file} is damaged ({fault}); {REMEDY}")
         # The first release called caveats marks.
         optional = {
             "weights_sha256": plain.get("weights_sha256"),
@@ -71,8 +62,7 @@ class Results:
 
     def metrics(self, split: str) -> list[str]:
         """The names of a split's scores; none for an unknown split."""
-        entry = self.scores.get(split)
-        return [key for key in entry if key not in NO_METRICS] if isinstance(entry, dict) else []
+        return [key for key in self.scores.get(split, {}) if key not in NO_METRICS]
 
     def score(self, split: str, metric: str | None = None) -> float:
         """A split's score in percent; by default of the metric that chose the checkpoint.
@@ -84,23 +74,23 @@ class Results:
             raise DigrapError(f"run {self.hash} has no split {split!r}; {nearest(split, self.scores)}")
         if metric not in (known := self.metrics(split)):
             raise DigrapError(f"run {self.hash} has no {metric!r} of split {split}; {nearest(metric, known)}")
-        try:
-            return float(self.scores[split][metric])
-        except (TypeError, ValueError) as error:
-            raise DigrapError(f"run {self.hash}: {metric} of split {split} is no number; make it again") from error
+        return float(self.scores[split][metric])
 
 
-REQUIRED = (
-    "hash", "dataset", "backbone", "method", "metric", "seed", "selection", "weights", "scores", "commit", "dirty",
-    "device", "versions",
-)  # fmt: skip
 REMEDY = "delete it and run the same train.py command again"
 
 
 def read_results(file: Path) -> Results:
     """A results.json, of a run folder or published. Raises DigrapError where it is damaged or of another schema."""
+    return Results.parse(read_mapping(file, REMEDY), file)
+
+
+def read_mapping(file: Path, remedy: str) -> dict[str, Any]:
+    """The JSON object in a file of ours. Raises DigrapError, which ends in the remedy, where there is none."""
     try:
-        plain = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DigrapError(f"{file} is damaged ({error}); {REMEDY}") from error
-    return Results.parse(plain, file)
+        plain = read_json(file, "a JSON object")
+    except DigrapError as error:
+        raise DigrapError(f"{file} is damaged ({error.__cause__ or 'it is empty'}); {remedy}") from error
+    if not isinstance(plain, dict):
+        raise DigrapError(f"{file} is damaged (it holds no mapping); {remedy}")
+    return plain

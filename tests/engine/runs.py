@@ -1,13 +1,16 @@
-"""What tests of runs share: a run's results and weights, and an interruption."""
+"""What tests of runs share: a run's results and weights, an interruption, and evaluate.py in this process."""
 
 import json
 
 import pytest
+from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 
+from digrap.core.paths import CONFIGS
 from digrap.engine import checkpoint
 from digrap.engine import run as engine
 from digrap.engine.fit import Fit
+from digrap.engine.rescore import rescore
 
 
 def results(folder):
@@ -45,3 +48,11 @@ def cut_and_resume(monkeypatch, cfg, folder, step):
         with pytest.raises(KeyboardInterrupt):
             engine.run(cfg, folder)
     engine.run(cfg, folder)
+
+
+def evaluate(*overrides):
+    """The result of `python evaluate.py split=sketch <overrides>` on the CPU."""
+    given = {option.partition("=")[0]: option for option in ("device=cpu", "split=sketch", *overrides)}
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        cfg = compose("evaluate", overrides=list(given.values()))
+    return rescore(cfg)

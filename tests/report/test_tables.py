@@ -124,7 +124,8 @@ def test_other_seeds(outputs):
     [
         ("{", "results.json is damaged"),
         ('{"schema": 7}', "has schema 7, this version reads 1"),
-        ("[]", "schema None"),
+        ("{}", "schema None"),
+        ("[]", "holds no mapping"),
         ('{"schema": 1, "scores": {}}', "is damaged .no hash, dataset, backbone, method, metric, seed"),
     ],
 )

@@ -110,7 +110,7 @@ def test_another_format_is_named(path, tmp_path):
 def test_damaged_files_are_named(path, tmp_path):
     digest = write_bundle(path, SPLITS, TRUTH)
     whole = path.read_bytes()
-    for data in (b"", b"PK", whole[:-30], whole[:200] + b"\xff" * 40 + whole[240:]):
+    for data in (b"", b"PK", b"no npz", whole[:-30], whole[:200] + b"\xff" * 40 + whole[240:]):
         path.write_bytes(data)
         with pytest.raises(DigrapError, match=r"predictions.npz: the predictions cannot be read"):
             read_bundle(path, tmp_path)
@@ -121,3 +121,58 @@ def test_damaged_files_are_named(path, tmp_path):
     labels_file(tmp_path, digest).unlink()
     with pytest.raises(DigrapError, match=f"labels/{digest}.npz: the predictions cannot be read"):
         read_bundle(path, tmp_path)
+
+
+@pytest.mark.parametrize("which", ["predictions", "labels"])
+def test_a_changed_byte_changes_no_content(path, tmp_path, which):
+    """Every byte of both files: it is noticed, or it was one that nothing is read from."""
+    splits = {"real": SPLITS["real"], "a": {"prediction": ["yes", "no"], "score.m4c": [0.3, 1.0]}}
+    digest = write_bundle(path, splits, {"real": {"label": LABEL}, "a": {"id": ["q1", "q2"]}})
+    file = path if which == "predictions" else labels_file(tmp_path, digest)
+    whole, content, noticed = file.read_bytes(), as_plain(read_bundle(path, tmp_path)), 0
+    for place in range(len(whole)):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ (1 + place % 255)]) + whole[place + 1 :])
+        try:
+            assert as_plain(read_bundle(path, tmp_path)) == content, place
+        except DigrapError:
+            noticed += 1
+    assert noticed > len(whole) / 2
+
+
+def as_plain(bundle):
+    """All of a bundle's content, with the types of its arrays."""
+    return [
+        (split, key, values if isinstance(values, list) else (values.dtype, values.tolist()))
+        for content in (bundle._predictions, bundle._truth)
+        for split, entry in content.items()
+        for key, values in sorted(entry.items())
+    ]
+
+
+@pytest.mark.parametrize("place", [30, 31])  # of an entry in the list of members: the length of its extra field
+def test_lost_members_are_noticed(path, tmp_path, place):
+    """zipfile takes the entries after a length that is too long for the list's end, and says nothing."""
+    write_bundle(path, SPLITS, TRUTH)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + place] ^= 0x80
+    path.write_bytes(data)
+    with pytest.raises(DigrapError, match="predictions.npz: the predictions cannot be read"):
+        read_bundle(path, tmp_path)
+
+
+@pytest.mark.parametrize("digest", ["../../../etc", "0123456789abc", "", "ABCDEF0123"])
+def test_a_digest_is_no_path(path, tmp_path, digest):
+    path.parent.mkdir()
+    np.savez(path, format=np.array(2, np.uint8), truth=np.array(digest))
+    for read in (lambda: read_bundle(path, tmp_path), lambda: truth_of(path)):
+        with pytest.raises(DigrapError, match="is no digest of labels"):
+            read()
+
+
+def test_damaged_labels_are_written_again(path, tmp_path):
+    file = labels_file(tmp_path, write_bundle(path, SPLITS, TRUTH))
+    whole = file.read_bytes()
+    for data in (b"", whole[:-9], whole.replace(b"real", b"fake")):
+        file.write_bytes(data)
+        write_bundle(path, SPLITS, TRUTH)
+        assert file.read_bytes() == whole and read_bundle(path, tmp_path).labels("real").tolist() == LABEL.tolist()

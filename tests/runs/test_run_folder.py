@@ -41,7 +41,7 @@ def test_unknown_scores_are_named(folder):
 def test_missing_results_name_the_command(folder):
     with pytest.raises(DigrapError, match="does not exist; give a run folder"):
         folder.results()
-    folder.path.mkdir()
+    folder.write_config(OmegaConf.create({}))
     for read in (folder.results, folder.weights):
         with pytest.raises(DigrapError, match="no results.json; finish the run first with the same train.py command"):
             read()
@@ -51,10 +51,12 @@ def test_missing_results_name_the_command(folder):
     ("content", "message"),
     [
         ("{", "results.json is damaged"),
-        ("[]", f"has schema None, this version reads {SCHEMA}"),
+        ("[]", "is damaged .it holds no mapping"),
+        ("", "is damaged .it is empty"),
+        ("{}", f"has schema None, this version reads {SCHEMA}"),
         ('{"schema": 7}', "has schema 7"),
         (f'{{"schema": {SCHEMA}, "hash": "a"}}', "is damaged .no dataset, backbone"),
-        (json.dumps(result(SCORES, 0, selection=3)), "is damaged .selection is no mapping"),
+        (json.dumps(result(SCORES, 0, selection=3)), "is damaged .selection is 3, not a mapping"),
     ],
 )
 def test_damaged_results_are_refused(folder, content, message):
@@ -66,8 +68,8 @@ def test_damaged_results_are_refused(folder, content, message):
 
 
 def test_a_selection_without_its_split_is_damaged(folder):
-    write_json(folder.results_file, result(SCORES, 0, selection={"split": "gone", "score": 1.0}))
-    with pytest.raises(DigrapError, match=r"results.json is damaged \(KeyError"):
+    write_json(folder.results_file, result(SCORES, 0, selection={"split": "gone", "epoch": 1, "score": 1.0}))
+    with pytest.raises(DigrapError, match=r"results.json is damaged \(selection.split is 'gone', which scores lack"):
         folder.validation()
 
 
@@ -121,7 +123,7 @@ def test_error(folder):
 def test_metrics(folder):
     assert folder.metrics() == [] and folder.last_record("train") is None
     folder.path.mkdir()
-    records = [{"event": "train", "step": 1}, {"event": "train", "step": 2}, {"event": "val", "step": 2}]
+    records = [{"event": name, "step": step, "epoch": 1} for name, step in (("train", 1), ("train", 2), ("val", 2))]
     folder.metrics_file.write_text("".join(json.dumps(record) + "\n" for record in records))
     assert folder.metrics() == records and folder.last_record("train") == records[1]
     with open(folder.metrics_file, "a") as file:

@@ -1,0 +1,80 @@
+"""Weights & Biases: every run of a process is one of its own there, and each is ended."""
+
+import pytest
+import wandb
+
+from digrap.config.identity import run_hash
+from digrap.core.errors import DigrapError
+from digrap.engine import run as engine
+from digrap.engine.fit import Fit
+from digrap.engine.loggers import tracked_id
+
+QUICK = ("logger=wandb", "trainer.epochs=1")
+
+
+@pytest.fixture
+def ended(monkeypatch):
+    """(id, exit code) of every Weights & Biases run that is finished."""
+    found, finish = [], wandb.sdk.wandb_run.Run.finish
+
+    def noting(self, exit_code=None):
+        found.append((self.id, exit_code))
+        finish(self, exit_code)
+
+    monkeypatch.setattr(wandb.sdk.wandb_run.Run, "finish", noting)
+    return found
+
+
+def stored(folder):
+    """The names of the files with what was logged: wandb makes one when a run's first record comes."""
+    return [path.name for path in folder.glob("wandb/offline-run-*/*.wandb") if path.stat().st_size]
+
+
+def test_every_run_of_a_process_is_kept(small, tmp_path, ended):
+    first, second = small(*QUICK, "optim=lp_ft"), small(*QUICK, "optim=lp")
+    folder, start = tmp_path / run_hash(first), tmp_path / run_hash(second)
+    engine.run(first, folder)
+    assert [stored(path) for path in (start, folder)] == [
+        [f"run-minidomainnet-{path.name}.wandb"] for path in (start, folder)
+    ]
+    assert ended == [(f"minidomainnet-{path.name}", 0) for path in (start, folder)]
+    engine.run(small(*QUICK, "optim=lp", "fresh=true"), start)
+    assert ended[2:] == [(f"minidomainnet-{start.name}-fresh1", 0)]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, DigrapError("the loss is nan")])
+def test_what_ends_a_run_ends_it_there_too(small, tmp_path, ended, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    cfg = small(*QUICK)
+    with monkeypatch.context() as patch, pytest.raises(error if isinstance(error, type) else type(error)):
+        patch.setattr(Fit, "_end_epoch", fail)
+        engine.run(cfg, tmp_path / run_hash(cfg))
+    engine.run(cfg, tmp_path / run_hash(cfg))
+    name = f"minidomainnet-{run_hash(cfg)}"
+    assert ended == [(name, 1), (name, 0)], "the resumed run goes on under its id"
+
+
+def test_a_run_that_cannot_be_begun_is_one_message(small, tmp_path, monkeypatch):
+    def refuse(**_):
+        raise wandb.errors.UsageError("api_key not configured (no-tty)")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    with pytest.raises(DigrapError, match=r"logger=wandb: .*api_key not configured.*wandb login.*logger.mode=offline"):
+        engine.run(small(*QUICK), tmp_path / "run")
+
+
+def test_a_run_is_done_though_it_could_not_be_ended_there(small, tmp_path, monkeypatch, caplog):
+    def fail(self, exit_code=None):
+        raise TimeoutError("no answer")
+
+    monkeypatch.setattr(wandb.sdk.wandb_run.Run, "finish", fail)
+    engine.run(small(*QUICK, "optim=zero_shot"), tmp_path / "run")
+    assert (tmp_path / "run" / "results.json").exists() and "was not finished (no answer)" in caplog.text
+
+
+def test_ids_hold_only_what_wandb_takes(small, tmp_path):
+    cfg = small("dataset.name=my set: 1/2")
+    assert tracked_id(cfg, tmp_path / run_hash(cfg)) == f"my-set--1-2-{run_hash(cfg)}"
+    assert tracked_id(cfg, tmp_path / "a b") == f"my-set--1-2-{run_hash(cfg)}-a-b"
