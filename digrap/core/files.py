@@ -13,14 +13,16 @@ from typing import Any, BinaryIO
 from digrap.core.errors import DigrapError
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+def write_atomically(path: Path, write: Callable[[BinaryIO], Any], owner: str = "") -> None:
     """Call `write(file)` on a temporary file in `path`'s folder, then rename it to `path`.
 
+    In a folder that several runs write, the temporary file has the name of its `owner`, who finds it after a kill.
     Raises OSError (on a full disk, for example) after removing the temporary file; a file at `path` is then unchanged.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    prefix = f".{path.name}.{owner}{'.' if owner else ''}"
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,14 @@ from digrap.core.errors import DigrapError
 from digrap.core.files import check_sha256, sha256, write_atomically, write_json
 from digrap.engine.trained_state import check_base
 from digrap.runs.folder import KEEP
+from digrap.runs.written import STEP, WEIGHTS
 
 FORMAT = 3  # 1 held the whole model and named no pre-trained weights, 2 no digest of the best weights
-FOLDER = re.compile(r"step-\d+")
-WEIGHTS = re.compile(r"(best-epoch-\d+|after-fit)\.safetensors")
 
 
 def folders(root: Path) -> list[Path]:
     """The finished checkpoints under `root`, oldest first."""
-    return sorted(path for path in Path(root).glob("step-*") if FOLDER.fullmatch(path.name) and path.is_dir())
+    return sorted(path for path in Path(root).glob("step-*") if STEP.fullmatch(path.name) and path.is_dir())
 
 
 def weights_files(root: Path) -> list[Path]:

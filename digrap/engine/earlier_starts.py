@@ -4,8 +4,8 @@ commits remembered."""
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,10 @@ from digrap.config.identity import NOT_IDENTITY, run_hash
 from digrap.core.errors import DigrapError
 from digrap.engine import checkpoint
 from digrap.runs.folder import RunFolder
+from digrap.runs.predictions import labels_file
 from digrap.runs.results import Results
+from digrap.runs.written import TEMPORARY
 
-TEMPORARY = re.compile(  # names of core.files.write_atomically and engine.checkpoint.save, of files that a run writes
-    r"\.((config\.yaml|(run|results|data|variants)\.json|error\.txt|predictions\.npz)\.[^.]+"
-    r"|step-\d+|(best-epoch-\d+|after-fit)\.safetensors\.[^.]+)\.tmp"
-)
 log = logging.getLogger(__name__)
 
 
@@ -46,7 +44,13 @@ def _held(here: RunFolder, mine: str) -> str | None:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # loading it names the damage
             return checkpoint.manifest(found[-1])["run"]
     if here.variants_file.exists() and here.path.name != mine:
-        return run_hash(here.config())
+        try:
+            return run_hash(here.config())
+        except (DigrapError, OmegaConfBaseException, KeyError, AttributeError, TypeError) as error:
+            remedy = f"delete {here.variants_file} to test every variant again, or give another hydra.run.dir"
+            raise DigrapError(
+                f"{here.config_file} does not tell which run the folder holds ({error}); {remedy}"
+            ) from error
     return None
 
 
@@ -96,10 +100,10 @@ def provenance_of(starts: list[dict[str, Any]]) -> dict[str, Any]:
 
 def remove_temporaries(here: RunFolder) -> None:
     """Remove files and folders that a killed start had not renamed yet. Call it with the folder's lock."""
-    for folder in (here.path, here.checkpoints):
-        for path in folder.glob(".*.tmp"):
-            if TEMPORARY.fullmatch(path.name):
-                _remove(path)
+    labels = labels_file(here.path.parent, "").parent.glob(f".*.npz.{glob.escape(here.path.name)}.*.tmp")
+    inside = [path for folder in (here.path, here.checkpoints) for path in folder.glob(".*.tmp")]
+    for path in [*labels, *(path for path in inside if TEMPORARY.fullmatch(path.name))]:
+        _remove(path)
 
 
 def tidy(here: RunFolder, results: Results) -> None:

@@ -114,15 +114,16 @@ def read_weights(file: Path, base: dict[str, str], module: nn.Module, anchored: 
     """
     try:
         with safetensors.safe_open(file, "pt") as opened:
-            notes = opened.metadata() or {}
+            note = (opened.metadata() or {}).get("base")
+        stands_on = None if note is None else dict(json.loads(note))
         weights = load_file(file)
-    except (safetensors.SafetensorError, OSError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError) as error:
         raise DigrapError(
             f"{file}: the weights cannot be read ({error}); delete the run folder and train again"
         ) from error
     missing = module.state_dict().keys() - weights.keys()
-    if "base" in notes and (missing or anchored):
-        check_base(json.loads(notes["base"]), base, file)
+    if stands_on is not None and (missing or anchored):
+        check_base(stands_on, base, file)
     elif missing:
         raise DigrapError(
             f"{file}: it names no pre-trained weights that it stands on, and {len(missing)} tensors are missing "

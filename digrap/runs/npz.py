@@ -23,10 +23,10 @@ DAMAGE = (  # of a file cut off or changed
 )  # fmt: skip
 
 
-def write_npz(path: Path, content: Mapping[str, Values]) -> None:
-    """Write arrays as `<name>.npy` and lists of strings as `<name>.json`."""
+def write_npz(path: Path, content: Mapping[str, Values], owner: str = "") -> None:
+    """Write arrays as `<name>.npy` and lists of strings as `<name>.json`; see `write_atomically` for `owner`."""
     data = npz_bytes(content)
-    write_atomically(path, lambda file: file.write(data))
+    write_atomically(path, lambda file: file.write(data), owner)
 
 
 def npz_bytes(content: Mapping[str, Values]) -> bytes:

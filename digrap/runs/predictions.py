@@ -122,7 +122,7 @@ def write_bundle(
     digest = truth_digest(kept)
     file = labels_file(labels_folder or path.parent.parent, digest)
     if not _has_truth(file, digest):
-        write_npz(file, kept)
+        write_npz(file, kept, path.parent.name)
     content: dict[str, Values] = {"format": np.array(FORMAT, np.uint8), TRUTH: np.array(digest)}
     for split, entry in splits.items():
         for key in (*KEYS, *sorted(key for key in entry if key.startswith(SCORE))):

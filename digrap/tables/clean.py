@@ -16,6 +16,7 @@ from digrap.core.errors import DigrapError
 from digrap.runs.folder import CONFIG, ERROR, FACTS, LOCK, RESULTS, RunFolder
 from digrap.runs.npz import read_npz
 from digrap.runs.predictions import PREDICTIONS, truth_digest, truth_of
+from digrap.runs.written import is_written
 from digrap.tables.missing_runs import as_start
 from digrap.tables.run_states import State, state_of
 from digrap.tables.spec import Cell, Row, Table
@@ -23,13 +24,6 @@ from digrap.tables.spec import Cell, Row, Table
 RUN = re.compile(r"[0-9a-f]{10}(-fresh[1-9][0-9]*)?")
 LABELS = re.compile(r"[0-9a-f]{10}\.npz")
 RUN_FILES = (CONFIG, FACTS, RESULTS)
-# All that a run ever writes, as paths within its folder; a file in writing is .<name>.<random>.tmp.
-WRITTEN = re.compile(
-    r"(\.?(config\.yaml|(run|results|data|variants)\.json|metrics\.jsonl|error\.txt|predictions\.npz)(\.\w+\.tmp)?"
-    r"|\.lock|train\.log|wandb/.+"
-    r"|checkpoints/\.?(best-epoch-\d{4,}|after-fit)\.safetensors(\.\w+\.tmp)?"
-    r"|checkpoints/\.?step-\d{8,}(\.tmp)?/\.?(state\.pt|manifest\.json)(\.\w+\.tmp)?)"
-)
 REMAINS = {LOCK, ERROR, "train.log"}  # all that a run may have which never began
 
 
@@ -120,7 +114,7 @@ def foreign(folder: Path) -> list[str]:
     """Files and links in a run's folder that no run writes: notes, an export. Paths within the folder."""
     entries = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir()]
     names = [path.relative_to(folder).as_posix() for path in entries]
-    return [name for name, path in zip(names, entries, strict=True) if path.is_symlink() or not WRITTEN.fullmatch(name)]
+    return [name for name, path in zip(names, entries, strict=True) if path.is_symlink() or not is_written(name)]
 
 
 def _kept(folder: Path, state: State) -> str:

@@ -116,7 +116,9 @@ def test_damaged_weights_of_a_finished_run_are_never_read(small, tmp_path, damag
         file = folder / results(folder)["weights"]
         assert results(folder)["weights_sha256"] == sha256(file)
         damage(file)
-        evaluation = OmegaConf.create({"run": folder, "split": "sketch", "out": None, "bundle": None, "device": "cpu"})
+        evaluation = OmegaConf.create(
+            {"run": str(folder), "split": "sketch", "out": None, "bundle": None, "device": "cpu"}
+        )
         for reads in (lambda: rescore(evaluation), lambda: export(folder, tmp_path / "out", ("a",), None)):  # noqa: B023
             with pytest.raises(DigrapError, match=rf"{file} is (damaged|missing).*; delete {folder} and train"):
                 reads()
@@ -162,6 +164,18 @@ def test_variants_of_another_run_are_refused(small, tmp_path, monkeypatch):
     interrupt_variants(monkeypatch, cfg, tmp_path / "mine", 2)
     with pytest.raises(DigrapError, match=r"optim.alpha=0.3, there"):
         engine.run(small("optim=wise_ft", "optim.curve=[0.2,0.9]", "optim.alpha=0.3"), tmp_path / "mine")
+    config = tmp_path / "mine" / "config.yaml"
+    whole = config.read_text()
+    for damaged in (whole[: len(whole) // 2], "optim: 3", "{"):
+        config.write_text(damaged)
+        with pytest.raises(
+            DigrapError, match=r"config.yaml does not tell which run the folder .*; delete \S*variants.json"
+        ):
+            engine.run(cfg, tmp_path / "mine")
+    config.unlink()
+    with pytest.raises(DigrapError, match="does not tell"):
+        engine.run(cfg, tmp_path / "mine")
+    (tmp_path / "mine" / "variants.json").unlink()
     engine.run(cfg, tmp_path / "mine")
     assert set(results(tmp_path / "mine")["variants"]) == {"0.2", "0.5", "0.9"}
 
@@ -258,3 +272,13 @@ def test_lost_facts_make_the_commit_unknown(small, tmp_path, monkeypatch):
     (tmp_path / "run.json").write_text("{")
     engine.run(small("optim=vanilla"), tmp_path)
     assert results(tmp_path)["dirty"] is None and results(tmp_path)["commits"][0] == "unknown"
+
+
+def test_labels_that_a_kill_left_half_written_are_removed_by_their_run(small, tmp_path):
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    mine, other = labels / ".0123456789.npz.mine.a1.tmp", labels / ".0123456789.npz.other.a1.tmp"
+    mine.touch()
+    other.touch()
+    engine.run(small("optim=zero_shot"), tmp_path / "mine")
+    assert not mine.exists() and other.exists()

@@ -1,0 +1,31 @@
+"""Names of the files that a run writes into its folder, and of those that a killed start leaves half written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+TOP = re.compile(r"config\.yaml|(run|results|data|variants)\.json|metrics\.jsonl|error\.txt|predictions\.npz")
+OTHERS = (".lock", "train.log")
+WEIGHTS = re.compile(r"(best-epoch-\d{4,}|after-fit)\.safetensors")
+STEP = re.compile(r"step-\d{8,}")
+STATE = ("state.pt", "manifest.json")
+# As core.files.write_atomically and engine.checkpoint.save name them.
+_IN_WRITING = "|".join((TOP.pattern, WEIGHTS.pattern, *map(re.escape, STATE)))
+TEMPORARY = re.compile(rf"\.({_IN_WRITING})\.\w+\.tmp|\.{STEP.pattern}\.tmp")
+
+
+def is_written(name: str) -> bool:
+    """Whether a run writes a file of this path within its folder, finished or in writing."""
+    first, *inner = PurePosixPath(name).parts
+    if not inner:
+        return bool(TOP.fullmatch(first) or TEMPORARY.fullmatch(first)) or first in OTHERS
+    if first == "wandb":
+        return True
+    if first != "checkpoints" or len(inner) > 2:
+        return False
+    if len(inner) == 1:
+        return bool(WEIGHTS.fullmatch(inner[0]) or TEMPORARY.fullmatch(inner[0]))
+    folder, file = inner
+    checkpoint = STEP.fullmatch(folder.removeprefix(".").removesuffix(".tmp"))
+    return bool(checkpoint) and (file in STATE or bool(TEMPORARY.fullmatch(file)))
