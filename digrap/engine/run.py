@@ -147,7 +147,9 @@ def _run(
         torch.set_num_threads(cfg.trainer.threads)
     set_seed(derive_seed(cfg.seed, "run") % 2**32)
     provenance.reset_peak_memory(accelerator)
-    origin = {"device": provenance.device_name(accelerator), "seed": cfg.seed}
+    # What changes the last bits of answers and is not in the hash: a run may move, or evaluate in smaller batches.
+    place = {"device": provenance.device_name(accelerator), "processes": accelerator.num_processes}
+    origin = {**place, "eval_batch_size": cfg.trainer.eval_batch_size, "seed": cfg.seed}
     main = accelerator.is_main_process
     identity = run_hash(cfg)
     if main:
@@ -181,7 +183,7 @@ def _run(
         "start": earlier and {"method": earlier.method, "hash": earlier.hash},
         "selection": {"split": validation, "epoch": epoch, "score": chosen},
         "weights": weights and str(weights.file.relative_to(here.path)),
-        "weights_sha256": weights and weights.sha256, "eval_batch_size": cfg.trainer.eval_batch_size,
+        "weights_sha256": weights and weights.sha256,
         "scores": scores, **({"variants": variants} if variants else {}), **origin,
         "versions": provenance.versions(),
     }  # fmt: skip
