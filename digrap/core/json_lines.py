@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,31 @@ NOT_UTF8 = "line that is not UTF-8 (left out)"
 NOT_JSON = "line that is not JSON, or cut off (left out)"
 
 
-def read_json_or_lines(path: Path | str, what: str) -> Any:
-    """Return a JSON file's value, or the list of the values of a file with one a line.
+def check_json(path: Path | str, what: str) -> None:
+    """Read a file of JSON or of lines of it to its end without keeping its objects, which take several times its size.
+
+    Raises DigrapError where `read_json_or_lines` does, and for anything but a list, or an object with one, that has
+    something in it: a server's {"error": …}, for example.
+    """
+    with_list = ("an object with a list",)
+    found = read_json_or_lines(
+        path, what, lambda pairs: with_list if any(value and isinstance(value, list) for _, value in pairs) else ()
+    )
+    if not found or not (found is with_list or isinstance(found, list)):
+        raise DigrapError(f"{path} holds no list, or an empty one: give a file with {what}")
+
+
+def read_json_or_lines(path: Path | str, what: str, hook: Callable[[list], Any] | None = None) -> Any:
+    """Return a JSON file's value, or the list of the values of a file with one a line; `hook` as of `read_json`.
 
     Raises DigrapError where `read_json` does, and for a line that is no JSON.
     """
     try:
-        value = read_json(path, what)
+        value = read_json(path, what, hook)
     except DigrapError as error:
         if getattr(error.__cause__, "msg", None) != "Extra data":  # the first value is whole, and another follows
             raise
-        read = list(read_lines(path, what))
+        read = list(read_lines(path, what, hook))
         if isinstance(read[0][1], BadLine):
             raise
         for where, line in read:
@@ -36,7 +50,7 @@ def read_json_or_lines(path: Path | str, what: str) -> Any:
     return [value] if isinstance(value, dict) and named_lines(path) else value
 
 
-def read_lines(path: Path | str, what: str) -> Iterator[tuple[str, Any]]:
+def read_lines(path: Path | str, what: str, hook: Callable[[list], Any] | None = None) -> Iterator[tuple[str, Any]]:
     """Yield ("<path>: line <number>", value) of each line that is not blank; for a damaged line a `BadLine`.
 
     Raises DigrapError for a file that cannot be read.
@@ -46,7 +60,7 @@ def read_lines(path: Path | str, what: str) -> Iterator[tuple[str, Any]]:
             continue
         where = f"{path}: line {number}"
         try:
-            yield where, json.loads(line.decode("utf-8-sig"))
+            yield where, json.loads(line.decode("utf-8-sig"), object_pairs_hook=hook)
         except UnicodeDecodeError:
             yield where, BadLine(NOT_UTF8)
         except (ValueError, RecursionError):

@@ -124,7 +124,7 @@ def question_that_is_none(root):
 
 def no_id(root):
     edit(root / "vqav2" / QUESTIONS, lambda data: data["questions"][0].update(question_id=None))
-    return "question_id that is neither number nor text (left out)", 1
+    return "question_id that is neither a whole number nor text (left out)", 1
 
 
 FAULTS = [
