@@ -61,7 +61,7 @@ class Folder:
 
     def fix_of(self, name: str) -> str:
         """Return what fetches the file `name` ("": those of the set) that is missing or cannot be read to its end."""
-        return f"`{self.dataset.download_command(self.root, name)}` fetches it or says where it comes from"
+        return f"{self.dataset.how_to_fetch(self.root, name)} or says where it comes from"
 
     def fix_whole(self, name: str) -> str:
         """Return what fetches the file `name` ("": those of the set) again, which is whole but holds something else."""
