@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,10 @@ def check_json(path: Path | str, what: str) -> None:
     Raises DigrapError where `read_json_or_lines` does, and for anything but a list, or an object with one, that has
     something in it: a server's {"error": …}, for example.
     """
-    with_list = ("an object with a list",)
-    found = read_json_or_lines(
-        path, what, lambda pairs: with_list if any(value and isinstance(value, list) for _, value in pairs) else ()
-    )
-    if not found or not (found is with_list or isinstance(found, list)):
+    last: deque[list] = deque(maxlen=1)  # keys and values of the object that ends last: the file's own, if it is one
+    found = read_json_or_lines(path, what, last.append)  # makes each object None
+    values = [value for _, value in last[0]] if found is None and last else [found]
+    if not any(isinstance(value, list) and value for value in values):
         raise DigrapError(f"{path} holds no list, or an empty one: give a file with {what}")
 
 
