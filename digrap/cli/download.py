@@ -43,6 +43,7 @@ from digrap.data.domainnet.pictures import (
     check_side,
     listed,
     read_report,
+    report_path,
     save_report,
     shrink,
     verify,
@@ -120,7 +121,7 @@ def download_domainnet(options: DictConfig, data_root: Path) -> None:
         checksums = Path(str(options.checksums)).expanduser() if options.checksums else None
         fetch_all(root, cleaned, options.mirror and str(options.mirror), checksums, options.keep_zips)
     workers = options.workers or _cores()
-    check_images(root, source, root / f"report-{options.version}.json", workers, again=options.verify_only)
+    check_images(root, source, report_path(root, options.version), workers, again=options.verify_only)
     if options.shrink is not None:
         target = Path(str(options.shrink_to or f"{root}-{options.shrink}")).expanduser()
         print(f"{target}: {shrink(root, target, options.shrink, workers)} images made; use dataset.root={target}")

@@ -12,26 +12,28 @@ from pathlib import Path
 from digrap.core.errors import DigrapError
 
 PACKED = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\x00": lzma.decompress}
-ARCHIVES = {
-    b"PK\x03\x04": ("python -m zipfile -e {} .", "a zip archive"),
-    b"\x28\xb5\x2f\xfd": ("unzstd {}", "compressed by zstd"),
+ARCHIVES = {  # first bytes and their place: the command that unpacks, what it is
+    (0, b"PK\x03\x04"): ("python -m zipfile -e {} .", "a zip archive"),
+    (0, b"\x28\xb5\x2f\xfd"): ("unzstd {} -o whole.json", "compressed by zstd"),
+    (257, b"ustar"): ("tar -xf {}", "a tar archive"),
 }
 
 
 def unpacked(data: bytes, path: Path | str) -> bytes:
     """Return the bytes of the file `path`, unpacked if it is compressed by gzip, bzip2 or xz.
 
-    Raises DigrapError for such a file that is damaged, and for one of another archive's format.
+    Raises DigrapError for such a file that is damaged, and for an archive.
     """
     for start, unpack in PACKED.items():
         if data.startswith(start):
             try:
-                return unpack(data)
+                data = unpack(data)
             except (EOFError, OSError, ValueError, lzma.LZMAError, zlib.error) as error:
                 name = unpack.__module__.removeprefix("_")
                 raise DigrapError(f"{path} is a damaged {name} file ({error}): write or download it again") from error
-    for start, (command, what) in ARCHIVES.items():
-        if data.startswith(start):
+            break
+    for (place, start), (command, what) in ARCHIVES.items():
+        if data.startswith(start, place):
             command = command.format(shlex.quote(str(path)))
             raise DigrapError(f"{path} is {what}, not JSON: unpack it, `{command}`, and give the file that is in it")
     return data

@@ -12,15 +12,7 @@ from digrap.core.errors import DigrapError
 from digrap.core.files import sha256
 from digrap.core.problems import Problems
 
-
-def check_json(path: Path | str, what: str) -> None:
-    """Read a file to its end without keeping its objects, which take several times its size.
-
-    Raises DigrapError where `read_json` does, and for anything but a list or an object with something in it.
-    """
-    found = read_json(path, what, lambda pairs: ("an object",) if pairs else ())
-    if not found or not isinstance(found, (list, tuple)):
-        raise DigrapError(f"{path} holds no list and no object, or an empty one: give a file with {what}")
+EXACT = 2**53  # from here on two whole numbers may be one float
 
 
 def read_json(path: Path | str, what: str, hook: Callable[[list], Any] | None = None) -> Any:
@@ -67,8 +59,8 @@ def read_bytes(path: Path | str, what: str) -> bytes:
 def entries(value: Any, key: str, path: Path | str, problems: Problems, needed: Sequence[str] = ()) -> list[dict]:
     """The JSON objects of a list: `value` itself, or its entry `key`, as in official files.
 
-    An entry that is no object, lacks one of the `needed` keys, or has a question_id that is neither a number nor a
-    string is left out and counted in `problems`. Raises DigrapError if there is no such list, or an empty one.
+    An entry that is no object, lacks one of the `needed` keys, or has a question_id that is none (`as_id`) is left out
+    and counted in `problems`. Raises DigrapError if there is no such list, or an empty one.
     """
     if isinstance(value, dict):
         if key not in value:
@@ -84,11 +76,13 @@ def entries(value: Any, key: str, path: Path | str, problems: Problems, needed: 
             problems.add("entry that is no object (left out)", f"{path}: {key} number {place} (from 0): {entry!r:.80}")
         elif lacks := [name for name in needed if name not in entry]:
             problems.add("entry that lacks a key (left out)", f"{path}: {key} number {place}: no {', '.join(lacks)}")
-        elif "question_id" in entry and not is_id(entry["question_id"]):
+        elif "question_id" in entry and (number := as_id(entry["question_id"])) is None:
             shown = f"{path}: {key} number {place}: {entry['question_id']!r:.80}"
-            problems.add("question_id that is neither number nor text (left out)", shown)
+            problems.add("question_id that is neither a whole number nor text (left out)", shown)
         else:
             whole.append(entry)
+            if "question_id" in entry:
+                entry["question_id"] = number
     return whole
 
 
@@ -104,9 +98,11 @@ def by_place(value: Any) -> Any:
     return value
 
 
-def is_id(value: Any) -> bool:
-    """Whether a value can be a question_id: a number or a string."""
-    return isinstance(value, (int, str)) and not isinstance(value, bool)
+def as_id(value: Any) -> int | str | None:
+    """The question_id that a value is: a string, or a whole number, which pandas may write as 5.0; else None."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
+        return int(value)
+    return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
 
 
 def fingerprint(path: Path | str) -> dict[str, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,30 @@ NOT_UTF8 = "line that is not UTF-8 (left out)"
 NOT_JSON = "line that is not JSON, or cut off (left out)"
 
 
-def read_json_or_lines(path: Path | str, what: str) -> Any:
-    """Return a JSON file's value, or the list of the values of a file with one a line.
+def check_json(path: Path | str, what: str) -> None:
+    """Read a file of JSON or of lines of it to its end without keeping its objects, which take several times its size.
+
+    Raises DigrapError where `read_json_or_lines` does, and for anything but a list, or an object with one, that has
+    something in it: a server's {"error": …}, for example.
+    """
+    last: deque[list] = deque(maxlen=1)  # keys and values of the object that ends last: the file's own, if it is one
+    found = read_json_or_lines(path, what, last.append)  # makes each object None
+    values = [value for _, value in last[0]] if found is None and last else [found]
+    if not any(isinstance(value, list) and value for value in values):
+        raise DigrapError(f"{path} holds no list, or an empty one: give a file with {what}")
+
+
+def read_json_or_lines(path: Path | str, what: str, hook: Callable[[list], Any] | None = None) -> Any:
+    """Return a JSON file's value, or the list of the values of a file with one a line; `hook` as of `read_json`.
 
     Raises DigrapError where `read_json` does, and for a line that is no JSON.
     """
     try:
-        value = read_json(path, what)
+        value = read_json(path, what, hook)
     except DigrapError as error:
         if getattr(error.__cause__, "msg", None) != "Extra data":  # the first value is whole, and another follows
             raise
-        read = list(read_lines(path, what))
+        read = list(read_lines(path, what, hook))
         if isinstance(read[0][1], BadLine):
             raise
         for where, line in read:
@@ -36,7 +50,7 @@ def read_json_or_lines(path: Path | str, what: str) -> Any:
     return [value] if isinstance(value, dict) and named_lines(path) else value
 
 
-def read_lines(path: Path | str, what: str) -> Iterator[tuple[str, Any]]:
+def read_lines(path: Path | str, what: str, hook: Callable[[list], Any] | None = None) -> Iterator[tuple[str, Any]]:
     """Yield ("<path>: line <number>", value) of each line that is not blank; for a damaged line a `BadLine`.
 
     Raises DigrapError for a file that cannot be read.
@@ -46,7 +60,7 @@ def read_lines(path: Path | str, what: str) -> Iterator[tuple[str, Any]]:
             continue
         where = f"{path}: line {number}"
         try:
-            yield where, json.loads(line.decode("utf-8-sig"))
+            yield where, json.loads(line.decode("utf-8-sig"), object_pairs_hook=hook)
         except UnicodeDecodeError:
             yield where, BadLine(NOT_UTF8)
         except (ValueError, RecursionError):

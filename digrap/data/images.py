@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import unicodedata
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from PIL import Image, ImageFile, ImageOps
@@ -83,3 +85,22 @@ def absent_files(root: str | Path, files: Iterable[str]) -> list[str]:
         if name not in known[folder]:
             absent.append(file)
     return absent
+
+
+def spelled_otherwise(root: str | Path, files: Iterable[str]) -> dict[str, str]:
+    """Return {file: its path as the disk has it} of those of `files`, paths under `root`, that are there with their
+    accents written otherwise: composed, or apart from the letters (Unicode's NFC and NFD)."""
+
+    @cache
+    def paths_in(folder: Path) -> dict[str, Path]:
+        return {unicodedata.normalize("NFC", path.name): path for path in folder.iterdir()} if folder.is_dir() else {}
+
+    found = {}
+    for file in (name for name in files if not name.isascii()):
+        place = Path(root)
+        for part in file.split("/"):
+            exact = place / part
+            place = exact if exact.exists() else paths_in(place).get(unicodedata.normalize("NFC", part), exact)
+        if place.exists():
+            found[file] = place.relative_to(root).as_posix()
+    return found

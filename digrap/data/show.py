@@ -35,7 +35,7 @@ def load_sets(
     for name in names:
         parts = SETS[name].parts if len(names) == 1 else SETS[name].parts[-1:]
         for part in parts:
-            fix = f"`{SETS[name].download_command(root, part=part)}` fetches them"
+            fix = SETS[name].how_to_fetch(root, part=part)
             if source == "lists" and part not in SETS[name].lists:
                 continue
             key = f"{name} {part}"

@@ -46,10 +46,11 @@ def test_it_stops_and_resumes_at_any_archive(small_domainnet, tmp_path):
         assert not (root / "real").exists() and (root / "quickdraw").is_dir()
         shutil.rmtree(root / "painting")  # its zip is still there
         (root / "report-original.json").write_text("{}")  # of the images that are gone
+        (root / "report-of-mine.json").write_text("{}")
         done = fetch_all(root, True, server.url, small_domainnet.checksums, keep_zips=True)
         assert done == ["painting", "real", "sketch"] and len(server.starts("groundtruth/painting.zip")) == 1
         assert len(files(root / "zips")) == 6 and len(files(root / "cleaned")) == 12
-        assert not (root / "report-original.json").exists()
+        assert not (root / "report-original.json").exists() and (root / "report-of-mine.json").exists()
 
 
 def test_the_official_checksums_are_not_weakened(small_domainnet, tmp_path):

@@ -6,12 +6,14 @@ import shutil
 
 import pytest
 
+from digrap.config.compose import compose
 from digrap.core.errors import DigrapError
 from digrap.core.problems import Problems
 from digrap.data.vqa.pictures import with_pictures
 from digrap.data.vqa.read_set import read_set
 from digrap.data.vqa.sets.textvqa import ROTATIONS
 from digrap.data.vqa.sets.vqa_rephrasings import QUESTIONS as REPHRASINGS
+from digrap.engine.build import build_data
 from digrap.metrics.vqa.answers import NO_TEXTS
 from tests.data.make_vqa import make
 from tests.data.test_vqa_readers import read
@@ -124,7 +126,7 @@ def question_that_is_none(root):
 
 def no_id(root):
     edit(root / "vqav2" / QUESTIONS, lambda data: data["questions"][0].update(question_id=None))
-    return "question_id that is neither number nor text (left out)", 1
+    return "question_id that is neither a whole number nor text (left out)", 1
 
 
 FAULTS = [
@@ -140,6 +142,20 @@ FAULTS = [
     object_for_answer,
     odd_image_id,
 ]
+
+
+def test_a_root_that_no_download_fills_is_said(own):
+    frames = own.rename(own.with_name("my frames"))
+    move = f" fetches it (to {own}: move what comes there to {frames}) or says where"
+    (frames / "vqav2" / QUESTIONS).write_bytes(b"[")
+    with pytest.raises(DigrapError) as caught:
+        read(frames, "vqav2", "val")
+    assert move in str(caught.value)
+    for name in ("advqa", "vizwiz"):
+        shutil.rmtree(frames / name)
+        with pytest.raises(DigrapError) as caught:
+            build_data(compose(["dataset=vqav2", f"dataset.root='{frames}'"]))
+        assert move.replace("it (", "them (", 1) in str(caught.value)
 
 
 @pytest.mark.parametrize("spoil", FAULTS)

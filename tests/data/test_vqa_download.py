@@ -152,6 +152,8 @@ def test_a_page_in_place_of_a_file_is_not_taken_for_it(command, server, root):
         (["dataset=vizwiz", "parts=test"], "parts=test: dataset=vizwiz has train, val"),
         (["dataset=vqa_all", "parts=train"], "parts=train: goes with one dataset"),
         (["dataset=vizwiz", "mirror=ftp://x"], "mirror=ftp://x: give an address"),
+        (["dataset=vizwiz", "mirror=http://x:99999"], "mirror=http://x:99999: no address (Port out of range 0-65535)"),
+        (["dataset=vizwiz", "mirror=http://x:9 9"], "mirror=http://x:9 9: no address ("),
     ],
 )
 def test_bad_vqa_arguments(arguments, words, tmp_path, monkeypatch, capsys):

@@ -31,15 +31,15 @@ def test_a_later_download_that_differs_is_refused(command, server, root):
     first = hashlib.sha256(content("vqa_cp/vqacp_v2_test_questions.json")).hexdigest()
     target = root / "vqa_cp" / "vqacp_v2_test_questions.json"
     target.unlink()
-    at(server.folder, CP).write_bytes(b'{"other": 1}')
-    second = hashlib.sha256(b'{"other": 1}').hexdigest()
+    at(server.folder, CP).write_bytes(b'{"oth": [1]}')
+    second = hashlib.sha256(b'{"oth": [1]}').hexdigest()
     code, _, err = command("dataset=vqa_cp", "images=false")
     assert code == 2 and f"12 bytes, sha256 {second}" in err and f"sha256 {first} of {CP}" in err
     assert files(root / "vqa_cp") == ["vqacp_v2_test_annotations.json"]
     records = json.loads((root / RECORDS).read_text())
     del records[CP]  # what the message says
     (root / RECORDS).write_text(json.dumps(records))
-    assert command("dataset=vqa_cp", "images=false")[0] == 0 and target.read_bytes() == b'{"other": 1}'
+    assert command("dataset=vqa_cp", "images=false")[0] == 0 and target.read_bytes() == b'{"oth": [1]}'
 
 
 @pytest.mark.parametrize("verify_only", ["true", "false"])

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import unicodedata
 
 import pytest
 from PIL import Image
@@ -195,3 +196,27 @@ def test_an_image_that_is_no_path_is_said(root, image):
     (root / "test.json").write_text(json.dumps([{"image": image, "question": "a", "answer": "b"}]))
     with pytest.raises(DigrapError, match="question that names no picture .*question 0: `image` is "):
         build(root).about()
+
+
+def test_pictures_are_named_by_numbers_however_they_are_written(root):
+    (root / "images" / "7.png").rename(root / "images" / "0007.png")
+    rows = [{"image_id": value, "question": "a", "answer": "b"} for value in ("07", 7, 7.0, "x", None)]
+    (root / "test.json").write_text(json.dumps(rows))
+    data = build(root, "dataset.image_name='{image_id:04d}.png'")
+    assert [record.image for record in data.splits["test"].load().records] == ["images/0007.png"] * 3
+    assert data.about()["problems"]["test"]["question that names no picture (left out)"]["count"] == 2
+    (root / "test.json").write_text(json.dumps([{"image_id": 1.0, "question": "a", "answer": "b"}]))
+    (record,) = build(root, "dataset.image_name='{image_id}.png'").splits["test"].load().records
+    assert record.image == "images/1.png"
+
+
+@pytest.mark.parametrize(("on_disk", "in_file"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_picture_whose_accents_the_disk_writes_otherwise(root, on_disk, in_file):
+    name = "Été/é.png"
+    (root / "images" / unicodedata.normalize(on_disk, "Été")).mkdir()
+    (root / "images" / "3.png").rename(root / "images" / unicodedata.normalize(on_disk, name))
+    asked = {"image": unicodedata.normalize(in_file, name), "question": "a", "answer": "b"}
+    (root / "test.json").write_text(json.dumps([asked, asked | {"image": "ö.png"}]))
+    data = build(root).splits["test"].load()
+    assert data[0][0].getpixel((0, 0)) == (90, 0, 0) and len(data) == 1
+    assert data.faults["test"].examples["missing picture"] == [str(root / "images" / "ö.png")]

@@ -131,7 +131,20 @@ def test_a_file_cut_in_half_is_repaired_by_the_advised_command(whole, root, call
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\n", b"[]", b"{}", b"null", b"12", b"\xff\xfe", b"PK\x03\x04no json", b'{"a": 1', b'[{"a": "\xe9"}]'],
+    [
+        b"",
+        b"\n",
+        b"[]",
+        b"{}",
+        b'{"error": "not found"}',
+        b'{"annotations": []}',
+        b"null",
+        b"12",
+        b"\xff\xfe",
+        b"PK\x03\x04no json",
+        b'{"a": 1',
+        b'[{"a": "\xe9"}]',
+    ],
 )
 def test_a_file_that_is_none_is_replaced_and_kept(root, call, whole, data):
     (root / ANNOTATIONS).write_bytes(data)
@@ -139,6 +152,14 @@ def test_a_file_that_is_none_is_replaced_and_kept(root, call, whole, data):
     assert call(fetch(root, "advqa"))[0] == 0
     assert (root / ANNOTATIONS).read_bytes() == (whole[0] / ANNOTATIONS).read_bytes()
     assert (root / f"{ANNOTATIONS}.replaced").read_bytes() == data
+
+
+def test_json_lines_are_as_good_as_their_list(root, call):
+    listed = json.loads((root / ANNOTATIONS).read_text())["annotations"]
+    (root / ANNOTATIONS).write_text("".join(json.dumps(entry) + "\n" for entry in listed))
+    assert call(show(root, "advqa"))[0] == 0 and call(fetch(root, "advqa", "verify_only=true"))[0] == 0
+    cut(root / ANNOTATIONS)
+    assert call(show(root, "advqa"))[0] == call(fetch(root, "advqa", "verify_only=true"))[0] == 2
 
 
 def test_the_table_of_rotations(root, call, whole):
@@ -153,9 +174,12 @@ def test_the_table_of_rotations(root, call, whole):
     assert call(advised(told))[0] == 0 and call(show(root, "textvqa", "undo_rotation=true"))[0] == 0
 
 
-@pytest.mark.parametrize("name", ["vqa_ce/hard.json", "vqa_ce/counterexamples.json", ANNOTATIONS])
-def test_a_whole_file_with_other_content_is_fetched_once_it_is_moved_away(root, call, whole, name):
-    (root / name).write_text('{"annotations": [{"question_id": 1, "image_id": 1, "answers": ["a"]}]}')
+@pytest.mark.parametrize("name", ["vqa_ce/hard.json", "vqa_ce/counterexamples.json", "vizwiz/val.json", ANNOTATIONS])
+@pytest.mark.parametrize(
+    "text", ['{"annotations": [{"question_id": 1, "image_id": 1, "answers": ["a"]}]}', '{"other": [1]}']
+)
+def test_a_whole_file_with_other_content_is_fetched_once_it_is_moved_away(root, call, whole, name, text):
+    (root / name).write_text(text)
     code, told = call(show(root, name.partition("/")[0]))
     assert code == 2 and re.search("move (it|its files) away, then `", told)
     (root / name).rename(root / "mine.json")

@@ -4,8 +4,10 @@ import bz2
 import gzip
 import json
 import lzma
+import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 
 import pytest
@@ -157,17 +159,61 @@ def test_compressed_files_are_read_whatever_their_name(tmp_path, pack):
         read_annotations(write(tmp_path / "a.json.gz", made.read_bytes()[:-9]), Problems())
 
 
-def test_an_archive_is_named_and_the_advised_command_unpacks_it(tmp_path):
-    path = tmp_path / "the annotations' zip.json"
+def zipped(path, inner):
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("inner.json", json.dumps([annotation(1)]))
-    with pytest.raises(DigrapError, match="is a zip archive, not JSON: unpack it") as error:
+        archive.write(inner, inner.name)
+
+
+def tarred(mode):
+    def pack(path, inner):
+        with tarfile.open(path, mode) as archive:
+            archive.add(inner, inner.name)
+
+    return pack
+
+
+def by_zstd(path, inner):
+    if not shutil.which("zstd"):
+        pytest.skip("zstd is not installed")
+    subprocess.run(["zstd", "-q", inner, "-o", path], check=True)
+
+
+@pytest.mark.parametrize(
+    ("pack", "what"),
+    [
+        (zipped, "is a zip archive"),
+        (tarred("w"), "is a tar archive"),
+        (tarred("w:gz"), "is a tar archive"),
+        (by_zstd, "is compressed by zstd"),
+    ],
+)
+def test_an_archive_is_named_and_the_advised_command_unpacks_it(tmp_path, pack, what):
+    inner = write(tmp_path / "whole.json", [annotation(1)])
+    path = tmp_path / "the annotations' archive.json"
+    pack(path, inner)
+    inner.unlink()
+    with pytest.raises(DigrapError, match=f"{what}, not JSON: unpack it") as error:
         read_annotations(path, Problems())
     command = str(error.value).split("`")[1].replace("python ", f"{sys.executable} ", 1)
     subprocess.run(command, shell=True, check=True, cwd=tmp_path)
-    assert read_annotations(tmp_path / "inner.json", Problems(strict=True))
-    with pytest.raises(DigrapError, match="is compressed by zstd, not JSON: unpack it, `unzstd "):
-        read_annotations(write(tmp_path / "a.json", b"\x28\xb5\x2f\xfd\x00"), Problems())
+    assert read_annotations(inner, Problems(strict=True))
+
+
+def test_ids_that_are_whole_numbers_with_a_point_are_numbers(tmp_path):
+    asked = read_annotations(write(tmp_path / "a.json", [annotation(number) for number in (1.0, 2.0)]), Problems())
+    said = read_predictions(
+        write(tmp_path / "p.json", '[{"question_id": 1.0, "answer": "yes"}]'), Problems(strict=True)
+    )
+    assert [question.question_id for question in asked] == ["1", "2"] and said == [Prediction("1", "yes")]
+    log = write(tmp_path / "p.jsonl", '{"doc": {"question_id": 1.0}, "m": {"question_id": 1}, "resps": ["yes"]}')
+    assert read_predictions(log, Problems(strict=True)) == said
+    problems = Problems()
+    with pytest.raises(DigrapError, match="no predictions that can be read"):
+        read_predictions(
+            write(tmp_path / "p.json", [{"question_id": n, "answer": "a"} for n in (1.5, 2.0**53, float("nan"))]),
+            problems,
+        )
+    assert problems.counts == {"question_id that is neither a whole number nor text (left out)": 3}
 
 
 def test_textvqas_own_file(tmp_path):
@@ -194,6 +240,11 @@ def test_padded_ids_join_questions_and_annotations(tmp_path):
         "annotation without question (scored)": {"count": 1, "first": [f"{files[0]}: question 9/3"]},
         "question without annotation (not scored)": {"count": 1, "first": [f"{files[1]}: question 8/3"]},
     }
+
+
+def test_a_number_too_large_for_a_float_is_a_text(tmp_path):
+    (question,) = read_annotations(write(tmp_path / "a.json", [annotation(1, (10**400,) * 10)]), Problems())
+    assert question.answers == ("1" + "0" * 400,) * 10
 
 
 @pytest.mark.parametrize("value", [2, 2.0, "2"])

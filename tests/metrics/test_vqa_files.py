@@ -168,8 +168,8 @@ def test_lmms_eval_samples(tmp_path):
     ("name", "value", "words"),
     [
         ("p.json", [{"question_id": 1, "answer": 3}], "prediction that is no text"),
-        ("p.json", [{"question_id": [1], "answer": "a"}], "question_id that is neither number nor text"),
-        ("p.json", [{"question_id": True, "answer": "a"}], "question_id that is neither number nor text"),
+        ("p.json", [{"question_id": [1], "answer": "a"}], "question_id that is neither a whole number nor text"),
+        ("p.json", [{"question_id": True, "answer": "a"}], "question_id that is neither a whole number nor text"),
         ("p.json", [{"id": 1}], "has no predictions that can be read as format=vqa"),
         ("p.json", {"answers": []}, "has no 'predictions'"),
         ("p.jsonl", "", "has no predictions that can be read as format=lmms_eval"),

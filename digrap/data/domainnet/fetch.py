@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from digrap.core.errors import DigrapError
-from digrap.data.domainnet.facts import ARCHIVES, CLEANED, CLEANED_FOLDER, SITE
+from digrap.data.domainnet.facts import ARCHIVES, CLEANED, CLEANED_FOLDER, SITE, VERSIONS
+from digrap.data.domainnet.pictures import report_path
 from digrap.data.download.disk import file_size, lock_downloads, need_space
 from digrap.data.download.fetch import Remote, base_url, fetch, forget
 from digrap.data.download.unpack import unpack
@@ -37,8 +38,8 @@ def fetch_all(
             log.info("%s: %.2f GB, %d of %d", source.url, source.size / 1e9, number, len(todo))
             fetched = fetch(source, archive)
             unpack(archive, root, domain)
-            for old in root.glob("report-*.json"):
-                old.unlink()  # they describe the files that are now replaced
+            for version in VERSIONS:  # the reports describe the files that are now replaced
+                report_path(root, version).unlink(missing_ok=True)
             if fetched and not keep_zips:  # one that was there is perhaps the user's
                 archive.unlink()
         if not keep_zips:

@@ -195,6 +195,11 @@ def _parallel(work: Callable, items: list[str], workers: int, name: str) -> Iter
         pool.shutdown(wait=True, cancel_futures=True)  # after Ctrl-C no waiting item is begun
 
 
+def report_path(root: Path, version: str) -> Path:
+    """Return the place of the report on the images of a version's lists."""
+    return root / f"report-{version}.json"
+
+
 def save_report(path: Path, report: dict[str, Any]) -> bool:
     """Write the report and return True; where it cannot be written, log a warning and return False."""
     try:

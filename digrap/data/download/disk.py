@@ -38,7 +38,7 @@ def make_folder(path: Path) -> None:
 
 
 def _read_only(path: Path, error: OSError) -> DigrapError:
-    return DigrapError(f"{path}: cannot be written ({error}); verify_only=true only reads")
+    return DigrapError(f"{path}: cannot be written ({error}); give another data_root=…; verify_only=true only reads")
 
 
 def not_written(path: Path, error: OSError) -> DigrapError:

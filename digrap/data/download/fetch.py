@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json
@@ -264,7 +265,11 @@ def _noted(part: Path, url: str) -> dict[str, Any]:
 
 
 def base_url(mirror: str) -> str:
-    """Return a mirror's address with / at its end. Raises DigrapError for one that is not http."""
+    """Return a mirror's address with / at its end. Raises DigrapError for one that is no address of http."""
     if not mirror.startswith(("http://", "https://")):
         raise DigrapError(f"mirror={mirror}: give an address that starts with http:// or https://")
+    try:
+        _ = urlsplit(mirror).port  # raises ValueError for one that is no number up to 65535
+    except ValueError as error:
+        raise DigrapError(f"mirror={mirror}: no address ({error}); give http://<host>[:<port>]/…") from error
     return mirror.rstrip("/") + "/"

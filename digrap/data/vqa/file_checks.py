@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from digrap.core.errors import DigrapError
-from digrap.core.json_files import check_json
+from digrap.core.json_lines import check_json
 from digrap.data.download.errors import NotObtained
 
 STARTS = {".json": (b"{", b"["), ".zip": (b"PK",), ".gz": (b"\x1f\x8b",)}  # first bytes by suffix

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import posixpath
+import string
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from digrap.core.errors import DigrapError
 from digrap.core.json_files import by_place, entries
@@ -105,13 +107,24 @@ class JsonQuestions(QuestionSplits):
             known["answer_keys"], answers = None, answers * TEN
         picture = entry.get("image")
         try:
-            file = posixpath.normpath(as_text(picture) if picture else self.image_name.format(**entry))
+            name = as_text(picture) if picture else PictureName().vformat(self.image_name, (), entry)
+            file = posixpath.normpath(name)
         except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
             where = f"{title} {entry['question_id']}: `image` is {picture!r:.80}; dataset.image_name={self.image_name}"
             return problems.add("question that names no picture (left out)", f"{where}: {error!r}")
         known |= {"image": f"{self.images}/{file}", "picture": f"own:{file}"}
         question = entry | {"image_id": as_text(entry.get("image_id") or file) or file}
         return make_record(question, entry | {"answers": answers}, problems, title, **known)
+
+
+class PictureName(string.Formatter):
+    """Format of a picture's name, in which a number may be text ("0012" fits {image_id:012d}), and 5.0 is 5."""
+
+    def format_field(self, value: Any, spec: str) -> str:
+        text = as_text(value)
+        if text is not None and spec.endswith("d") and text.isascii() and text.isdigit():
+            value = int(text)
+        return super().format_field(value if spec or text is None else text, spec)
 
 
 def _checked(name: str, options: Mapping[str, str]) -> dict[str, str]:

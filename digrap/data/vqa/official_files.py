@@ -61,7 +61,7 @@ class Folder:
 
     def fix_of(self, name: str) -> str:
         """Return what fetches the file `name` ("": those of the set) that is missing or cannot be read to its end."""
-        return f"`{self.dataset.download_command(self.root, name)}` fetches it or says where it comes from"
+        return f"{self.dataset.how_to_fetch(self.root, name)} or says where it comes from"
 
     def fix_whole(self, name: str) -> str:
         """Return what fetches the file `name` ("": those of the set) again, which is whole but holds something else."""
@@ -80,7 +80,14 @@ class Folder:
 
     def entries(self, name: str, key: str, needed: Sequence[str]) -> list[Record]:
         """Return the objects of a file's list; see `digrap.core.json_files.entries`."""
-        return reading.entries(self.load(name), key, self.find(name), self.problems, needed)
+        return self.listed(self.load(name), name, key, needed)
+
+    def listed(self, data: Any, name: str, key: str, needed: Sequence[str] = ()) -> list[Record]:
+        """Return the objects of the list in `data`, the value of the file `name`; an error says what fetches it."""
+        try:
+            return reading.entries(data, key, self.find(name), self.problems, needed)
+        except DigrapError as error:
+            raise DigrapError(f"{error}; {self.fix_whole(name)}") from error
 
     def file_of(self, entry: Record, key: str) -> str | None:
         """Return what an entry calls its picture's file under `key`; None, and a problem counted, for a value that is
@@ -143,7 +150,7 @@ def _type(value: Any) -> str | None:
 
 def coco_number(value: Any) -> int | None:
     """Return COCO's number of a picture; None for a value that is none."""
-    text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
+    text = as_text(value) or ""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 12 else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -10,7 +11,7 @@ from torch.utils.data import Dataset
 
 from digrap.core.errors import DigrapError
 from digrap.core.problems import Problems
-from digrap.data.images import absent_files, read_picture
+from digrap.data.images import absent_files, read_picture, spelled_otherwise
 from digrap.metrics.vqa.question import Question
 
 
@@ -44,10 +45,13 @@ class Questions(Dataset):
 
 
 def with_pictures(root: Path, records: Iterable[Question], problems: Problems, fix: str) -> list[Question]:
-    """Return the records whose picture exists; the others are counted. Raises DigrapError, which ends with `fix`, where
-    no picture exists."""
+    """Return the records whose picture exists, its accents as the disk has them; the others are counted. Raises
+    DigrapError, which ends with `fix`, where no picture exists."""
     records = list(records)
     absent = set(absent_files(root, sorted({record.image for record in records})))
+    if names := spelled_otherwise(root, absent):
+        absent -= set(names)
+        records = [replace(record, image=names.get(record.image, record.image)) for record in records]
     kept = [record for record in records if record.image not in absent]
     for image in sorted(absent):
         problems.add("missing picture", f"{Path(root) / image}")

@@ -82,9 +82,9 @@ class VQASet:
     def scored_part(self) -> str:
         return self.parts[-1]
 
-    def download_command(self, root: Path, file: str = "", part: str = "") -> str:
-        """Return the command that fetches the set to `root`, that of all sets: with `file`, one of its folder, and with
-        the pictures of `part`, where they are not fetched without being asked for."""
+    def how_to_fetch(self, root: Path, file: str = "", part: str = "") -> str:
+        """Return "`<command>` fetches it" for the set's files under `root`, that of all sets: with `file`, one of its
+        folder, and with the pictures of `part`, where they are not fetched without being asked for."""
         words = [f"dataset={self.name}", f"data_root={root.parent}"]
         holding = [name for name, items in self.files.items() if f"{self.name}/{file}" in [item.path for item in items]]
         wanted = holding or [part] * (part in self.files)
@@ -92,4 +92,10 @@ class VQASet:
             words.append("lists=true")
         elif wanted and not set(wanted) & set(self.fetched):
             words.append(f"parts={wanted[0]}")
-        return f"python scripts/download.py {shlex.join(words)}"
+        what = "it" if file else "them"
+        return f"`python scripts/download.py {shlex.join(words)}` fetches {what}{elsewhere(root)}"
+
+
+def elsewhere(root: Path) -> str:
+    """Return where a download goes that does not go to `root`, for the end of a message; "" for data_root/vqa."""
+    return "" if root.name == "vqa" else f" (to {root.parent / 'vqa'}: move what comes there to {root})"

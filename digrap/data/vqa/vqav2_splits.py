@@ -16,6 +16,7 @@ from digrap.data.vqa.question_splits import QuestionSplits
 from digrap.data.vqa.read_set import SOURCES, read_set
 from digrap.data.vqa.sets import SETS
 from digrap.data.vqa.sets.vqav2 import ids_in_order
+from digrap.data.vqa.vqa_set import elsewhere
 from digrap.metrics.vqa.question import Question
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class VQAv2Splits(QuestionSplits):
 
     def fix(self, name: str) -> str:
         of, part, _ = self.table[name]
-        return f"`{SETS[of].download_command(self.root, part=part)}` fetches them"
+        return SETS[of].how_to_fetch(self.root, part=part)
 
     def records(self, name: str, problems: Problems) -> list[Question]:
         """Return a split's questions, before pictures are checked and leakage is left out."""
@@ -150,6 +151,6 @@ def _check_folders(root: Path, names: list[str]) -> None:
         words = [f"dataset={absent[0] if len(absent) == 1 else 'vqa_all'}", f"data_root={root.parent}"]
         raise DigrapError(
             f"dataset=vqav2: no files under {root} of {', '.join(absent)}. `python scripts/download.py "
-            f"{shlex.join(words)}` fetches them, or says where they come from; data_root=… points elsewhere; "
-            "'~dataset.splits.<name>' leaves a set out"
+            f"{shlex.join(words)}` fetches them{elsewhere(root)} or says where they come from; data_root=… points "
+            "elsewhere; '~dataset.splits.<name>' leaves a set out"
         )

@@ -44,9 +44,11 @@ def as_text(value: Any) -> str | None:
     """Return a text as it is and a finite number in digits; None for any other value of a JSON file."""
     if isinstance(value, str):
         return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return str(int(value) if value == int(value) and abs(value) < WHOLE else value)
+    if isinstance(value, int):
+        return str(value)
+    return str(int(value) if value.is_integer() and abs(value) < WHOLE else value) if math.isfinite(value) else None
 
 
 def answer_keys(answers: Sequence[Any]) -> tuple[int, ...] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from digrap.core.errors import DigrapError
-from digrap.core.json_files import entries, is_id, read_bytes
+from digrap.core.json_files import as_id, entries, read_bytes
 from digrap.core.json_lines import BadLine, named_lines, read_json_or_lines, read_lines
 from digrap.core.problems import Problems
 from digrap.metrics.vqa.answers import as_text
@@ -165,7 +165,8 @@ def _lmms_question(record: dict, where: str) -> Any:
             found.setdefault(key, name)
     first, *others = found.items() or [(None, None)]
     for key, name in others:
-        if is_id(name) and is_id(first[1]) and not _one_id(str(first[1]), str(name)):
+        ids = as_id(first[1]), as_id(name)
+        if None not in ids and not _one_id(*map(str, ids)):
             raise DigrapError(
                 f"{where} has two question ids: {first[1]!r} in {first[0]} and {name!r} in {key}; a sample answers one "
                 "question: log it again, or take out the wrong one"
@@ -188,10 +189,11 @@ def _prediction(
     name: Any, answer: Any, source: Any, path: Path | str, problems: Problems, placed: bool = False
 ) -> Prediction | None:
     """Return a prediction; None, and a problem counted, for an id that names no question or an answer without text."""
-    if not is_id(name) or not isinstance(answer, str):
+    number = as_id(name)
+    if number is None or not isinstance(answer, str):
         where = f"{path}: question {name!r:.40}: {answer!r:.80}"
         return problems.add("prediction that is no text (left out)", where)
-    return Prediction(str(name), answer, _image(source), placed, str(path))
+    return Prediction(str(number), answer, _image(source), placed, str(path))
 
 
 def _image(record: Any) -> str | None:

@@ -7,7 +7,7 @@ together.
 
 from __future__ import annotations
 
-from digrap.core.json_files import by_place, entries
+from digrap.core.json_files import by_place
 from digrap.data.vqa.official_files import Folder, unique
 from digrap.data.vqa.vqa_set import Item, VQASet
 from digrap.metrics.vqa.question import Question
@@ -27,9 +27,8 @@ def _files(part: str, count: int | None = None) -> tuple[Item, ...]:
 
 def read(folder: Folder, part: str) -> list[Question]:
     """Read <part>.json, a list of questions with their answers."""
-    path = folder.find(f"{part}.json")
-    data, records = by_place(folder.load(path.name)), []
-    for entry in entries(data, "questions", path, folder.problems, ("image", "question", "answers")):
+    name, records = f"{part}.json", []
+    for entry in folder.listed(by_place(folder.load(name)), name, "questions", ("image", "question", "answers")):
         if (file := folder.file_of(entry, "image")) is None:
             continue
         known = {"image": f"{IMAGES}/{part}/{file}", "picture": f"vizwiz:{file}", "name": file}

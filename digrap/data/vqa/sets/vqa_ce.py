@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from digrap.core.errors import DigrapError
-from digrap.core.json_files import is_id
+from digrap.core.json_files import as_id
 from digrap.data.vqa.official_files import Folder
 from digrap.data.vqa.sets import _coco, vqav2
 from digrap.data.vqa.vqa_set import Item, VQASet
@@ -42,9 +42,10 @@ def read(folder: Folder, part: str) -> list[Question]:
 def _numbers(folder: Folder, name: str) -> set[str]:
     """Return the question ids of a file. Raises DigrapError for a file that is no list of them."""
     found = folder.load(name)
-    if not isinstance(found, list) or not all(map(is_id, found)):
+    numbers = [as_id(value) for value in found] if isinstance(found, list) else [None]
+    if None in numbers:
         raise DigrapError(f"{folder.find(name)} is no list of question ids; {folder.fix_whole(name)}")
-    return set(map(str, found))
+    return set(map(str, numbers))
 
 
 SET = VQASet(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from digrap.core.json_files import entries
 from digrap.core.problems import Problems
 from digrap.data.vqa.official_files import Folder, unique
 from digrap.data.vqa.sets import _coco
@@ -64,6 +63,6 @@ def ids_in_order(root: Path, part: str, source: str = "official") -> list[str]:
     name = SET.lists[part] if source == "lists" else questions_file(part)
     folder = Folder(Path(root), SET, Problems())
     data = folder.load(name)
-    entries(data, "questions", folder.find(name), folder.problems)  # raises an error where there is no such list
+    folder.listed(data, name, "questions")  # raises an error where there is no such list
     found = data["questions"] if isinstance(data, dict) else data
     return [str(entry.get("question_id")) if isinstance(entry, dict) else "" for entry in found]
