@@ -36,7 +36,7 @@ demo: setup  ## zero-shot, vanilla and DiGraP on the miniature; prints the table
 	$(PYTHON) scripts/make_tables.py table=demo seeds=$(SEEDS) dirty=allow
 
 judge: setup  ## METHOD=my_rule.py: an optimizer of your own against the others, on the miniature (docs/judge.md)
-	@$(PYTHON) scripts/judge.py $(if $(METHOD),method=$(METHOD)) seeds=$(SEEDS) jobs=$(JOBS) $(ARGS)
+	@$(PYTHON) scripts/judge.py $(if $(METHOD),"method=$(METHOD)") seeds=$(SEEDS) jobs=$(JOBS) $(ARGS)
 
 verify: setup  ## rebuild every committed table from its predictions and compare
 	$(PYTHON) scripts/verify.py

@@ -7,7 +7,7 @@ os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come out as they are; d
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from digrap.cli.door import hydra_door, in_job  # noqa: E402
+from digrap.cli.door import check_own_config, hydra_door, in_job  # noqa: E402
 from digrap.config.compose import register_resolvers  # noqa: E402
 
 register_resolvers()
@@ -16,9 +16,13 @@ register_resolvers()
 @hydra.main(version_base="1.3", config_path="configs", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     """Print the scores as JSON; with out=FILE write them too."""
-    from digrap.engine.rescore import rescore
+    from digrap.engine.rescore import OWN_KEYS, rescore
 
-    in_job(lambda: rescore(cfg))
+    def score() -> None:
+        check_own_config(cfg, {*OWN_KEYS, "device"})
+        rescore(cfg)
+
+    in_job(score)
 
 
 if __name__ == "__main__":

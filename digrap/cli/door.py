@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
@@ -45,8 +45,7 @@ def door(main: Callable[[], object], help: str | None = None) -> int:
     except OSError as error:
         if error.filename is None:
             raise
-        file = error.filename2 or error.filename  # a failed rename names its target second
-        return _complain(f"{file}: cannot be read or written ({error.strerror or error}); give another place")
+        return _complain(_bad_file(error))
     except KeyboardInterrupt:
         print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
         return 130
@@ -69,10 +68,11 @@ def in_job(run: Callable[[], float]) -> float:
     multirun the error is raised, so that Hydra names the job."""
     try:
         return run()
-    except DigrapError as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+    except (DigrapError, OSError) as error:
+        named = isinstance(error, DigrapError) or error.filename is not None
+        if HydraConfig.get().mode == RunMode.MULTIRUN or not named or isinstance(error, BrokenPipeError):
             raise
-        raise SystemExit(_complain(str(error))) from None
+        raise SystemExit(_complain(str(error) if isinstance(error, DigrapError) else _bad_file(error))) from None
 
 
 def check_single(cfg: DictConfig) -> None:
@@ -84,6 +84,16 @@ def check_single(cfg: DictConfig) -> None:
         raise DigrapError("dry_run=true goes with a table: python train.py -m table=… dry_run=true")
 
 
+def check_own_config(cfg: DictConfig, own: Iterable[str]) -> None:
+    """Raise DigrapError for an option beside run= that is none of `own`: the run's own config is used, not it."""
+    given = [argument.lstrip("+~").partition("=")[0] for argument in HydraConfig.get().overrides.task]
+    if cfg.run is not None and (unused := [key for key in given if key not in own]):
+        raise DigrapError(
+            f"run={cfg.run} is scored with its own config.yaml, so {', '.join(unused)} would not be used; leave that "
+            "out. Where the data lie elsewhere now, replace the folder in config.yaml and add edited=true"
+        )
+
+
 def print_warnings(problems: Problems) -> None:
     """Print each kind of problem to stderr, one line a kind with its first examples."""
     for kind, found in problems.summary().items():
@@ -93,6 +103,12 @@ def print_warnings(problems: Problems) -> None:
 def _complain(message: str) -> int:
     print(f"error: {message}", file=sys.stderr)
     return 2
+
+
+def _bad_file(error: OSError) -> str:
+    file = error.filename2 or error.filename  # a failed rename names its target second
+    remedy = "move that folder away" if isinstance(error, IsADirectoryError) else "give another place"
+    return f"{file}: cannot be read or written ({error.strerror or error}); {remedy}"
 
 
 def _unknown_choice(error: MissingConfigException) -> str:
@@ -110,6 +126,8 @@ def _bad_override(error: Exception) -> str:
     text = str(error)
     found = re.search(r"[Cc]ould not override '([^']+)'", text)
     if not found:
+        if wrong := re.match(r"LexerNoViableAltException: (.*)|Error parsing override '(.*)'", text):
+            return f"{wrong[1] or wrong[2]}: give key=value, as in data_root=/data"
         if text.startswith("Ambiguous value for argument"):
             return f"{text.splitlines()[0]}: several values are a sweep, python train.py -m …"
         cause = f" ({error.__cause__})".splitlines()[0] if error.__cause__ else ""

@@ -26,7 +26,8 @@ def check_targets(plain: dict[str, Any], file: Path, allow: Iterable[str] = ()) 
     allow = tuple(allow)
     for key, value in _leaves(plain):
         group, _, last = key.rpartition(".")
-        if last == TARGET and value not in known_targets().get(group, ()) and not _within(value, allow):
+        known = isinstance(value, str) and value in known_targets().get(group, ())
+        if last == TARGET and not known and not _within(value, allow):
             remedy = f"if you trust that code, add allow={value}" if _is_name(value) else "correct it there"
             raise DigrapError(
                 f"{file}: {key}={value} is not what this repository has there, and a config from a file may call "

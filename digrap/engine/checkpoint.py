@@ -36,8 +36,15 @@ def weights_files(root: Path) -> list[Path]:
 
 def manifest(folder: Path) -> dict[str, Any]:
     """A checkpoint's manifest: format, step, sha256 of its state, and the notes given to `save`; `weights`, where it is
-    among them, maps weights files beside the checkpoint to their sha256, and `run` is the run's hash."""
-    return json.loads((folder / "manifest.json").read_text())
+    among them, maps weights files beside the checkpoint to their sha256, and `run` is the run's hash. Raises
+    OSError or ValueError where it is missing or damaged."""
+    plain = json.loads((folder / "manifest.json").read_text())
+    if not isinstance(plain, dict):
+        raise ValueError("manifest.json holds no mapping")
+    for key, kind in (("base", dict), ("weights", dict), ("best_epoch", int)):
+        if not isinstance(plain.get(key), kind | None):
+            raise ValueError(f"manifest.json: {key} is {plain[key]!r:.60}")
+    return plain
 
 
 def save(root: Path, step: int, state: dict[str, Any], **notes: Any) -> Path:
@@ -97,7 +104,7 @@ def load(root: Path, base: dict[str, str]) -> dict[str, Any] | None:
 
 def _damaged(found: list[Path], error: Exception) -> DigrapError:
     instead = f"resume from {found[-2]}" if len(found) > 1 else "start this run afresh"
-    return DigrapError(f"checkpoint {found[-1] / 'state.pt'} is damaged ({error}). Delete {found[-1]} to {instead}.")
+    return DigrapError(f"checkpoint {found[-1]} is damaged ({error}). Delete {found[-1]} to {instead}.")
 
 
 def _instead(root: Path, older: list[Path]) -> str:

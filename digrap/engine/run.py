@@ -56,12 +56,12 @@ def run(cfg: DictConfig, folder: Path) -> float:
     `folder` and cfg.wait is not set.
     """
     cfg, here = typed(cfg), RunFolder(Path(folder))
+    refuse_another_run(cfg, here)
     if cfg.fresh:
         before, here = here, _beside(here)
         score = run(OmegaConf.merge(cfg, {"fresh": False}), here.path)
         _compare_scores(before, here)
         return score
-    refuse_another_run(cfg, here)
     if (result := here.finished()) is not None:
         tidy_finished(here, result)
         if not here.config_file.exists():  # deleted because it was damaged

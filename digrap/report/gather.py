@@ -16,7 +16,7 @@ from digrap.metrics.accuracy import percent
 from digrap.runs.folder import RunFolder
 from digrap.runs.history import History, history_of, read_history
 from digrap.runs.predictions import Bundle, read_bundle
-from digrap.runs.results import Results, read_results
+from digrap.runs.results import PUBLISH_AGAIN, Results, read_results
 from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import Cell, Table, load_table
 
@@ -110,7 +110,7 @@ def load_run(folder: Path) -> Run:
     if run.path.is_dir():
         results, files = run.results(), (run.results_file, run.predictions_file, run.path.parent)
     elif (file := run.path.with_suffix(".json")).exists():
-        results, files = read_results(file), (file, file.with_suffix(".npz"), file.parent.parent)
+        results, files = read_results(file, PUBLISH_AGAIN), (file, file.with_suffix(".npz"), file.parent.parent)
     else:
         raise DigrapError(f"{folder} is no finished run: {file} is missing; finish it, or give another folder")
     return Run(results.method, results.seed, (), results, *files)

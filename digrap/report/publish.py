@@ -20,7 +20,7 @@ from digrap.report.gather import Missing, Run, Source
 from digrap.report.scores import Scores, check_clean
 from digrap.runs.history import history_bytes
 from digrap.runs.predictions import labels_file
-from digrap.runs.results import read_results
+from digrap.runs.results import PUBLISH_AGAIN, read_results
 from digrap.tables import spec
 from digrap.tables.spec import Row, Search, Table
 
@@ -170,7 +170,7 @@ def _run(place: Path, table: Table, cell: dict[str, Any]) -> Run:
     row, seed, overrides = cell["row"], cell["seed"], tuple(cell["overrides"])
     chosen = overrides[len(table.overrides) + len(table.rows[row].overrides) : -1]
     file = inside(place, f"runs/{cell['hash']}.json", f"{place / MANIFEST}, cells")
-    results = read_results(file)
+    results = read_results(file, PUBLISH_AGAIN)
     facts = (results.hash, results.seed, table.cell(row, seed, chosen).overrides)
     if facts != (cell["hash"], seed, overrides):
         raise DigrapError(f"{row}, seed {seed}: {file} is another run than the manifest's cell says")

@@ -11,6 +11,8 @@ from digrap.core.json_files import read_json
 from digrap.runs.results_shape import NO_METRICS, REQUIRED, faults
 
 SCHEMA = 1
+REMEDY = "delete it and run the same train.py command again"
+PUBLISH_AGAIN = "publish the table again"  # where the file is a published one
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,13 @@ class Results:
     plain: dict[str, Any]
 
     @classmethod
-    def parse(cls, plain: dict[str, Any], file: Path) -> Results:
-        """The results in the value of `file`. Raises DigrapError where it is of another schema or not whole."""
+    def parse(cls, plain: dict[str, Any], file: Path, remedy: str = REMEDY) -> Results:
+        """The results in the value of `file`. Raises DigrapError, which ends in the remedy, where it is of another
+        schema or not whole."""
         if (found := plain.get("schema")) != SCHEMA:
-            raise DigrapError(f"{file} has schema {found}, this version reads {SCHEMA}; {REMEDY}")
+            raise DigrapError(f"{file} has schema {found}, this version reads {SCHEMA}; {remedy}")
         if fault := next(faults(plain), None):
-            raise DigrapError(f"{file} is damaged ({fault}); {REMEDY}")
+            raise DigrapError(f"{file} is damaged ({fault}); {remedy}")
         # The first release called caveats marks.
         optional = {
             "weights_sha256": plain.get("weights_sha256"),
@@ -77,12 +80,9 @@ class Results:
         return float(self.scores[split][metric])
 
 
-REMEDY = "delete it and run the same train.py command again"
-
-
-def read_results(file: Path) -> Results:
+def read_results(file: Path, remedy: str = REMEDY) -> Results:
     """A results.json, of a run folder or published. Raises DigrapError where it is damaged or of another schema."""
-    return Results.parse(read_mapping(file, REMEDY), file)
+    return Results.parse(read_mapping(file, remedy), file, remedy)
 
 
 def read_mapping(file: Path, remedy: str) -> dict[str, Any]:

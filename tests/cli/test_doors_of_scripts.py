@@ -43,7 +43,8 @@ def test_files_that_cannot_be_written_are_one_message(tmp_path, capsys):
     (tmp_path / "a").write_text("")
     (tmp_path / "folder").mkdir()
     assert door(write) == 2
-    assert f"error: {tmp_path / 'folder'}: cannot be read or written (Is a directory)" in capsys.readouterr().err
+    expected = f"error: {tmp_path / 'folder'}: cannot be read or written (Is a directory); move that folder away"
+    assert expected in capsys.readouterr().err
 
 
 def test_a_closed_pipe_ends_it_quietly():

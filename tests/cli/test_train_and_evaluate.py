@@ -31,8 +31,27 @@ def test_train_then_evaluate(small_arguments, tmp_path):
         assert score["accuracy_95"][0] <= score["accuracy"] <= score["accuracy_95"][1] <= 100
         assert score["top5"] >= score["accuracy"] and 0 <= score["ece"] <= 100 and len(score["per_class"]) == 45
     assert "per_class" not in evaluated.stdout and "ece" in evaluated.stdout
+    unused = call("evaluate.py", f"run={tmp_path / 'run'}", "split=sketch", f"data_root={tmp_path}", "seed=7")
+    assert unused.returncode == 2 and unused.stdout == ""
+    assert unused.stderr.startswith("error: ") and "data_root, seed would not" in unused.stderr
     bundle = read_bundle(tmp_path / "answers" / PREDICTIONS, tmp_path / "answers")
     assert 100 * bundle.example_scores("sketch").mean() == pytest.approx(scores["sketch"]["accuracy"])
+
+
+def test_a_folder_in_place_of_a_file_is_one_message_that_helps(small_arguments, tmp_path):
+    (tmp_path / "config.yaml").mkdir()
+    run = call("train.py", *small_arguments, "optim=zero_shot", f"hydra.run.dir={tmp_path}")
+    remedy = f"error: {tmp_path / 'config.yaml'}: cannot be read or written (Is a directory); move that folder away\n"
+    assert run.returncode == 2 and run.stderr.endswith(remedy) and "Error executing" not in run.stderr
+    (tmp_path / "config.yaml").rename(tmp_path / "away")
+    run = call("train.py", *small_arguments, "optim=zero_shot", f"hydra.run.dir={tmp_path}")
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("argument", ["data_root", "data root=/tmp/x"])
+def test_an_argument_without_key_or_value_is_named(argument):
+    run = call("train.py", argument)
+    assert run.returncode == 2 and run.stderr == f"error: {argument}: give key=value, as in data_root=/data\n"
 
 
 def test_evaluate_a_bare_backbone(small_arguments):

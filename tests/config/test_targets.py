@@ -33,6 +33,7 @@ def test_every_config_of_the_repository_is_taken(optim):
         ("dataset._target_", "digrap.core.files.write_text"),
         ("dataset._target_", "digrap.methods.from_file.from_file"),  # known elsewhere: it executes a file
         ("schedule._target_", "builtins.eval"),
+        ("schedule._target_", ["os.system"]),
         ("optim.optimizer._target_", "os.system"),
         ("optim.optimizer.base", {"_target_": "os.system"}),
         ("optim.after_fit", {"_target_": "os.system", "command": "ls"}),

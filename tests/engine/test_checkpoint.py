@@ -41,7 +41,16 @@ def test_damage_is_named_and_nothing_older_is_taken_silently(tmp_path, damage):
         file.unlink()
     with pytest.raises(DigrapError) as caught:
         checkpoint.load(tmp_path, BASE)
-    assert str(file) in str(caught.value) and str(older) in str(caught.value)
+    assert f"{newest} is damaged" in str(caught.value) and str(older) in str(caught.value)
+
+
+@pytest.mark.parametrize("plain", [[], {"base": "x"}, {"weights": "x"}, {"weights": [1]}, {"best_epoch": "x"}])
+def test_a_manifest_of_another_shape_is_named(tmp_path, plain):
+    newest = checkpoint.save(tmp_path, 1, state(1), base=BASE)
+    whole = checkpoint.manifest(newest)
+    write_json(newest / "manifest.json", whole | plain if plain else plain)
+    with pytest.raises(DigrapError, match="step-00000001 is damaged .manifest.json"):
+        checkpoint.load(tmp_path, BASE)
 
 
 def test_full_disk_leaves_the_previous_checkpoint_whole(tmp_path, monkeypatch):

@@ -155,6 +155,8 @@ def test_a_folder_of_another_run_is_refused(small, tmp_path, monkeypatch, finish
     before = everything(tmp_path)
     with pytest.raises(DigrapError, match=r"holds run \w{10}, .*; seed=1, there 0\); give another hydra.run.dir"):
         engine.run(small("optim=vanilla", "trainer.epochs=1", "seed=1"), tmp_path)
+    with pytest.raises(DigrapError, match=r"holds run \w{10}"):  # its scores are not to be compared with those there
+        engine.run(small("optim=vanilla", "trainer.epochs=1", "seed=1", "fresh=true"), tmp_path)
     assert everything(tmp_path) == before
     engine.run(small("optim=vanilla", "trainer.epochs=1", "trainer.eval_batch_size=45"), tmp_path)  # the same run
 

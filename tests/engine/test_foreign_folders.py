@@ -204,3 +204,9 @@ def test_the_doors_message_is_one_line(folder, capsys):
     assert door(lambda: evaluate(f"run={folder}")) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("word", ["ja", "no", "1"])
+def test_edited_is_true_or_false(folder, word):
+    with pytest.raises(DigrapError, match=f"edited={word}: give true or false"):
+        evaluate(f"run={folder}", f"edited={word}")

@@ -160,7 +160,7 @@ def test_a_damaged_checkpoint_stops_the_run(small, tmp_path, monkeypatch):
             engine.run(small(), tmp_path)
     file = checkpoint.folders(tmp_path / "checkpoints")[-1] / "state.pt"
     file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(DigrapError, match="state.pt is damaged"):
+    with pytest.raises(DigrapError, match=r"step-\d+ is damaged"):
         engine.run(small(), tmp_path)
     assert not (tmp_path / "results.json").exists()
 

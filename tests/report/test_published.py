@@ -12,6 +12,7 @@ from digrap.core.errors import DigrapError
 from digrap.core.files import write_json
 from digrap.report import publish as publishing
 from digrap.report import render
+from digrap.report.gather import load_run
 from digrap.report.publish import from_published, publish
 from digrap.report.scores import gather, tally
 from digrap.report.verify import verify, verify_table
@@ -105,6 +106,15 @@ def test_a_changed_score_is_found(small_table, published):
     (published / name).write_text((published / name).read_text().replace("40.0", "41.0"))
     fix(published, name)
     assert "zero-shot, seed 100, split clipart" in differences(published)
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"schema": 1}'])
+def test_damaged_results_say_to_publish_again(small_table, published, content):
+    file = published / "runs" / f"{small_table[0].cell('zero-shot', 100).folder().name}.json"
+    file.write_text(content)
+    for read in (lambda: from_published(published), lambda: load_run(file.with_suffix(""))):
+        with pytest.raises(DigrapError, match=f"{file}.*; publish the table again$"):
+            read()
 
 
 def test_files_added_or_lost_are_found(published):
