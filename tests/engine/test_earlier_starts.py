@@ -116,7 +116,8 @@ def test_damaged_weights_of_a_finished_run_are_never_read(small, tmp_path, damag
         file = folder / results(folder)["weights"]
         assert results(folder)["weights_sha256"] == sha256(file)
         damage(file)
-        evaluation = OmegaConf.create(
+        options = {"split": "sketch", "out": None, "bundle": None, "allow": None, "edited": False, "device": "cpu"}
+        evaluation = OmegaConf.create({"run": str(folder), **options})
             {"run": str(folder), "split": "sketch", "out": None, "bundle": None, "device": "cpu"}
         )
         for reads in (lambda: rescore(evaluation), lambda: export(folder, tmp_path / "out", ("a",), None)):  # noqa: B023
