@@ -118,8 +118,6 @@ def test_damaged_weights_of_a_finished_run_are_never_read(small, tmp_path, damag
         damage(file)
         options = {"split": "sketch", "out": None, "bundle": None, "allow": None, "edited": False, "device": "cpu"}
         evaluation = OmegaConf.create({"run": str(folder), **options})
-            {"run": str(folder), "split": "sketch", "out": None, "bundle": None, "device": "cpu"}
-        )
         for reads in (lambda: rescore(evaluation), lambda: export(folder, tmp_path / "out", ("a",), None)):  # noqa: B023
             with pytest.raises(DigrapError, match=rf"{file} is (damaged|missing).*; delete {folder} and train"):
                 reads()
