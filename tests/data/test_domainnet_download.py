@@ -90,12 +90,12 @@ def test_two_downloads_into_one_folder(small_domainnet, tmp_path):
     ("arguments", "words"),
     [
         (["dataset=imagenet"], "nothing to download for it"),
-        (["keep_zips=1"], "keep_zips=1: give true or false"),
+        (["keep_zips=maybe"], "keep_zips=maybe: give true or false"),
         (["mirorr=x"], "unknown argument 'mirorr=x': give key=value; nearest: mirror"),
         (["version=new"], "dataset.version=new: choose one of original, cleaned"),
         (["mirror=ftp://x"], "mirror=ftp://x: give an address"),
         (["checksums=x"], "goes with mirror=URL"),
-        (["shrink=true"], "shrink=True: give the shorter side in pixels"),
+        (["shrink=true"], "shrink=true: give the shorter side in pixels"),
         (["workers=many"], "workers=many: give a whole number"),
     ],
 )

@@ -1,10 +1,6 @@
 """Runs of the engine on a small miniature: results, resume, what goes wrong."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -17,7 +13,6 @@ from safetensors.torch import load_file
 from digrap.config.compose import start_config
 from digrap.config.identity import run_hash
 from digrap.core.errors import DigrapError
-from digrap.core.paths import REPO
 from digrap.engine import checkpoint
 from digrap.engine import run as engine
 from digrap.engine.evaluate import Evaluator
@@ -90,25 +85,6 @@ def test_resume_is_bit_equal(small, tmp_path, monkeypatch, step):
     assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
     cut, whole = (load_file(tmp_path / name / results(tmp_path / name)["weights"]) for name in ("cut", "whole"))
     assert all(torch.equal(cut[name], whole[name]) for name in whole)
-
-
-def test_killed_and_started_again_is_the_same(small_arguments, tmp_path):
-    command = [sys.executable, "train.py", *small_arguments, "trainer.epochs=4", "trainer.checkpoint_minutes=0"]
-
-    def start(name):
-        return subprocess.Popen([*command, f"hydra.run.dir={tmp_path / name}"], cwd=REPO, stderr=subprocess.PIPE)
-
-    assert start("whole").wait() == 0
-    victim = start("cut")
-    deadline = time.monotonic() + 120
-    while not checkpoint.folders(tmp_path / "cut" / "checkpoints"):
-        assert victim.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.wait()
-    assert not (tmp_path / "cut" / "results.json").exists()
-    assert start("cut").wait() == 0
-    assert (tmp_path / "cut" / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
 
 
 def test_accumulation_equals_one_batch(small, tmp_path):

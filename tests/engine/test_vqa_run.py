@@ -66,8 +66,8 @@ def test_resume_is_bit_equal(finished, tmp_path, monkeypatch):
 
 def test_evaluate_reports_by_scorer_and_type(finished, capsys, tmp_path):
     folder, _ = finished
-    cfg = OmegaConf.create({"run": str(folder), "split": "far", "out": str(tmp_path / "all.json"), "bundle": None,
-                            "device": "cpu"})  # fmt: skip
+    options = {"bundle": None, "allow": "tests.tasks.answering.build", "edited": False, "device": "cpu"}
+    cfg = OmegaConf.create({"run": str(folder), "split": "far", "out": str(tmp_path / "all.json"), **options})
     rescore(cfg)
     printed, whole = json.loads(capsys.readouterr().out), json.loads((tmp_path / "all.json").read_text())
     assert printed["scores"]["far"]["official2021"] == results(folder)["scores"]["far"]["official2021"]

@@ -17,7 +17,7 @@ from digrap.tables.run_states import Progress, progress_of, state_of
 from digrap.tables.spec import Row, Search, Table
 from tests.synthetic_runs import result
 
-NOW = time.time()
+clock = {}
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +48,18 @@ def lr(cells, tmp_path):
     return cell, cell.folder(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def the_tests_own_clock():
+    clock["now"] = time.time()
+
+
 def write_run(folder, age=3600, **facts):
     write_json(folder / "run.json", {"seed": 0, **facts})
     at(folder / "run.json", age)
 
 
 def at(path, age):
-    os.utime(path, (NOW - age, NOW - age))
+    os.utime(path, (clock["now"] - age,) * 2)
 
 
 def write_metrics(folder, *steps, age=3600, per_epoch=10, end=""):
