@@ -46,7 +46,7 @@ def test_a_plain_sweep_keeps_and_makes_what_is_not_killed_twice(small_arguments,
     assert len(results) == 2 and all(json.loads(path.read_text())["method"] == "file" for path in results)
     advised = error[error.rindex("python train.py") :].strip()
     assert "always.py" in advised
-    (rules / "always.py").write_text(RULE.format(when="False") + "# mended\n")
+    (rules / "always.py").write_text(RULE.format(when="False") + "# fixed\n")
     again = subprocess.run(["bash", "-c", advised.replace("python", sys.executable, 1)], cwd=REPO, capture_output=True)
     assert again.returncode == 0, again.stderr
     assert len(list((tmp_path / "the runs").glob("*/results.json"))) == 3
