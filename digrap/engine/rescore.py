@@ -35,12 +35,12 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
     `cfg.bundle`.
     """
     run, out, bundle = (_path(cfg, key) for key in ("run", "out", "bundle"))
-    if not isinstance(cfg.edited, bool):
-        raise DigrapError(f"edited={cfg.edited}: give true or false")
+    if not isinstance(edited := cfg.get("edited", False), bool):
+        raise DigrapError(f"edited={edited}: give true or false")
     wanted, run = cfg.split, run and RunFolder(run)
     weights = run.weights() if run else None
     if run:
-        own = checked_config(run, allowed(cfg.allow), cfg.edited)
+        own = checked_config(run, allowed(cfg.get("allow")), edited)
         cfg = OmegaConf.merge(own, {"device": cfg.device})
     cfg = typed(OmegaConf.masked_copy(cfg, [key for key in cfg if key not in OWN_KEYS]))
     check_task(cfg)
