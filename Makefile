@@ -44,7 +44,7 @@ verify: setup  ## rebuild every committed table from its predictions and compare
 test: setup  ## all tests
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m pytest -n 2 --dist worksteal
+	$(PYTHON) -m pytest -n 3 --dist worksteal
 
 lint: setup  ## format, and fix what ruff can
 	$(PYTHON) -m ruff check --fix . ; $(PYTHON) -m ruff format .

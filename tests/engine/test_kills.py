@@ -16,7 +16,7 @@ from digrap.core.errors import DigrapError
 from digrap.engine import run as engine
 from tests.engine.runs import results
 
-SAMPLES = 4
+SAMPLES = 3
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.chmod"}
 ALLOCATING = {"open", "os.mkdir"}  # what a full disk refuses
 ENDED_BY_MESSAGE = 3
