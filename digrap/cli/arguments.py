@@ -5,7 +5,7 @@ from __future__ import annotations
 from omegaconf import BooleanNode, DictConfig, FloatNode, IntegerNode, OmegaConf
 from omegaconf.errors import ValidationError
 
-from digrap.config.overrides import as_typed
+from digrap.config.overrides import as_typed, check_no_reference
 from digrap.config.overrides import override as override
 from digrap.core.errors import DigrapError, nearest
 
@@ -30,8 +30,7 @@ def bare_keys(arguments: list[str], defaults: dict[str, object]) -> DictConfig:
 def _value(key: str, text: str, default: object) -> object:
     if not text.strip():
         raise DigrapError(f"{key}={text}: the value is empty; give one, or leave {key}= out")
-    if "${" in text:
-        raise DigrapError(f"{key}={text}: ${{ stands for a reference to another key; give a name without")
+    check_no_reference(key, text)
     if default is None and text == "null":
         return None
     return as_number(text, type(default)) if type(default) in TYPED else text

@@ -25,11 +25,16 @@ KEY_AND_VALUE = re.compile(r"(\+{0,2})([A-Za-z_][\w.@/:-]*)=(.*)", re.DOTALL)
 STRUCTURE = re.compile(r"[\[{].*|\w+\(.*\)", re.DOTALL)  # a list, a mapping or a function such as choice(…)
 
 
+def check_no_reference(key: str, text: str) -> None:
+    """Raise DigrapError for a text that Hydra or OmegaConf would take as a reference to another key."""
+    if "${" in text:
+        raise DigrapError(f"{key}={text}: ${{ stands for a reference to another key; give a name without")
+
+
 def override(key: str, value: object) -> str:
     """Quote a value as an override for `digrap.config.compose`. Raises DigrapError for a reference to another key."""
     text = str(value)
-    if "${" in text:
-        raise DigrapError(f"{key}={text}: ${{ stands for a reference to another key; give a name without")
+    check_no_reference(key, text)
     text = re.sub(r"(\\+)('|$)", r"\1\1\2", text)  # before a quote, and only there, Hydra takes two backslashes for one
     quoted = text.replace("'", r"\'")
     return f"{key}='{quoted}'"

@@ -24,7 +24,7 @@ def check_targets(plain: dict[str, Any], file: Path, allow: Iterable[str] = ()) 
     """Raise DigrapError for a function or class that the config in `file` names and that configs/ does not name at the
     same key, unless it is, or is within, one of `allow`; and for a reference that no saved config has."""
     allow = tuple(allow)
-    for key, value in _leaves(plain):
+    for key, value in leaves(plain):
         group, _, last = key.rpartition(".")
         known = isinstance(value, str) and value in known_targets().get(group, ())
         if last == TARGET and not known and not _within(value, allow):
@@ -59,7 +59,7 @@ def known_targets() -> dict[str, frozenset[str]]:
         # A choice lies in the folder of its group, unless its file says that it starts at the config's root.
         whole = "@package _global_" in path.read_text(encoding="utf-8")
         place = "" if whole or path.parent == CONFIGS else path.parent.relative_to(CONFIGS).as_posix()
-        for key, value in _leaves(plain):
+        for key, value in leaves(plain):
             group, _, last = key.rpartition(".")
             if last == TARGET:
                 found.setdefault(".".join(filter(None, (place, group))), set()).add(value)
@@ -83,12 +83,12 @@ def _within(value: Any, allow: tuple[str, ...]) -> bool:
     return any(f"{home}.".startswith(f"{name}.") or name.startswith(f"{home}.") for name in packages)
 
 
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted key, value) of every value that is no mapping or list, and of every target, whatever it is."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, item in items:
         inner = f"{key}.{name}" if key else str(name)
         if isinstance(item, (dict, list)) and name != TARGET:
-            yield from _leaves(item, inner)
+            yield from leaves(item, inner)
         else:
             yield inner, item

@@ -13,6 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from digrap.config.targets import leaves
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json, write_text
 from digrap.core.paths import REPO
@@ -174,14 +175,8 @@ def _mapped(value: Any, places: tuple[tuple[str, str], ...]) -> Any:
 
 
 def _strings(cfg: DictConfig) -> Iterator[tuple[str, str]]:
-    def walk(value: Any, key: str) -> Iterator[tuple[str, str]]:
-        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-        for name, item in items:
-            yield from walk(item, f"{key}.{name}" if key else str(name))
-        if isinstance(value, str):
-            yield key, value
-
-    yield from walk(OmegaConf.to_container(cfg, resolve=False), "")
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    return ((key, value) for key, value in leaves(plain) if isinstance(value, str))
 
 
 def card(results: Results, cfg: DictConfig, allow: Sequence[str] = (), edited: bool = False) -> str:
