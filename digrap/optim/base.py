@@ -17,11 +17,13 @@ from torch.optim.optimizer import Optimizer
 from torch.optim.sgd import sgd
 
 from digrap.optim.bucket import Bucket
-from digrap.optim.tensors import scalar_dtype
+from digrap.optim.paths import KERNELS, choose, described
+from digrap.optim.state import drop_vanished, ready_state, restored
 from digrap.optim.validate import at_least_zero, check_given, check_params, one_of
 
 BASES = ("adamw", "sgd")
 ANCHORS = ("init", "zero", "none")
+UPDATES = {"anchored_update", "adjust_gradients", "base_update", "displacement"}
 
 
 class Common(TypedDict, total=False):
@@ -32,12 +34,14 @@ class Common(TypedDict, total=False):
     nesterov: bool
     anchor: str | list[Tensor]
     foreach: bool | None
+    fused: bool | None
+    capturable: bool
 
 
 class AnchoredOptimizer(Optimizer):
     """Base of the optimizers that keep parameters near an anchor θ0.
 
-    Every argument but `params` can be set per group. `anchor` is "init" (θ0 is the parameter's value when its group is
+    Every argument but `params` can be set per group. `base` is "adamw" or "sgd". `anchor` is "init" (θ0 is the parameter's value when its group is
     added), "zero" (θ0 = 0, nothing stored: LoRA), "none" (plain base update: a new head) or a list of tensors.
     Raises ValueError for hyper-parameters out of range, anchors of the wrong shape and complex parameters; a sparse or
     complex gradient raises RuntimeError in `step`.
@@ -45,6 +49,13 @@ class AnchoredOptimizer(Optimizer):
 
     # State entries that are one number per tensor; float32 even where parameters are bfloat16 or float16.
     scalars: tuple[str, ...] = ()
+    kernel: str | None = None  # the rule's name in digrap.optim.kernels; None: torch operations alone
+
+    def __init_subclass__(cls, **options: Any):
+        """A subclass that changes the update loses the kernels of its parent, which do not know the change."""
+        super().__init_subclass__(**options)
+        if "kernel" not in vars(cls) and vars(cls).keys() & UPDATES:
+            cls.kernel = None
 
     def __init__(
         self,
@@ -59,14 +70,14 @@ class AnchoredOptimizer(Optimizer):
         nesterov: bool = False,
         anchor: str | list[Tensor] = "init",
         foreach: bool | None = None,
+        fused: bool | None = None,
+        capturable: bool = False,
         **symbols: Any,
     ):
-        if isinstance(lr, Tensor) and foreach:
-            raise ValueError("lr as a Tensor is not supported with foreach=True; pass a float or leave foreach out")
         given = None if isinstance(anchor, str) else list(anchor)
         defaults = dict(
             lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, base=base, momentum=momentum, nesterov=nesterov,
-            anchor=anchor if given is None else "init", foreach=foreach, **symbols,
+            anchor=anchor if given is None else "init", foreach=foreach, fused=fused, capturable=capturable, **symbols,
         )  # fmt: skip
         if given is not None:
             params = _with_given_anchors(params, given)
@@ -88,7 +99,7 @@ class AnchoredOptimizer(Optimizer):
             else:
                 given = [None] * len(group["params"])
             check_params(group["params"])
-        except ValueError:
+        except (ValueError, RuntimeError):
             self.param_groups.pop()  # a refused group leaves the optimizer as it was
             raise
         for param, anchor in zip(group["params"], given, strict=True):
@@ -97,7 +108,11 @@ class AnchoredOptimizer(Optimizer):
     def _check_common(self, group: dict[str, Any]) -> None:
         """Raise ValueError where an option that all rules share is out of range."""
         lr = group["lr"]
+        if group["fused"] and group["foreach"]:
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together")
         if isinstance(lr, Tensor):
+            if group["foreach"] and not group["capturable"]:
+                raise ValueError("lr as a Tensor is not supported with foreach=True and capturable=False")
             if lr.numel() != 1:
                 raise ValueError("Tensor lr must be 1-element")
         else:
@@ -135,55 +150,9 @@ class AnchoredOptimizer(Optimizer):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load as torch does, but keep the precision of per-tensor numbers, which torch would cast to the parameter's
-        dtype, and move `step` back to the CPU where a wrapper moved the whole state to the device."""
-        seen: list[dict[str, Any]] = []  # the state dict after the pre-hooks
-        handle = self.register_load_state_dict_pre_hook(lambda _, given: seen.append(given))
-        try:
+        """Load as torch does; see `digrap.optim.state.restored`."""
+        with restored(self):
             super().load_state_dict(state_dict)
-        finally:
-            handle.remove()
-        saved = seen[-1]
-        ids = (i for group in saved["param_groups"] for i in group["params"])
-        params = (param for group in self.param_groups for param in group["params"])
-        for group in self.param_groups:
-            self._complete(group)
-        for i, param in zip(ids, params, strict=True):
-            if "step" in self.state[param]:
-                self.state[param]["step"] = self.state[param]["step"].cpu()
-            for key in self.scalars:
-                if key in (given := saved["state"].get(i, {})):
-                    self.state[param][key] = given[key].detach().to(param.device, scalar_dtype(param), copy=True)
-
-    def _complete(self, group: dict[str, Any]) -> None:
-        """Add the options and state that a checkpoint of another optimizer (such as torch's AdamW) or of an older
-        version lacks: default options, and anchors at the present values."""
-        for key, value in self.defaults.items():
-            if key != "differentiable":  # torch adds it to the defaults of a loaded optimizer
-                group.setdefault(key, value)
-        for param in group["params"]:
-            wanted = self.new_state(param.new_empty(0), group)  # only its keys are used
-            if not wanted.keys() <= self.state[param].keys():
-                self.state[param] = self.new_state(param, group) | self.state[param]
-
-    def _ready_state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
-        """The parameter's state, moved to its device. A parameter without state (a wrapper replaced the groups'
-        tensors) is anchored at its present value."""
-        state = self.state[param]
-        if "step" not in state:
-            state.update(self.new_state(param, group))
-        probe = next((value for key, value in state.items() if key != "step"), None)
-        if probe is not None and probe.device != param.device:  # the model was moved after construction
-            for key, value in state.items():
-                if key != "step":
-                    state[key] = value.to(param.device)
-        return state
-
-    def _drop_vanished(self) -> None:
-        """Delete the state of parameters that are in no group any more."""
-        present = {param for group in self.param_groups for param in group["params"]}
-        for param in [param for param in self.state if param not in present]:
-            del self.state[param]
 
     # --- the step -----------------------------------------------------------------------------------------------
 
@@ -196,14 +165,21 @@ class AnchoredOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         if len(self.state) > sum(len(group["params"]) for group in self.param_groups):
-            self._drop_vanished()
+            drop_vanished(self)
         for group in self.param_groups:
             for bucket in self._buckets(group):
                 if group["anchor"] == "none":
                     self.base_update(bucket, bucket.grads)
+                elif kernel := KERNELS.get(bucket.path):
+                    kernel(self, bucket)
                 else:
                     self.anchored_update(bucket)
         return loss
+
+    @property
+    def implementation(self) -> str:
+        """The implementation that a step takes, as "native"; several with their numbers of tensors."""
+        return described(self)
 
     def _buckets(self, group: dict[str, Any]) -> Iterable[Bucket]:
         """The group's parameters that have a gradient, in buckets. Raises RuntimeError for sparse or complex ones."""
@@ -215,9 +191,11 @@ class AnchoredOptimizer(Optimizer):
                 raise RuntimeError(f"{type(self).__name__} does not support sparse gradients; use dense ones")
             if grad.is_complex():
                 raise RuntimeError(f"{type(self).__name__} does not support complex gradients")
-            state = self._ready_state(param, group)
+            state = ready_state(self, param, group)
             step = int(state["step"]) + 1  # `step` is on the CPU: no synchronisation
-            bucket = buckets.setdefault((param.device, param.dtype, step), Bucket([], [], [], group, step))
+            path = choose(self, group, param, grad)
+            key = param.device, param.dtype, step, path
+            bucket = buckets.setdefault(key, Bucket([], [], [], group, step, path))
             bucket.params.append(param)
             bucket.grads.append(grad)
             bucket.states.append(state)
@@ -234,7 +212,13 @@ class AnchoredOptimizer(Optimizer):
     def base_update(self, bucket: Bucket, grads: list[Tensor]) -> None:
         """Take one step of torch's AdamW or SGD with `grads`, in place."""
         group = bucket.group
-        shared = dict(foreach=group["foreach"], lr=group["lr"], weight_decay=group["weight_decay"], maximize=False)
+        shared = dict(
+            foreach=group["foreach"],
+            fused=bucket.fused,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            maximize=False,
+        )
         if group["base"] == "adamw":
             beta1, beta2 = group["betas"]
             adamw(

@@ -11,13 +11,19 @@ from torch import Tensor
 
 @dataclass
 class Bucket:
-    """Parameters of one group that share device, dtype and step count, with their gradients and states."""
+    """Parameters of one group that share device, dtype, step count and implementation, with gradients and states."""
 
     params: list[Tensor]
     grads: list[Tensor]
     states: list[dict[str, Any]]
     group: dict[str, Any]
     step: int  # number of the step being taken: 1, 2, …
+    path: str = "foreach"  # one of digrap.optim.paths.PATHS
+
+    @property
+    def fused(self) -> bool:
+        """Whether the base update is torch's fused kernel."""
+        return self.path in ("native", "blocked", "triton")
 
     def gather(self, key: str) -> list[Tensor]:
         """The state tensors called `key`, one per parameter."""

@@ -34,7 +34,7 @@ class DiGraP(AnchoredOptimizer):
     Args:
         params: parameters, named parameters or groups, as for any torch optimizer.
         lr, betas, eps, weight_decay: as torch.optim.AdamW's.
-        common: base ("adamw" or "sgd"), momentum, nesterov, anchor, foreach: see `AnchoredOptimizer`.
+        common: base, momentum, nesterov, anchor, foreach, fused, capturable: see `AnchoredOptimizer`.
         mu: µ, learning rate of the projection strength ω (≥ 0).
         lam: λ ≥ 0, adds λ δ to the gradient (an L2-SP penalty λ/2 ‖δ‖²).
         rule: "conflict" projects where d < 0 (the paper's Fig. 1), "listing" where d ≥ 0 (Algorithm 1 as printed).
@@ -49,6 +49,7 @@ class DiGraP(AnchoredOptimizer):
         RuntimeError: a sparse or complex gradient, in `step`.
     """
 
+    kernel = "digrap"
     scalars = ("omega", "omega_exp_avg", "omega_exp_avg_sq", "projection", "removed", "conflicts")
 
     def __init__(

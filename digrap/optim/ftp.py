@@ -30,9 +30,10 @@ class FTP(AnchoredOptimizer):
         params, lr, betas, eps, weight_decay: as torch.optim.AdamW's.
         k: in [0, 1], factor of positive hyper-gradients; a smaller k makes the bound γ shrink less.
         mu: µ ≥ 0, learning rate of γ.
-        common: base ("adamw" or "sgd"), momentum, nesterov, anchor, foreach: see `AnchoredOptimizer`.
+        common: base, momentum, nesterov, anchor, foreach, fused, capturable: see `AnchoredOptimizer`.
     """
 
+    kernel = "ftp"
     scalars = ("gamma", "gamma_exp_avg", "gamma_exp_avg_sq")
 
     def __init__(

@@ -25,8 +25,10 @@ class MARSSP(AnchoredOptimizer):
     Args:
         params, lr, betas, eps, weight_decay: as torch.optim.AdamW's.
         lam: λ ≥ 0, strength of the penalty.
-        common: base ("adamw" or "sgd"), momentum, nesterov, anchor, foreach: see `AnchoredOptimizer`.
+        common: base, momentum, nesterov, anchor, foreach, fused, capturable: see `AnchoredOptimizer`.
     """
+
+    kernel = "mars_sp"
 
     def __init__(
         self,

@@ -26,8 +26,10 @@ class SPD(AnchoredOptimizer):
         params, lr, betas, eps, weight_decay: as torch.optim.AdamW's.
         strength: ≥ 0, the paper's hyper-parameter of the projection (its authors' code calls it weight decay);
             0 changes nothing.
-        common: base ("adamw" or "sgd"), momentum, nesterov, anchor, foreach: see `AnchoredOptimizer`.
+        common: base, momentum, nesterov, anchor, foreach, fused, capturable: see `AnchoredOptimizer`.
     """
+
+    kernel = "spd"
 
     def __init__(
         self,
