@@ -17,13 +17,13 @@ from torch.optim.optimizer import Optimizer
 from torch.optim.sgd import sgd
 
 from digrap.optim.bucket import Bucket
-from digrap.optim.paths import KERNELS, choose, described
+from digrap.optim.paths import choose, described, kernel
 from digrap.optim.state import drop_vanished, ready_state, restored
 from digrap.optim.validate import at_least_zero, check_given, check_params, one_of
 
 BASES = ("adamw", "sgd")
 ANCHORS = ("init", "zero", "none")
-UPDATES = {"anchored_update", "adjust_gradients", "base_update", "displacement"}
+BESIDE_THE_UPDATE = {"__init__", "check", "names", "new_state", "omega_report", *vars(Optimizer)}
 
 
 class Common(TypedDict, total=False):
@@ -41,7 +41,7 @@ class Common(TypedDict, total=False):
 class AnchoredOptimizer(Optimizer):
     """Base of the optimizers that keep parameters near an anchor θ0.
 
-    Every argument but `params` can be set per group. `base` is "adamw" or "sgd". `anchor` is "init" (θ0 is the parameter's value when its group is
+    Every argument but `params` can be set per group. `base` is "adamw" or "sgd"; `anchor` is "init" (θ0 is the parameter's value when its group is
     added), "zero" (θ0 = 0, nothing stored: LoRA), "none" (plain base update: a new head) or a list of tensors.
     Raises ValueError for hyper-parameters out of range, anchors of the wrong shape and complex parameters; a sparse or
     complex gradient raises RuntimeError in `step`.
@@ -52,9 +52,10 @@ class AnchoredOptimizer(Optimizer):
     kernel: str | None = None  # the rule's name in digrap.optim.kernels; None: torch operations alone
 
     def __init_subclass__(cls, **options: Any):
-        """A subclass that changes the update loses the kernels of its parent, which do not know the change."""
+        """A subclass that changes a method of the update loses the kernels of its parent, which do not know it."""
         super().__init_subclass__(**options)
-        if "kernel" not in vars(cls) and vars(cls).keys() & UPDATES:
+        changed = {name for name, value in vars(cls).items() if callable(value) and hasattr(cls.__base__, name)}
+        if "kernel" not in vars(cls) and changed - BESIDE_THE_UPDATE:
             cls.kernel = None
 
     def __init__(
@@ -170,8 +171,8 @@ class AnchoredOptimizer(Optimizer):
             for bucket in self._buckets(group):
                 if group["anchor"] == "none":
                     self.base_update(bucket, bucket.grads)
-                elif kernel := KERNELS.get(bucket.path):
-                    kernel(self, bucket)
+                elif take := kernel(bucket.path):
+                    take(self, bucket)
                 else:
                     self.anchored_update(bucket)
         return loss
@@ -193,7 +194,7 @@ class AnchoredOptimizer(Optimizer):
                 raise RuntimeError(f"{type(self).__name__} does not support complex gradients")
             state = ready_state(self, param, group)
             step = int(state["step"]) + 1  # `step` is on the CPU: no synchronisation
-            path = choose(self, group, param, grad)
+            path = choose(self, group, param, grad, state)
             key = param.device, param.dtype, step, path
             bucket = buckets.setdefault(key, Bucket([], [], [], group, step, path))
             bucket.params.append(param)
