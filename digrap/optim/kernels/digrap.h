@@ -29,6 +29,8 @@ template <class S> struct DiGraP {
                 renew(x, n);
                 reduce(x.grad, x.extra, n, sums);
             });
+        } else if (o.normalize == 0 && t.red == 1) {
+            single(t, where, sums);
         } else if (o.normalize == 0 && t.inner > 1) {
             strided(t, where, sums);
         } else if (o.normalize == 0 && where.length <= CHUNK / 8) {
@@ -99,6 +101,21 @@ template <class S> struct DiGraP {
         sums.dot = dot;
         sums.left = left;
         sums.right = right;
+    }
+
+    // Rows of one element: unit(·) is a sign, exactly, so that opposite signs cancel.
+    static void single(const Tensor& t, const Range& where, Sums& sums) {
+        const A c = number<A>(t, PROJECTION), tiny = A(TINY);
+        by_chunks<S>(t, where, [&](const View<S>& x, int64_t n) {
+            A h = 0;
+            SIMD_SUM(h) for (int64_t j = 0; j < n; j++) {
+                const A g = get(x.grad[j]), p = c * get(x.extra[j]);
+                h += g / std::max(std::fabs(g), tiny) * (p / std::max(std::fabs(p), tiny));
+            }
+            sums.h += h;
+            renew(x, n);
+            reduce(x.grad, x.extra, n, sums);
+        });
     }
 
     static void short_rows(const Tensor& t, const Range& where, Sums& sums) {
