@@ -42,12 +42,13 @@ class Bucket:
         `singles` one tensor each. No result depends on the cut."""
         if self.fused:
             return iter([self])
-        alone = self.group["foreach"] is False
-        return self._cut(0 if alone else sum(param.numel() for param in self.params) // PARTS)
+        if self.group["foreach"] is False:
+            return self.singles()
+        return self._cut(sum(param.numel() for param in self.params) // PARTS)
 
     def singles(self) -> Iterator[Bucket]:
         """A bucket for each tensor."""
-        return self._cut(0)
+        return (self._between(index, index + 1) for index in range(len(self.params)))
 
     def _cut(self, size: int) -> Iterator[Bucket]:
         """Consecutive tensors of at most `size` elements together, or one tensor."""
