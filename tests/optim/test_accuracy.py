@@ -7,7 +7,15 @@ import torch
 from digrap.optim import FTP, MARSSP, SPD, DiGraP
 from digrap.optim.tensors import LONG, LONG_STRIDED, inner, line_norms, magnitudes, row_sums
 
-SHAPES = [(4_000_000,), (2048, 2048), (3, 1_300_000), (1_300_000, 3), (64, LONG_STRIDED, 7, 7), (9, 40_000, 3), (300, LONG)]
+SHAPES = [
+    (4_000_000,),
+    (2048, 2048),
+    (3, 1_300_000),
+    (1_300_000, 3),
+    (64, LONG_STRIDED, 7, 7),
+    (9, 40_000, 3),
+    (300, LONG),
+]
 
 
 def big(shape, seed):
@@ -45,8 +53,8 @@ def after(cls, dtype, shape, steps, lr, **options):
 @pytest.mark.parametrize("shape", [(4_000_000,), (2048, 2048), (2, 2_000_000)])
 @pytest.mark.parametrize("normalize", ["rows", "tensor"])
 def test_digraps_numbers(shape, normalize):
-    options = {"rule": "listing", "normalize": normalize}
-    (_, single), (_, double) = (after(DiGraP, dtype, shape, 3, 0.05, **options) for dtype in (torch.float, torch.double))
+    options = {"steps": 3, "lr": 0.05, "rule": "listing", "normalize": normalize}
+    (_, single), (_, double) = (after(DiGraP, dtype, shape, **options) for dtype in (torch.float, torch.double))
     assert 0 < float(double["omega"]) < 1
     for key in ("projection", "omega", "omega_exp_avg", "removed"):
         assert off(single[key], double[key]) < 1e-5, key  # three steps of rounded parameters
@@ -60,7 +68,7 @@ def test_spds_growth(shape):
     for dtype in (torch.float, torch.double):
         plain, kept = (after(SPD, dtype, shape, 1, 1.0, strength=s)[0].double() for s in (0.0, 1.0))
         found[dtype] = 1 - (kept * plain).sum() / (plain * plain).sum()
-    assert 0.1 < float(found[torch.double])
+    assert float(found[torch.double]) > 0.1
     assert off(found[torch.float], found[torch.double]) * float(found[torch.double]) < 1e-6
 
 
@@ -71,4 +79,3 @@ def test_ftps_bound_and_marss_row():
         assert off(single[key], double[key]) < 1e-5, key
     moved = [after(MARSSP, dtype, shape, 1, 0.05, lam=1.0)[0].double() for dtype in (torch.float, torch.double)]
     torch.testing.assert_close(*moved, rtol=0, atol=1e-7)  # λ of another row would be 0.05
-
