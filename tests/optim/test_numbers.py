@@ -146,7 +146,7 @@ def test_a_factor_beyond_float16_stays_finite():
 )
 @pytest.mark.parametrize(("name", "options"), EVERY)
 def test_the_reference_does_the_same(name, options, base, spoil):
-    """In float64, whose range ends at 1e308: a gradient of 1e200 has no finite square. A lost element may be ∞ or NaN."""
+    """In float64, where a gradient of 1e200 has no finite square. A lost element may become ∞ or NaN."""
     spoils = {"huge": lambda g: g.mul_(1e200), "nan": set_one(float("nan")), "inf": set_one(float("inf"))}
     optimizer, params = made(name, torch.float64, base=base, **options)
     anchors = [optimizer.state[param]["anchor"] for param in params]
