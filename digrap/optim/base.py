@@ -12,12 +12,12 @@ from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
-from torch.optim.adamw import adamw
 from torch.optim.optimizer import Optimizer
-from torch.optim.sgd import sgd
 
+from digrap.optim.base_update import count_of, take_step
 from digrap.optim.bucket import Bucket
 from digrap.optim.paths import choose, described, kernel
+from digrap.optim.shards import checked_layout, local, local_gradient
 from digrap.optim.state import drop_vanished, ready_state, restored
 from digrap.optim.validate import at_least_zero, check_given, check_params, one_of
 
@@ -41,8 +41,9 @@ class Common(TypedDict, total=False):
 class AnchoredOptimizer(Optimizer):
     """Base of the optimizers that keep parameters near an anchor θ0.
 
-    Every argument but `params` can be set per group. `base` is "adamw" or "sgd"; `anchor` is "init" (θ0 is the parameter's value when its group is
-    added), "zero" (θ0 = 0, nothing stored: LoRA), "none" (plain base update: a new head) or a list of tensors.
+    Every argument but `params` can be set per group. `base` is "adamw" or "sgd"; `anchor` is "init" (θ0 is the
+    parameter's value when its group is added), "zero" (θ0 = 0, nothing stored: LoRA), "none" (plain base update: a new
+    head) or a list of tensors.
     Raises ValueError for hyper-parameters out of range, anchors of the wrong shape and complex parameters; a sparse or
     complex gradient raises RuntimeError in `step`.
     """
@@ -50,13 +51,18 @@ class AnchoredOptimizer(Optimizer):
     # State entries that are one number per tensor; float32 even where parameters are bfloat16 or float16.
     scalars: tuple[str, ...] = ()
     kernel: str | None = None  # the rule's name in digrap.optim.kernels; None: torch operations alone
+    # What the rule does with parameters in shards: "refused"; "summed", over the ranks by `Bucket.total` and `by_rank`;
+    # "elementwise", nothing is summed.
+    shards: str = "refused"
 
     def __init_subclass__(cls, **options: Any):
-        """A subclass that changes a method of the update loses the kernels of its parent, which do not know it."""
+        """A subclass that changes a method of the update loses the kernels of its parent and what was said of shards,
+        neither of which knows the change."""
         super().__init_subclass__(**options)
         changed = {name for name, value in vars(cls).items() if callable(value) and hasattr(cls.__base__, name)}
-        if "kernel" not in vars(cls) and changed - BESIDE_THE_UPDATE:
-            cls.kernel = None
+        if changed - BESIDE_THE_UPDATE:
+            cls.kernel = vars(cls).get("kernel")
+            cls.shards = vars(cls).get("shards", "refused")
 
     def __init__(
         self,
@@ -170,7 +176,7 @@ class AnchoredOptimizer(Optimizer):
         for group in self.param_groups:
             for bucket in self._buckets(group):
                 if group["anchor"] == "none":
-                    self.base_update(bucket, bucket.grads)
+                    self.plain_update(bucket)
                 elif take := kernel(bucket.path):
                     take(self, bucket)
                 else:
@@ -192,45 +198,40 @@ class AnchoredOptimizer(Optimizer):
                 raise RuntimeError(f"{type(self).__name__} does not support sparse gradients; use dense ones")
             if grad.is_complex():
                 raise RuntimeError(f"{type(self).__name__} does not support complex gradients")
+            layout = checked_layout(self, param, group)
             state = ready_state(self, param, group)
-            step = int(state["step"]) + 1  # `step` is on the CPU: no synchronisation
+            step = count_of(self, param, state, group)
             path = choose(self, group, param, grad, state)
-            key = param.device, param.dtype, step, path
-            bucket = buckets.setdefault(key, Bucket([], [], [], group, step, path))
-            bucket.params.append(param)
-            bucket.grads.append(grad)
+            key = param.device, param.dtype, step, path, layout
+            bucket = buckets.setdefault(key, Bucket([], [], [], group, step, path, layout))
+            bucket.params.append(local(param))
+            bucket.grads.append(local_gradient(param, grad))
             bucket.states.append(state)
         return buckets.values()
 
     def anchored_update(self, bucket: Bucket) -> None:
-        """Take one step for a bucket with anchors: adjusted gradients, then the base update."""
-        self.base_update(bucket, self.adjust_gradients(bucket))
+        """Take one step for a bucket with anchors: adjusted gradients, then the base update, part by part."""
+        bucket.plan = self.plan(bucket)
+        for part in bucket.parts():
+            self.base_update(part, self.adjust_gradients(part))
+
+    def plan(self, bucket: Bucket) -> Tensor | None:
+        """What the rule sums over whole tensors, taken for a whole bucket (and all ranks) before its first part is
+        updated: one number per tensor, which `adjust_gradients` finds as `bucket.plan`. None: nothing is summed."""
+        return None
 
     def adjust_gradients(self, bucket: Bucket) -> list[Tensor]:
-        """The gradients g' of the rule; the bucket's own are left unchanged."""
+        """The gradients g' of the rule for a bucket or a part of one; the bucket's own are left unchanged."""
         return bucket.grads
+
+    def plain_update(self, bucket: Bucket) -> None:
+        """Take one step of the base with the bucket's own gradients, part by part."""
+        for part in bucket.parts():
+            self.base_update(part, part.grads)
 
     def base_update(self, bucket: Bucket, grads: list[Tensor]) -> None:
         """Take one step of torch's AdamW or SGD with `grads`, in place."""
-        group = bucket.group
-        shared = dict(
-            foreach=group["foreach"],
-            fused=bucket.fused,
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            maximize=False,
-        )
-        if group["base"] == "adamw":
-            beta1, beta2 = group["betas"]
-            adamw(
-                bucket.params, grads, bucket.gather("exp_avg"), bucket.gather("exp_avg_sq"), [], bucket.gather("step"),
-                amsgrad=False, beta1=beta1, beta2=beta2, eps=group["eps"], **shared,
-            )  # fmt: skip
-            return
-        momentum = group["momentum"]
-        buffers = bucket.gather("momentum_buffer") if momentum else [None] * len(grads)
-        sgd(bucket.params, grads, buffers, momentum=momentum, dampening=0.0, nesterov=group["nesterov"], **shared)
-        torch._foreach_add_(bucket.gather("step"), 1.0)
+        take_step(bucket, grads)
 
     def displacement(self, bucket: Bucket, out: list[Tensor] | None = None) -> list[Tensor]:
         """δ = θ − θ0, one tensor per parameter, written to `out` if given. Read-only: it may alias the parameters."""

@@ -25,14 +25,17 @@ def omega_report(optimizer: AnchoredOptimizer) -> dict[str, dict[str, float]]:
     for group in optimizer.param_groups:
         for param in group["params"]:
             state = optimizer.state.get(param, {})
-            if "removed" not in state or not (steps := float(state["step"])):
+            if "removed" not in state:
                 continue
-            rows.append((names[param], steps, group["omega"]))
-            omega = state.get("omega", state["removed"])
-            values.append(torch.stack([omega, state["removed"], state["conflicts"]]))
+            rows.append((names[param], group["omega"]))
+            removed = state["removed"]
+            values.append(
+                torch.stack([state["step"].to(removed), state.get("omega", removed), removed, state["conflicts"]])
+            )
     return {
         name: {"omega": omega if fixed is None else fixed, "removed": removed, "conflict": conflicts / steps}
-        for (name, steps, fixed), (omega, removed, conflicts) in zip(rows, _to_lists(values), strict=True)
+        for (name, fixed), (steps, omega, removed, conflicts) in zip(rows, _to_lists(values), strict=True)
+        if steps
     }
 
 

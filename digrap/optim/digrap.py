@@ -20,7 +20,7 @@ from torch import Tensor
 from digrap.optim.base import AnchoredOptimizer, Common
 from digrap.optim.bucket import Bucket
 from digrap.optim.diagnostics import omega_report
-from digrap.optim.tensors import dots, number_for, scaled, wide
+from digrap.optim.tensors import inner, line_norms, number_for, pick, product, scaled, table, tiny_square
 from digrap.optim.validate import at_least_zero, one_of
 
 RULES = ("conflict", "listing")
@@ -50,6 +50,7 @@ class DiGraP(AnchoredOptimizer):
     """
 
     kernel = "digrap"
+    shards = "summed"
     scalars = ("omega", "omega_exp_avg", "omega_exp_avg_sq", "projection", "removed", "conflicts")
 
     def __init__(
@@ -91,61 +92,84 @@ class DiGraP(AnchoredOptimizer):
             state["delta"] = torch.zeros_like(param, memory_format=torch.preserve_format)
         return state | {key: number_for(param) for key in keys}
 
-    def adjust_gradients(self, bucket: Bucket) -> list[Tensor]:
-        group, grads, learnt = bucket.group, bucket.grads, bucket.group["omega"] is None
-        if learnt:
-            omega = self._learn_omega(bucket) if bucket.step > 1 else bucket.numbers("omega")
-        # δ overwrites that of the previous step, which ω no longer needs, so it takes no memory of its own.
-        delta = self.displacement(bucket, out=bucket.gather("delta") if learnt else None)
-        d, n = dots(grads, delta), dots(delta, delta)
+    def plan(self, bucket: Bucket) -> Tensor:
+        """Learn ω, store the numbers of this step, and return λ − ω d/n, the factor of δ in g' (λ where nothing is
+        projected): shape (number of tensors,). With a learnt ω, δ of this step is then in the state."""
+        group, learnt = bucket.group, bucket.group["omega"] is None
+        late = learnt and bucket.step != 1
+        hyper = [_hyper_sums(one) for one in bucket.singles()] if late else []
+        if learnt:  # δ overwrites that of the previous step, which ω no longer needs, so it takes no memory of its own
+            self.displacement(bucket, out=bucket.gather("delta"))
+        sums = table([self._sums(one) for one in bucket.singles()])
+        sums = bucket.total(torch.cat([sums, table(hyper)]) if late else sums)
+        return self.decide(bucket, *sums[:3], hyper_gradient(bucket, sums[3:]) if late else None)
+
+    def decide(self, bucket: Bucket, d: Tensor, n: Tensor, energy: Tensor, h: Tensor | None) -> Tensor:
+        """The factor of δ in g' from <g, δ>, <δ, δ>, <g, g> and the hyper-gradient, each of shape (number of tensors,);
+        h is None at t = 1 and where ω is fixed. The numbers of the step are stored."""
+        group, learnt = bucket.group, bucket.group["omega"] is None
         if not learnt:
             omega = torch.full_like(d, group["omega"])
-        projection = torch.where(n > 0, d / n, 0.0)
-        conflict = d < 0
-        strength = torch.where(conflict if group["rule"] == "conflict" else ~conflict, omega, 0.0)
-        self._record(bucket, d, projection, strength, conflict)
+        elif h is None:
+            omega = bucket.numbers("omega")
+        else:
+            omega = bucket.learn("omega", h, group["mu"]).clamp(0.0, group["omega_max"])
+            bucket.store(omega=omega)
+        projection = torch.where(n > tiny_square(n.dtype), d / n, 0.0)
+        usable = torch.isfinite(d) & torch.isfinite(n) & torch.isfinite(projection)
+        projection = torch.where(usable, projection, 0.0)
+        conflict = (d < 0) & usable
+        active = conflict if group["rule"] == "conflict" else (d >= 0) & usable
+        strength = torch.where(active, omega, 0.0)
+        # The share of ‖g‖² that is projected out, from ‖g'‖² = ‖g‖² − (2ω − ω²) d²/n
+        taken = (2 - strength) * strength * d * projection
+        removed = torch.where((energy > 0) & torch.isfinite(energy) & active, taken / energy, 0.0)
+        bucket.store(removed=removed, conflicts=bucket.numbers("conflicts") + conflict)
         if learnt:
             # h of the next step contains this α, except where unit(·) cancels it
             scale = group["lr"] if group["normalize"] == "none" else 1.0
             bucket.store(projection=projection * scale)
-        adjusted = scaled(delta, group["lam"] - strength * projection)
-        torch._foreach_add_(adjusted, grads)
+        return group["lam"] - strength * projection
+
+    def adjust_gradients(self, bucket: Bucket) -> list[Tensor]:
+        factors = self.plan(bucket) if bucket.plan is None else bucket.plan
+        delta = bucket.gather("delta") if bucket.group["omega"] is None else self.displacement(bucket)
+        adjusted = scaled(delta, factors)
+        torch._foreach_add_(adjusted, bucket.grads)
         return adjusted
 
-    def _learn_omega(self, bucket: Bucket) -> Tensor:
-        """ω of each tensor after one Adam step on h = Σ unit(g) ⊙ unit(p_{t−1}): shape (number of tensors,)."""
-        group = bucket.group
-        h = _hyper_gradient(bucket.grads, bucket.gather("delta"), bucket.numbers("projection"), group["normalize"])
-        omega = bucket.learn("omega", h, group["mu"]).clamp(0.0, group["omega_max"])
-        bucket.store(omega=omega)
-        return omega
-
-    def _record(self, bucket: Bucket, d: Tensor, projection: Tensor, strength: Tensor, conflict: Tensor) -> None:
-        """Store the share of ‖g‖² that is projected out, from ‖g'‖² = ‖g‖² − (2ω − ω²) d²/n, and count conflicts."""
-        energy = dots(bucket.grads, bucket.grads)
-        taken = (2 - strength) * strength * d * projection
-        removed = torch.where(energy > 0, taken / energy, 0.0)
-        bucket.store(removed=removed, conflicts=bucket.numbers("conflicts") + conflict)
+    def _sums(self, one: Bucket) -> tuple[Tensor, ...]:
+        """<g, δ>, <δ, δ> and <g, g> of a bucket of one tensor; 0-dim."""
+        (delta,) = one.gather("delta") if one.group["omega"] is None else self.displacement(one)
+        (grad,) = one.grads
+        return inner(grad, delta), inner(delta, delta), inner(grad, grad)
 
     def omega_report(self) -> dict[str, dict[str, float]]:
         """ω by parameter name, for logs and plots; reads the device once. See `digrap.optim.diagnostics`."""
         return omega_report(self)
 
 
-def _hyper_gradient(grads: list[Tensor], delta: list[Tensor], scale: Tensor, normalize: str) -> Tensor:
-    """h of each tensor for p_{t−1} = scale · delta: shape (number of tensors,)."""
-    if normalize == "none":
-        return scale * dots(grads, delta)
-    grads, delta = wide(grads), wide(delta)
-    products = torch._foreach_mul(grads, delta)
-    parts = []
-    for g, x, gx, c in zip(grads, delta, products, scale.unbind(), strict=True):
-        if g.ndim == 0 or normalize == "tensor":
-            norms = torch.linalg.vector_norm(g), torch.linalg.vector_norm(x)
-            dot = gx.sum()
-        else:
-            dim = 1 if g.ndim > 1 else 0
-            norms = torch.linalg.vector_norm(g, dim=dim), torch.linalg.vector_norm(x, dim=dim)
-            dot = gx.sum(dim=dim)
-        parts.append((c * dot / (norms[0].clamp(min=TINY) * (c.abs() * norms[1]).clamp(min=TINY))).sum())
-    return torch.stack(parts)
+def _is_whole(param: Tensor, group: dict[str, Any]) -> bool:
+    """Whether unit(·) and h run over the whole tensor rather than along its dimension 1."""
+    return param.ndim < 2 or group["normalize"] != "rows"
+
+
+def hyper_gradient(bucket: Bucket, sums: Tensor) -> Tensor:
+    """h = Σ unit(g) ⊙ unit(p_{t−1}) of each tensor from the `_hyper_sums` over all ranks: shape (number of tensors,)."""
+    (dot, g2, x2), c = sums, bucket.numbers("projection")
+    if bucket.group["normalize"] == "none":
+        return c * dot
+    norms = g2.sqrt().clamp(min=TINY) * (c.abs() * x2.sqrt()).clamp(min=TINY)
+    return pick([_is_whole(param, bucket.group) for param in bucket.params], c * dot / norms, dot)
+
+
+def _hyper_sums(one: Bucket) -> tuple[Tensor, ...]:
+    """What h of a bucket of one tensor is made of, before it is summed over the ranks. With x = δ_{t−1} and
+    p_{t−1} = c x: <g, x>, <g, g> and <x, x> where unit(·) is taken over the whole tensor, else h three times."""
+    (g,), (x,) = one.grads, one.gather("delta")
+    if _is_whole(g, one.group):
+        return inner(g, x), inner(g, g), inner(x, x)
+    c = one.states[0]["projection"]
+    norms = line_norms(g).clamp_(min=TINY) * (c.abs() * line_norms(x)).clamp_(min=TINY)
+    h = (c * product(g, x).sum(dim=1) / norms).sum()
+    return h, h, h

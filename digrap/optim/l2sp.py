@@ -27,6 +27,7 @@ class L2SP(AnchoredOptimizer):
     """
 
     kernel = "l2sp"
+    shards = "elementwise"
 
     def __init__(
         self,

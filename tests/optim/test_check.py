@@ -20,16 +20,16 @@ from torch.optim import SGD
 from digrap.optim import DiGraP
 
 class Unclamped(DiGraP):
-    def _learn_omega(self, bucket):
+    def _learn_omega(self, bucket, sums):
         group, bucket.group = bucket.group, bucket.group | {"omega_max": 1e9}
-        omega = super()._learn_omega(bucket)
+        omega = super()._learn_omega(bucket, sums)
         bucket.group = group
         return omega
 
 class Exponent(DiGraP):
-    def _learn_omega(self, bucket):
+    def _learn_omega(self, bucket, sums):
         bucket.step -= 1
-        omega = super()._learn_omega(bucket)
+        omega = super()._learn_omega(bucket, sums)
         bucket.step += 1
         return omega
 

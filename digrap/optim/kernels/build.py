@@ -72,7 +72,9 @@ def _openmp() -> list[str]:
 
 def _folder() -> Path:
     """Where libraries are kept: a folder of this user's alone, as code is loaded from it."""
-    root = os.environ.get("DIGRAP_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "digrap"
+    root = (
+        os.environ.get("DIGRAP_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "digrap"
+    )
     folder = Path(root) / "kernels"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -89,4 +91,6 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.machine() + platform.processor()
-    return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}))
+    return "\n".join(
+        sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
+    )
