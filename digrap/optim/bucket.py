@@ -66,6 +66,11 @@ class Bucket:
         plan = None if self.plan is None else self.plan[first:end]
         return Bucket(*lists, self.group, self.step, self.path, self.layout, plan)
 
+    def pick(self, members: list[int]) -> Bucket:
+        """The bucket of some of the tensors, without a plan."""
+        lists = ([values[index] for index in members] for values in (self.params, self.grads, self.states))
+        return Bucket(*lists, self.group, self.step, self.path, self.layout)
+
     # --- over all ranks -----------------------------------------------------------------------------------------
 
     def by_rank(self, numbers: Tensor) -> Tensor:

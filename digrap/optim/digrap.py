@@ -95,7 +95,7 @@ class DiGraP(AnchoredOptimizer):
     def plan(self, bucket: Bucket) -> Tensor:
         """Learn ω, store the numbers of this step, and return λ − ω d/n, the factor of δ in g' (λ where nothing is
         projected): shape (number of tensors,). With a learnt ω, δ of this step is then in the state."""
-        group, learnt = bucket.group, bucket.group["omega"] is None
+        learnt = bucket.group["omega"] is None
         late = learnt and bucket.step != 1
         hyper = [_hyper_sums(one) for one in bucket.singles()] if late else []
         if learnt:  # δ overwrites that of the previous step, which ω no longer needs, so it takes no memory of its own
@@ -155,7 +155,7 @@ def _is_whole(param: Tensor, group: dict[str, Any]) -> bool:
 
 
 def hyper_gradient(bucket: Bucket, sums: Tensor) -> Tensor:
-    """h = Σ unit(g) ⊙ unit(p_{t−1}) of each tensor from the `_hyper_sums` over all ranks: shape (number of tensors,)."""
+    """h = Σ unit(g) ⊙ unit(p_{t−1}) from the `_hyper_sums` over all ranks: shape (number of tensors,)."""
     (dot, g2, x2), c = sums, bucket.numbers("projection")
     if bucket.group["normalize"] == "none":
         return c * dot

@@ -78,8 +78,8 @@ class FTP(AnchoredOptimizer):
                 torch.lerp(anchor, param, ratio, out=param)
 
     def decide(self, bucket: Bucket, h: Tensor | None, largest: Tensor) -> Tensor:
-        """γ, learnt from the hyper-gradient (None at t = 1) and bounded by the largest row sum; each of shape (number of
-        tensors,). γ is stored."""
+        """γ, learnt from the hyper-gradient (None at t = 1) and bounded by the largest row sum; each of shape
+        (number of tensors,). γ is stored."""
         gamma = bucket.numbers("gamma")
         if h is not None:
             gamma = bucket.learn("gamma", torch.where(h > 0, bucket.group["k"] * h, h), bucket.group["mu"])
