@@ -20,7 +20,7 @@ from torch import Tensor
 from digrap.optim.base import AnchoredOptimizer, Common
 from digrap.optim.bucket import Bucket
 from digrap.optim.diagnostics import omega_report
-from digrap.optim.tensors import inner, line_norms, number_for, pick, product, scaled, table, tiny_square
+from digrap.optim.tensors import inner, line_norms, number_for, pick, product, scaled, table, tiny_square, wide
 from digrap.optim.validate import at_least_zero, one_of
 
 RULES = ("conflict", "listing")
@@ -163,6 +163,13 @@ def hyper_gradient(bucket: Bucket, sums: Tensor) -> Tensor:
     return pick([_is_whole(param, bucket.group) for param in bucket.params], c * dot / norms, dot)
 
 
+def signs_product(g: Tensor, x: Tensor, c: Tensor) -> Tensor:
+    """unit(g) ⊙ unit(c x) along rows of one element: ±1 exactly, so that opposite signs cancel; dot / norms would leave
+    a rest of rounding errors, which Adam makes large."""
+    p = c * wide(x)
+    return g / wide(g).abs().clamp_(min=TINY) * (p / p.abs().clamp_(min=TINY))
+
+
 def _hyper_sums(one: Bucket) -> tuple[Tensor, ...]:
     """What h of a bucket of one tensor is made of, before it is summed over the ranks. With x = δ_{t−1} and
     p_{t−1} = c x: <g, x>, <g, g> and <x, x> where unit(·) is taken over the whole tensor, else h three times."""
@@ -170,6 +177,9 @@ def _hyper_sums(one: Bucket) -> tuple[Tensor, ...]:
     if _is_whole(g, one.group):
         return inner(g, x), inner(g, g), inner(x, x)
     c = one.states[0]["projection"]
+    if g.shape[1] == 1:
+        h = signs_product(g, x, c).sum()
+        return h, h, h
     norms = line_norms(g).clamp_(min=TINY) * (c.abs() * line_norms(x)).clamp_(min=TINY)
     h = (c * product(g, x).sum(dim=1) / norms).sum()
     return h, h, h
