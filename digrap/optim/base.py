@@ -175,12 +175,7 @@ class AnchoredOptimizer(Optimizer):
             drop_vanished(self)
         for group in self.param_groups:
             for bucket in self._buckets(group):
-                if group["anchor"] == "none":
-                    self.plain_update(bucket)
-                elif take := kernel(bucket.path):
-                    take(self, bucket)
-                else:
-                    self.anchored_update(bucket)
+                self.take(bucket)
         return loss
 
     @property
@@ -208,6 +203,15 @@ class AnchoredOptimizer(Optimizer):
             bucket.grads.append(local_gradient(param, grad))
             bucket.states.append(state)
         return buckets.values()
+
+    def take(self, bucket: Bucket) -> None:
+        """Take one step for a bucket, by the implementation that was chosen for it."""
+        if bucket.group["anchor"] == "none":
+            self.plain_update(bucket)
+        elif fast := kernel(bucket.path):
+            fast(self, bucket)
+        else:
+            self.anchored_update(bucket)
 
     def anchored_update(self, bucket: Bucket) -> None:
         """Take one step for a bucket with anchors: adjusted gradients, then the base update, part by part."""

@@ -29,6 +29,7 @@ COUNTS = (
     "anchor_zero", "nesterov", "learnt", "listing", "normalize",
 )  # fmt: skip
 SIZES = ("lr", "beta1", "beta2", "eps", "weight_decay", "momentum", "mu", "lam", "omega", "omega_max", "strength", "k")
+NUMBERS = 6  # per-tensor numbers that a rule may have here; further ones are not the kernels'
 FIELDS = 16  # pointers and sizes of a tensor
 
 
@@ -66,7 +67,7 @@ def _row(optimizer: AnchoredOptimizer, group: dict[str, Any], param: Tensor, gra
     adamw = group["base"] == "adamw"
     entries = (
         "anchor", "exp_avg" if adamw else "momentum_buffer", "exp_avg_sq",
-        "candidate" if optimizer.kernel == "ftp" else "delta", "step", *optimizer.scalars,
+        "candidate" if optimizer.kernel == "ftp" else "delta", "step", *optimizer.scalars[:NUMBERS],
     )  # fmt: skip
     row = [param.data_ptr(), grad.data_ptr(), *(state[key].data_ptr() if key in state else 0 for key in entries)]
     row += [0] * (FIELDS - 3 - len(row))
