@@ -58,7 +58,9 @@ def _errors(*extra):
         for kwargs, kind, message in (*common, *extra):
             given = OptimizerInput(params=[Parameter(torch.zeros(2, 3))], kwargs=kwargs, desc=message)
             result.append(ErrorOptimizerInput(given, error_type=kind, error_regex=message))
-        whole = OptimizerInput(params=[torch.zeros(2, 3, dtype=torch.complex64)], kwargs={}, desc="complex parameter")
+        whole = OptimizerInput(
+            params=[Parameter(torch.zeros(2, 3, dtype=torch.complex64))], kwargs={}, desc="complex parameter"
+        )
         result.append(ErrorOptimizerInput(whole, error_type=ValueError, error_regex="only real floating point"))
         param = Parameter(torch.zeros(3, 3))
         param.grad = torch.eye(3).to_sparse()
