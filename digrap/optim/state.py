@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from digrap.optim.base import AnchoredOptimizer
 
 MOMENTS = {"exp_avg", "exp_avg_sq", "momentum_buffer"}
+OWN_DTYPE = MOMENTS | {"anchor"}  # what is in the parameter's dtype under every rule
 
 
 def trains(param: Tensor) -> bool:
@@ -126,7 +127,7 @@ def _completed_state(
 
 
 def ready_state(optimizer: AnchoredOptimizer, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
-    """The state of a parameter that has a gradient, on its device.
+    """The state of a parameter that has a gradient, on its device and in its dtype.
 
     Makes the state of one that was frozen, or that a wrapper put in another's place, with the present value as anchor.
     Raises RuntimeError for one whose shape has changed.
@@ -138,13 +139,27 @@ def ready_state(optimizer: AnchoredOptimizer, param: Tensor, group: dict[str, An
     elif group["base"] == "sgd" and group["momentum"] and "momentum_buffer" not in state:  # a scheduler has set it
         state["momentum_buffer"] = torch.zeros_like(param, memory_format=torch.preserve_format)
     probe = next((key for key in state if key != "step"), None)
-    if probe is not None and probe not in optimizer.scalars and state[probe].shape != param.shape:
+    if probe is None:
+        return state
+    value = state[probe]
+    if probe not in optimizer.scalars and value.shape != param.shape:
         _check_shape(optimizer, param, group, probe)
-    if probe is not None and state[probe].device != param.device:  # the model was moved after construction
-        for key, value in state.items():
-            if key != "step" or group["capturable"]:
-                state[key] = value.to(param.device)
+    cast = probe in OWN_DTYPE and value.dtype != param.dtype
+    if cast or value.device != param.device:  # the model was cast or moved after construction
+        _follow(optimizer, param, group, value.dtype)
     return state
+
+
+def _follow(optimizer: AnchoredOptimizer, param: Tensor, group: dict[str, Any], old: torch.dtype) -> None:
+    """Move a parameter's state to its device, and what was in its `old` dtype to its dtype."""
+    state = optimizer.state[param]
+    for key, value in state.items():
+        if key == "step":
+            state[key] = value.to(step_count(param, group).device)
+        elif key in optimizer.scalars:
+            state[key] = value.to(param.device, scalar_dtype(param))
+        else:
+            state[key] = value.to(param.device, param.dtype if value.dtype == old else value.dtype)
 
 
 def _check_shape(optimizer: AnchoredOptimizer, param: Tensor, group: dict[str, Any], key: str) -> None:
