@@ -12,6 +12,7 @@ OF_BASE: dict[str, dict[str, Any]] = {
     "sgd": {"momentum": 0.0, "nesterov": False},
 }
 IMPLEMENTATION: dict[str, Any] = {"foreach": None, "fused": None, "capturable": False}
+SHARED = {"lr", "weight_decay", "differentiable", *OF_BASE["adamw"], *OF_BASE["sgd"]}  # with torch's optimizers
 UNSUPPORTED = ("maximize", "amsgrad", "dampening")  # options of torch's optimizers that change what a step does
 IN_PLACE = ("params", "param_names")  # torch itself carries these over to a loaded group
 
@@ -53,17 +54,19 @@ def unpickled(optimizer: AnchoredOptimizer) -> None:
     advertise(optimizer)
 
 
-def merged(name: str, own: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
+def merged(optimizer: AnchoredOptimizer, own: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
     """A saved group whose gaps are filled from the group that it is loaded into.
 
-    A group of another optimizer (torch's AdamW) does not choose the implementation: its `fused` was meant for another
-    step. Raises ValueError for options that the class called `name` cannot follow.
+    A group of another optimizer, such as torch's AdamW, speaks for the base alone: its `fused` was meant for another
+    step, its `lam` for another rule. Raises ValueError for options of it that no rule can follow.
     """
-    foreign = "anchor" not in saved
+    rule = optimizer.defaults.keys() - SHARED
+    foreign = not rule - IMPLEMENTATION.keys() <= saved.keys()
     if foreign and (lost := [f"{key}={saved[key]}" for key in UNSUPPORTED if saved.get(key)]):
+        name = type(optimizer).__name__
         raise ValueError(f"the state dict was saved with {', '.join(lost)}, which {name} does not support")
     group = {key: value for key, value in own.items() if key not in IN_PLACE} | saved
     if foreign:
-        group |= {key: own[key] for key in IMPLEMENTATION}
+        group |= {key: own[key] for key in rule}
     keep_used(group)
     return group

@@ -100,10 +100,9 @@ def restored(optimizer: AnchoredOptimizer) -> Iterator[None]:
 def completed(optimizer: AnchoredOptimizer, saved: dict[str, Any]) -> dict[str, Any]:
     """The state dict with what it lacks because another optimizer (torch's AdamW) or an older version saved it: options
     of the optimizer's own groups, and its own anchors. Raises ValueError for options that no rule supports."""
-    name = type(optimizer).__name__
     groups, states = [], dict(saved["state"])
     for own, given in zip(optimizer.param_groups, saved["param_groups"], strict=False):  # torch refuses other lengths
-        groups.append(group := merged(name, own, given))
+        groups.append(group := merged(optimizer, own, given))
         for param, i in zip(own["params"], given["params"], strict=False):
             if state := _completed_state(optimizer, param, group, states.get(i, {})):
                 states[i] = state

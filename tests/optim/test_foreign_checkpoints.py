@@ -100,6 +100,34 @@ def test_options_that_change_the_step_are_refused(plain, given, message):
     advance(optimizer, params, range(2))  # as if nothing had been loaded
 
 
+def test_another_rules_options_are_not_taken():
+    """L2-SP's lam is no λ of DiGraP's; its moments and anchors are as good."""
+    params = shapes()
+    other = L2SP(params, lam=0.3, lr=0.02)
+    held = [param.detach().clone() for param in params]
+    advance(other, params, range(3))
+    optimizer = DiGraP(params, mu=2.0, foreach=False)
+    optimizer.load_state_dict(copy.deepcopy(other.state_dict()))
+    group = optimizer.param_groups[0]
+    assert [group[key] for key in ("lam", "mu", "foreach", "lr")] == [0.0, 2.0, False, 0.02]
+    assert all(torch.equal(optimizer.state[p]["anchor"], value) for p, value in zip(params, held, strict=True))
+    assert float(optimizer.state[params[0]]["step"]) == 3
+
+
+def test_adamw_over_the_same_groups():
+    """torch's AdamW keeps our options in its groups and in its state dict; lists of anchors must not come back."""
+    params = shapes()
+    given = [param.detach() + 1 for param in params]
+    other = torch.optim.AdamW([{"params": params, "anchor": given, "mu": 9.0}])
+    advance(other, params, range(2))
+    optimizer = DiGraP([{"params": params, "anchor": given}])
+    optimizer.load_state_dict(other.state_dict())
+    assert optimizer.param_groups[0]["anchor"] == "given"
+    assert optimizer.param_groups[0]["mu"] == 0.1
+    assert torch.equal(optimizer.state[params[0]]["anchor"], given[0])
+    advance(optimizer, params, range(2, 4))
+
+
 def test_another_number_of_groups_is_torchs_own_error():
     params = shapes()
     state = torch.optim.AdamW(params).state_dict()

@@ -137,9 +137,7 @@ def test_state_dicts_resume_in_the_middle(name, ours, plain, options):
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_pickled_together_with_the_optimizer(name):
-    if name == "Lambda" or name == "Multiplicative":
-        pytest.skip("torch saves no lambda of a scheduler, and a lambda cannot be pickled")
+def test_a_copy_of_both_goes_on_as_the_original(name):
     optimizer = DiGraP(pair(), lr=0.05, base="sgd", momentum=0.9)
     scheduler = SCHEDULERS[name](optimizer)
     walk(optimizer, scheduler, 3)
