@@ -3,7 +3,7 @@
 LoRA's factors          zero: the pre-trained model is where B A = 0, and that is what all rules pull towards. A rule
                         with a bound from the first step on (FTP) would set both to almost nothing, where neither has a
                         gradient: under it the factor that starts at random has its start as anchor.
-LoRA's factors under an initialisation that moves the weights (pissa, corda, olora, loftq, orthogonal, lora_ga, mica)
+LoRA's factors under an initialisation of another kind (pissa, corda, olora, loftq, orthogonal, lora_ga, mica)
                         init: the model is the pre-trained one where they start, not at zero.
 new heads               none: those that peft adds for a task (classifier, score, qa_outputs).
 soft prompts            init where they start from a text or from words, none where they start at random; the networks
@@ -21,7 +21,12 @@ from torch import Tensor, nn
 
 ZERO, NEW = {"anchor": "zero"}, {"anchor": "none"}
 RANDOM = ZERO | {"bounded_anchor": "init"}
-STARTS_AT_NOTHING = (True, False, "gaussian", "eva")  # values of init_lora_weights that leave the base weights alone
+STARTS_AT_NOTHING = (
+    True,
+    False,
+    "gaussian",
+    "eva",
+)  # values of init_lora_weights under which B A = 0 is the pre-trained model
 TASK_HEADS = {  # what peft adds to modules_to_save for a task, as such heads are new
     "SEQ_CLS": ("classifier", "score"),
     "TOKEN_CLS": ("classifier", "score"),
