@@ -21,7 +21,7 @@ from digrap.optim.bucket import Bucket
 from digrap.optim.options import advertise, keep_used, unpickled
 from digrap.optim.paths import KERNELS, choose, described
 from digrap.optim.state import add_missing, ready_state, restored, start_state, step_count
-from digrap.optim.validate import check_common, check_given, check_params
+from digrap.optim.validate import check_common, check_given, check_params, given_anchors
 
 UPDATES = {"anchored_update", "adjust_gradients", "base_update", "displacement"}
 
@@ -81,7 +81,7 @@ class AnchoredOptimizer(Optimizer):
         capturable: bool = False,
         **symbols: Any,
     ):
-        given = None if isinstance(anchor, str) else list(anchor)
+        given = None if isinstance(anchor, str) else given_anchors(anchor)
         defaults = dict(
             lr=lr, weight_decay=weight_decay, base=base, anchor=anchor if given is None else "init", foreach=foreach,
             fused=fused, capturable=capturable, **symbols,
@@ -96,7 +96,8 @@ class AnchoredOptimizer(Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group and take its parameters' anchors. Raises ValueError for what the class refuses."""
-        super().add_param_group(param_group)
+        copied = dict(param_group) if isinstance(param_group, dict) else param_group  # a list of groups may serve again
+        super().add_param_group(copied)
         group = self.param_groups[-1]
         for key, value in self.of_base.items():
             group.setdefault(key, value)
@@ -108,7 +109,7 @@ class AnchoredOptimizer(Optimizer):
             check_common(group)
             self.check(group)
             if not isinstance(given, str):
-                given, group["anchor"] = list(given), "given"
+                given, group["anchor"] = given_anchors(given), "given"
                 check_given(group["params"], given)
             else:
                 given = [None] * len(group["params"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -56,6 +57,20 @@ def check_params(params: list[Tensor]) -> None:
     for index, param in enumerate(params):
         if param.requires_grad and not param.is_floating_point():
             raise ValueError(f"parameter {index} is {param.dtype}; only real floating point parameters are supported")
+
+
+def given_anchors(anchor: Any) -> list[Tensor]:
+    """`anchor` as a list of tensors; refuses what is neither one of the names nor several tensors."""
+    if anchor is None or isinstance(anchor, (Tensor, Mapping)):
+        raise ValueError(
+            f"anchor is a {type(anchor).__name__}; give 'init', 'zero', 'none' or a list of tensors, one for each "
+            "parameter (by name: param_groups(model, anchors=…))"
+        )
+    anchors = list(anchor)
+    for index, value in enumerate(anchors):
+        if not isinstance(value, Tensor):
+            raise ValueError(f"anchor {index} is a {type(value).__name__}, not a tensor")
+    return anchors
 
 
 def check_given(params: list[Tensor], anchors: list[Tensor]) -> None:

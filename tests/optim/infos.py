@@ -49,6 +49,14 @@ def _errors(*extra):
         ({"anchor": "start"}, ValueError, "anchor='start' is not one of 'init', 'zero', 'none'"),
         ({"anchor": "given"}, ValueError, "anchor='given' is not one of"),
         ({"anchor": [torch.zeros(3)]}, ValueError, r"anchor 0 has shape \(3,\) but its parameter has \(2, 3\)"),
+        ({"anchor": None}, ValueError, "anchor is a NoneType; give 'init', 'zero', 'none' or a list of tensors"),
+        ({"anchor": torch.zeros(2, 3)}, ValueError, "anchor is a Tensor; give"),
+        (
+            {"anchor": {"weight": torch.zeros(2, 3)}},
+            ValueError,
+            r"anchor is a dict; .* param_groups\(model, anchors=…\)",
+        ),
+        ({"anchor": [None]}, ValueError, "anchor 0 is a NoneType, not a tensor"),
         ({"anchor": []}, ValueError, "0 tensors were given for 1 parameters"),
         ({"lr": torch.tensor(0.001), "foreach": True}, ValueError, "lr as a Tensor"),
     ]

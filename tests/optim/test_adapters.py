@@ -216,6 +216,18 @@ def test_given_anchors_hold_in_a_second_fit(cls):
     losses(model, second, steps=2)
 
 
+@pytest.mark.parametrize("info", EVERY)
+def test_one_list_of_groups_serves_several_optimizers(info):
+    """No optimizer's options, and no consumed anchors, stay in the user's dicts."""
+    model = nn.Linear(3, 2)
+    anchors = {name: torch.zeros_like(param) for name, param in model.named_parameters()}
+    groups = param_groups(model, anchors=anchors)
+    first, second = info.optim_cls(groups, lr=0.5), info.optim_cls(groups, lr=0.25)
+    assert [optimizer.param_groups[0]["lr"] for optimizer in (first, second)] == [0.5, 0.25]
+    assert not second.state[model.weight]["anchor"].any()
+    assert groups[0].keys() == {"params", "anchor"}
+
+
 def test_given_anchors_must_be_complete():
     model = nn.ModuleDict({"body": nn.Linear(3, 3), "head": nn.Linear(3, 2)})
     anchors = {name: value for name, value in copy.deepcopy(model).named_parameters() if name.startswith("body")}
