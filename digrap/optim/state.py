@@ -92,7 +92,7 @@ def restored(optimizer: AnchoredOptimizer) -> Iterator[None]:
         for param, i in zip(group["params"], saved["params"], strict=True):
             state, given = optimizer.state.get(param, {}), seen[-1]["state"].get(i, {})
             if "step" in state:
-                state["step"] = state["step"].to(step_count(param, group).device)
+                state["step"] = state["step"].to(step_count(param, group))
             for key in given.keys() & set(optimizer.scalars):
                 state[key] = torch.as_tensor(given[key]).detach().to(param.device, scalar_dtype(param), copy=True)
 

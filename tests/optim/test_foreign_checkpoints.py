@@ -177,7 +177,7 @@ def test_state_dicts_and_pickles_of_older_versions(info, base):
 
 
 @pytest.mark.parametrize("info", EVERY)
-@pytest.mark.parametrize("number", [3, 3.0])
+@pytest.mark.parametrize("number", [3, 3.0, torch.tensor(3)], ids=["int", "float", "integer tensor"])
 def test_numbers_in_place_of_tensors(info, number):
     """Older torch and other libraries save `step` as a number; so may JSON-like formats with the rule's own."""
     params = shapes()
@@ -190,10 +190,17 @@ def test_numbers_in_place_of_tensors(info, number):
         state.update({key: float(state[key]) for key in optimizer.scalars if key in state})
     loaded = info.optim_cls(others)
     loaded.load_state_dict(saved)
-    assert torch.is_tensor(loaded.state[others[0]]["step"])
+    assert loaded.state[others[0]]["step"].dtype == torch.float32
     advance(optimizer, params, range(3, 6))
     advance(loaded, others, range(3, 6))
     torch.testing.assert_close(params, others, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("number", [3, 3.0])
+def test_numbers_in_a_pickled_optimizer(number):
+    params = shapes()
+    optimizer = DiGraP(params)
+    advance(optimizer, params, range(3))
     restored = pickle.loads(pickle.dumps(optimizer))
     restored.state[restored.param_groups[0]["params"][0]]["step"] = number
     restored.__setstate__({})
