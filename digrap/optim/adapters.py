@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor, nn
 
 ZERO, NEW = {"anchor": "zero"}, {"anchor": "none"}
-RANDOM = ZERO | {"bounded_anchor": "init"}
+RANDOM = ZERO | {"bounded_anchor": "init"}  # the anchor under a rule with `bounded = True`
 STARTS_AT_NOTHING = (
     True,
     False,

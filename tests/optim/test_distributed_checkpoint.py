@@ -16,6 +16,8 @@ from torch.distributed.checkpoint.state_dict import (
 from digrap.optim import FTP, L2SP, DiGraP, param_groups
 from tests.optim.infos import EVERY
 
+pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")  # one process is meant
+
 LAYOUTS = [
     StateDictOptions(),
     StateDictOptions(full_state_dict=True),
