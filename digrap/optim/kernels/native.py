@@ -51,12 +51,12 @@ def step(optimizer: AnchoredOptimizer, bucket: Bucket) -> None:
 
 def _options(optimizer: AnchoredOptimizer, bucket: Bucket) -> Options:
     group = bucket.group
-    omega = group.get("omega")
+    omega, (beta1, beta2) = group.get("omega"), group.get("betas", (0.0, 0.0))
     given = dict(
         rule=RULES.index(optimizer.kernel), base=group["base"] == "sgd",
         tensors=len(bucket.params), threads=torch.get_num_threads(), block=BLOCK, step=bucket.step,
         anchor_zero=group["anchor"] == "zero", learnt=omega is None, listing=group.get("rule") == "listing",
-        normalize=NORMALIZE.index(group.get("normalize", "rows")), beta1=group["betas"][0], beta2=group["betas"][1],
+        normalize=NORMALIZE.index(group.get("normalize", "rows")), beta1=beta1, beta2=beta2,
         lr=float(group["lr"]), omega=omega or 0.0,
     )  # fmt: skip
     return Options(**given | {key: group[key] for key in (*COUNTS, *SIZES) if key in group and key not in given})
