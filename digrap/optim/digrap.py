@@ -135,8 +135,8 @@ class DiGraP(AnchoredOptimizer):
         if edited := self.edited():
             warnings.warn(
                 f"DiGraP(low_memory=True): {edited[0]}{f' and {len(edited) - 1} more' if edited[1:] else ''} changed"
-                " after the last step, and the previous δ is rebuilt from that: ω learns from a wrong one in the next step."
-                " Use low_memory=False where something else writes to the parameters.",
+                " after the last step, and the previous δ is rebuilt from that: ω learns from a wrong one in the next"
+                " step. Use low_memory=False where something else writes to the parameters.",
                 stacklevel=2,
             )
         return super().state_dict()
