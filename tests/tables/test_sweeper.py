@@ -10,10 +10,7 @@ from digrap.core.files import write_json
 from digrap.core.paths import CONFIGS, REPO
 from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import load_table
-
-
-def train(*arguments, **options):
-    return subprocess.run([sys.executable, "train.py", *arguments], cwd=REPO, capture_output=True, text=True, **options)
+from tests.doors import call
 
 
 @pytest.fixture
@@ -27,7 +24,7 @@ def test_a_table_runs_what_is_missing(small, tmp_path):
     done = cells[1:]
     for cell in done:
         write_json(cell.folder(tmp_path) / "results.json", {"untouched": True})
-    run = train("-m", "table=demo", "seed=3", *small, f"hydra.sweep.dir={outputs}")
+    run = call("train.py", "-m", "table=demo", "seed=3", *small, f"hydra.sweep.dir={outputs}")
     assert run.returncode == 0, run.stderr
     assert "4 of 5 runs are done" in run.stdout
     made = json.loads((cells[0].folder(tmp_path) / "results.json").read_text())
@@ -84,14 +81,15 @@ def test_stages_and_two_launches_at_once(small, tmp_path, tiny):
 
 def test_a_failed_run_stops_no_other_and_is_named(small, tmp_path, tiny):
     name = tiny('broken: [optim=digrap, "optim.mu=-1"]')
-    run = train("-m", f"table={name}", *small, f"hydra.sweep.dir={tmp_path / 'minidomainnet'}")
+    run = call("train.py", "-m", f"table={name}", *small, f"hydra.sweep.dir={tmp_path / 'minidomainnet'}")
     assert run.returncode == 2 and "Traceback" not in run.stderr.split("error: ")[-1]
     assert "1 runs failed" in run.stderr and "Invalid mu: mu=-1" in run.stderr and "optim.mu=-1 seed=0" in run.stderr
     assert len(list((tmp_path / "minidomainnet").glob("*/results.json"))) == 3
 
 
 def test_dry_run_runs_nothing(small, tmp_path, tiny):
-    run = train("-m", f"table={tiny()}", "dry_run=true", *small, f"hydra.sweep.dir={tmp_path / 'minidomainnet'}")
+    place = f"hydra.sweep.dir={tmp_path / 'minidomainnet'}"
+    run = call("train.py", "-m", f"table={tiny()}", "dry_run=true", *small, place)
     assert run.returncode == 0 and "0 of 2 runs known by now are done" in run.stdout
     assert not list(tmp_path.rglob("results.json"))
 
@@ -108,5 +106,5 @@ def test_dry_run_runs_nothing(small, tmp_path, tiny):
     ],
 )
 def test_wrong_calls_are_one_message(arguments, message, tmp_path):
-    run = train(*arguments)
+    run = call("train.py", *arguments)
     assert run.returncode == 2 and message in run.stderr and "Traceback" not in run.stderr
