@@ -8,6 +8,8 @@ import sys
 import tempfile
 import traceback
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from digrap.core.paths import REPO
 
@@ -21,18 +23,28 @@ def typed(*words) -> subprocess.CompletedProcess:
 
 def call(*words) -> subprocess.CompletedProcess:
     """The same without the imports; the first word is a script."""
-    if sys.platform != "linux":  # elsewhere libraries do not survive a fork
-        return typed(*words)
-    import digrap.engine.run  # noqa: F401  what children share
-    import digrap.models.mini_resnet  # noqa: F401
+    return begin(*words)()
 
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        if (child := os.fork()) == 0:
-            _be(list(map(str, words)), out.fileno(), err.fileno())
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        for stream in (out, err):
-            stream.seek(0)
-        return subprocess.CompletedProcess(words, code, out.read(), err.read())
+
+def begin(*words) -> Callable[[], subprocess.CompletedProcess]:
+    """Start the same; what is returned waits for the end."""
+    if sys.platform != "linux":  # elsewhere libraries do not survive a fork
+        return ThreadPoolExecutor(1).submit(typed, *words).result
+    import torch._dynamo  # noqa: F401
+
+    import digrap.engine.run  # noqa: F401  what children share
+
+    out, err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")  # noqa: SIM115  closed at the end
+    if (child := os.fork()) == 0:
+        _be(list(map(str, words)), out.fileno(), err.fileno())
+
+    def end() -> subprocess.CompletedProcess:
+        with out, err:
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            out.seek(0), err.seek(0)
+            return subprocess.CompletedProcess(words, code, out.read(), err.read())
+
+    return end
 
 
 def _be(words: list[str], out: int, err: int) -> None:

@@ -1,16 +1,15 @@
 """`python train.py -m table=…` runs what is missing, stage by stage, and nothing else."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from digrap.core.files import write_json
-from digrap.core.paths import CONFIGS, REPO
+from digrap.core.paths import CONFIGS
 from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import load_table
-from tests.doors import call
+from hydra_plugins.digrap_table_sweeper import table_sweeper
+from tests.doors import begin, call
 
 
 @pytest.fixture
@@ -56,17 +55,12 @@ def tiny(tmp_path):
     return make
 
 
-def test_stages_and_two_launches_at_once(small, tmp_path, tiny):
+def test_stages_and_two_launches_at_once(small, tmp_path, tiny, monkeypatch):
     """Two launches share the work: each run is made once, the search before what goes on from its winner."""
     command = ["train.py", "-m", f"table={tiny()}", *small, f"hydra.sweep.dir={tmp_path / 'minidomainnet'}"]
-    launches = [
-        subprocess.Popen(
-            [sys.executable, *command], cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for _ in range(2)
-    ]
-    logs = [launch.communicate()[0] for launch in launches]
-    assert [launch.returncode for launch in launches] == [0, 0], logs
+    monkeypatch.setattr(table_sweeper, "POLL_SECONDS", 0.2)
+    launches = [launch() for launch in [begin(*command), begin(*command)]]
+    assert [launch.returncode for launch in launches] == [0, 0], launches
     results = [json.loads(path.read_text()) for path in (tmp_path / "minidomainnet").glob("*/results.json")]
     assert sorted(result["method"] for result in results) == ["vanilla", "vanilla", "wise_ft"]
     (averaged,) = (result for result in results if result["method"] == "wise_ft")
