@@ -12,7 +12,7 @@ JOBS   ?= $(shell getconf _NPROCESSORS_ONLN)
 .PHONY: help setup demo judge verify test test-all lint lock gallery clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /' | column -t -l 2
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /' | column -t -l 2
 
 ifeq ($(PYTHON),$(VENV)/bin/python)
 setup: $(STAMP)  ## make .venv with the locked versions (nothing to do the second time)

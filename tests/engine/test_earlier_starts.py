@@ -173,9 +173,7 @@ def test_variants_of_another_run_are_refused(small, tmp_path, monkeypatch):
     cfg = small(*words)
     interrupt_variants(monkeypatch, cfg, tmp_path / "mine", 2)
     with pytest.raises(DigrapError, match=r"optim.alpha=0.3, there"):
-        engine.run(
-            small(*words, "optim.alpha=0.3"), tmp_path / "mine"
-        )
+        engine.run(small(*words, "optim.alpha=0.3"), tmp_path / "mine")
     config = tmp_path / "mine" / "config.yaml"
     whole = config.read_text()
     for damaged in (whole[: len(whole) // 2], "optim: 3", "{"):
