@@ -46,16 +46,18 @@ def choose(
     """The implementation that updates `param`. Raises RuntimeError for fused=True where none is there."""
     if group["foreach"] is not None or group["fused"] is False or torch.compiler.is_compiling():
         return "loop" if group["foreach"] is False and not group["fused"] else "foreach"
-    found = _fused_path(optimizer, param)
+    found = _fused_path(optimizer, group, param)
     if group["fused"] and not found:
         raise RuntimeError(f"fused=True: {type(optimizer).__name__} has no fused implementation on {param.device.type}")
     return found if found and _plain(param, grad, state) else "foreach"
 
 
-def _fused_path(optimizer: AnchoredOptimizer, param: Tensor) -> str | None:
+def _fused_path(optimizer: AnchoredOptimizer, group: dict[str, Any], param: Tensor) -> str | None:
     """The fused implementation on the parameter's device, "foreach" for a dtype that it does not take."""
     if optimizer.kernel is None or param.device.type != "cpu":
         return None
+    if group["capturable"]:
+        return "foreach"
     if param.dtype in NATIVE and library(NATIVE[param.dtype]):
         return "native"
     return "blocked" if param.dtype in BLOCKED else "foreach"
