@@ -2,7 +2,7 @@
 
 native   compiled kernels on a CPU, built on first use where a C++ compiler is there
 blocked  torch operations on cache-sized blocks, on a CPU without a compiler
-triton   Triton kernels over all tensors of a group, on CUDA, with fused=True
+triton   Triton kernels over all tensors of a group, on CUDA; they have not run on a GPU yet, so only with fused=True
 foreach  torch operations over lists of tensors, any device
 loop     the same, one tensor at a time
 """
@@ -16,18 +16,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from digrap.optim.kernels import triton_choice
+
 if TYPE_CHECKING:
     from digrap.optim.base import AnchoredOptimizer
     from digrap.optim.bucket import Bucket
 
 PATHS = ("native", "blocked", "triton", "foreach", "loop")
-KERNELS: dict[str, Callable[[AnchoredOptimizer, Bucket], None]] = {}
+KERNELS: dict[str, Callable[[AnchoredOptimizer, Bucket], None]] = {"triton": triton_choice.step}
 
 
 def choose(optimizer: AnchoredOptimizer, group: dict[str, Any], param: Tensor, grad: Tensor | None = None) -> str:
     """The implementation that updates `param`."""
     if group["foreach"] is not None or group["fused"] is False or torch.compiler.is_compiling():
         return "loop" if group["foreach"] is False else "foreach"
+    if triton_choice.takes(optimizer, group, param, grad):
+        return "triton"
     return "foreach"
 
 

@@ -5,8 +5,31 @@ import triton.language as tl
 
 from digrap.optim.digrap import TINY
 from digrap.optim.kernels.triton_parts import (
-    ANCHOR, DELTA, GRAD, INNER, LR, PARAM, PARTS, KIND, ROWS, RULE, SCALARS, SHORT, WIDE, WIDTH,
-    added, at, displacement, field, finite, learnt, piece, row_added, step_count, tile,
+    ANCHOR,
+    DELTA,
+    GRAD,
+    INNER,
+    KIND,
+    LENGTH,
+    LR,
+    PARAM,
+    PARTS,
+    ROWS,
+    RULE,
+    SCALARS,
+    SHORT,
+    WIDE,
+    WIDTH,
+    added,
+    at,
+    displacement,
+    field,
+    finite,
+    learnt,
+    piece,
+    row_added,
+    step_count,
+    tile,
 )  # fmt: skip
 
 TINY = tl.constexpr(TINY)
@@ -32,6 +55,7 @@ def reduce_piece(
     grad, param = at(addresses, i, GRAD, COUNT, DT), at(addresses, i, PARAM, COUNT, DT)
     anchor, delta = at(addresses, i, ANCHOR, COUNT, DT), at(addresses, i, DELTA, COUNT, DT)
     first, last, start, end = piece(fields, i, program)
+    length, inner = field(fields, i, LENGTH), field(fields, i, INNER)
     whole = field(fields, i, PARTS) == 1  # the program sees its rows from end to end
     c = tl.full((), 1.0, NUM)
     if LEARNT:
@@ -47,7 +71,7 @@ def reduce_piece(
         gg = tl.full((DOWN, ACROSS), 0.0, NUM)
         xx = tl.full((DOWN, ACROSS), 0.0, NUM)
         for begin in range(start, end, DOWN):
-            offsets, mask = tile(fields, i, row, last, begin, end, DOWN, ACROSS, STRIDED)
+            offsets, mask = tile(row, last, begin, end, length, inner, DOWN, ACROSS, STRIDED)
             g = tl.load(grad + offsets, mask=mask, other=0.0).to(NUM)
             theta = tl.load(param + offsets, mask=mask, other=0.0).to(NUM)
             new = displacement(theta, anchor + offsets, mask, ZERO, DT, NUM)
@@ -88,12 +112,13 @@ def reduce(
     program = tl.program_id(0)
     i = tl.load(owner + program)
     kind = field(fields, i, KIND)
+    ACROSS: tl.constexpr = BLOCK // NARROW
     if kind == WIDE:
         reduce_piece(addresses, fields, sums, i, program, BLOCK, 1, False, UNITS, LEARNT, ZERO, COUNT, DT, NUM)
     elif kind == SHORT:
-        reduce_piece(addresses, fields, sums, i, program, NARROW, BLOCK // NARROW, False, UNITS, LEARNT, ZERO, COUNT, DT, NUM)
+        reduce_piece(addresses, fields, sums, i, program, NARROW, ACROSS, False, UNITS, LEARNT, ZERO, COUNT, DT, NUM)
     else:
-        reduce_piece(addresses, fields, sums, i, program, NARROW, BLOCK // NARROW, True, UNITS, LEARNT, ZERO, COUNT, DT, NUM)
+        reduce_piece(addresses, fields, sums, i, program, NARROW, ACROSS, True, UNITS, LEARNT, ZERO, COUNT, DT, NUM)
 
 
 @triton.jit
@@ -122,7 +147,7 @@ def project(
             scale = tl.load(numbers + LR).to(NUM)
         elif parts > 1:
             h = tl.full((), 0.0, NUM)
-            for row in range(0, field(fields, i, ROWS)):
+            for row in range(field(fields, i, ROWS)):
                 gx = row_added(sums, fields, i, row, GX, CHUNK, NUM)
                 gg = row_added(sums, fields, i, row, GG, CHUNK, NUM)
                 h += hyper_gradient(gx, gg, row_added(sums, fields, i, row, XX, CHUNK, NUM), c)
@@ -134,12 +159,9 @@ def project(
     else:
         omega = tl.load(numbers + OMEGA).to(NUM)
     conflict = d < 0
-    if LISTING:
-        strength = tl.where(usable & (d >= 0), omega, 0.0)
-    else:
-        strength = tl.where(usable & conflict, omega, 0.0)
-    taken = (2 - strength) * strength * d * projection
-    tl.store(at(addresses, i, SCALARS + 4, COUNT, NUM), tl.where((energy > 0) & finite(energy), taken / energy, 0.0))
+    strength = tl.where(usable & (d >= 0), omega, 0.0) if LISTING else tl.where(usable & conflict, omega, 0.0)
+    removed = tl.where(usable & (energy > 0) & finite(energy), (2 - strength) * strength * d * projection / energy, 0.0)
+    tl.store(at(addresses, i, SCALARS + 4, COUNT, NUM), removed)
     conflicts = at(addresses, i, SCALARS + 5, COUNT, NUM)
     tl.store(conflicts, tl.load(conflicts) + (usable & conflict).to(NUM))
     tl.store(results + i, tl.load(numbers + LAM).to(NUM) - strength * projection)

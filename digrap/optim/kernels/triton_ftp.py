@@ -5,8 +5,34 @@ import triton.language as tl
 
 from digrap.optim import ftp
 from digrap.optim.kernels.triton_parts import (
-    ANCHOR, DELTA, FIRST, FIRST_ROW, GRAD, KIND, PARAM, PARTS, ROWS, RULE, SCALARS, SECOND, SHORT, WIDTH,
-    added, at, base_numbers, base_update, displacement, field, finite, learnt, piece, row_added, step_count, tile,
+    ANCHOR,
+    DELTA,
+    FIRST,
+    FIRST_ROW,
+    GRAD,
+    INNER,
+    KIND,
+    LENGTH,
+    PARAM,
+    PARTS,
+    ROWS,
+    RULE,
+    SCALARS,
+    SECOND,
+    SHORT,
+    WIDTH,
+    added,
+    at,
+    base_numbers,
+    base_update,
+    displacement,
+    field,
+    finite,
+    learnt,
+    piece,
+    row_added,
+    step_count,
+    tile,
 )  # fmt: skip
 
 TINY = tl.constexpr(ftp.TINY)
@@ -22,11 +48,12 @@ def update_piece(
     COUNT: tl.constexpr, DT: tl.constexpr, NUM: tl.constexpr,
 ):  # fmt: skip
     """θ ← θ', c ← θ' − θ0, the norms of the program's rows and its sums, in tiles of (DOWN elements, ACROSS rows)."""
-    lr, root, decay = base_numbers(addresses, numbers, i, COUNT, BASE, CAPTURABLE, NUM)
+    of_base = base_numbers(addresses, numbers, i, COUNT, BASE, CAPTURABLE, NUM)
     grad, param = at(addresses, i, GRAD, COUNT, DT), at(addresses, i, PARAM, COUNT, DT)
     moment, second = at(addresses, i, FIRST, COUNT, DT), at(addresses, i, SECOND, COUNT, DT)
     anchor, candidate = at(addresses, i, ANCHOR, COUNT, DT), at(addresses, i, DELTA, COUNT, DT)
     first, last, start, end = piece(fields, i, program)
+    length, inner = field(fields, i, LENGTH), field(fields, i, INNER)
     norms = row_sums + field(fields, i, FIRST_ROW)
     kept = tl.where(field(fields, i, PARTS) == 1, last, first)  # no norm is whole where the row is divided
     h = tl.full((ACROSS,), 0.0, NUM)
@@ -36,13 +63,13 @@ def update_piece(
         old = tl.full((DOWN, ACROSS), 0.0, NUM)
         new = tl.full((DOWN, ACROSS), 0.0, NUM)
         for begin in range(start, end, DOWN):
-            offsets, mask = tile(fields, i, row, last, begin, end, DOWN, ACROSS, False)
+            offsets, mask = tile(row, last, begin, end, length, inner, DOWN, ACROSS, False)
             g = tl.load(grad + offsets, mask=mask, other=0.0).to(NUM)
             c = tl.load(candidate + offsets, mask=mask, other=0.0).to(NUM)
             gc += g * c
             old += tl.abs(c)
             theta = tl.load(param + offsets, mask=mask, other=0.0).to(NUM)
-            theta = base_update(theta, g, moment + offsets, second + offsets, mask, numbers, lr, root, decay, BASE, NUM)
+            theta = base_update(theta, g, moment + offsets, second + offsets, mask, of_base, BASE, NUM)
             theta = theta.to(DT)
             tl.store(param + offsets, theta, mask=mask)
             c = displacement(theta.to(NUM), anchor + offsets, mask, ZERO, DT, NUM)
@@ -89,7 +116,7 @@ def bound(
     largest = tl.full((), -1.0, NUM)
     if field(fields, i, PARTS) > 1:
         h = tl.full((), 0.0, NUM)
-        for row in range(0, rows):
+        for row in range(rows):
             gc = row_added(sums, fields, i, row, GC, CHUNK, NUM)
             h += gc / (row_added(sums, fields, i, row, OLD, CHUNK, NUM) + TINY)
             norm = row_added(sums, fields, i, row, NEW, CHUNK, NUM) + TINY
@@ -119,6 +146,7 @@ def shrink_piece(
     """θ ← θ0 + ratio (θ' − θ0) on rows whose norm is above γ; the others are not read."""
     param, anchor = at(addresses, i, PARAM, COUNT, DT), at(addresses, i, ANCHOR, COUNT, DT)
     first, last, start, end = piece(fields, i, program)
+    length, inner = field(fields, i, LENGTH), field(fields, i, INNER)
     norms = row_sums + field(fields, i, FIRST_ROW)
     for row in range(first, last, ACROSS):
         rows = row + tl.arange(0, ACROSS).to(tl.int64)
@@ -126,7 +154,7 @@ def shrink_piece(
         outside = finite(norm) & (norm > gamma)
         ratio = tl.where(outside, gamma / tl.where(outside, norm, 1.0), 1.0)[None, :]
         for begin in range(start, end, DOWN):
-            offsets, mask = tile(fields, i, row, last, begin, end, DOWN, ACROSS, False)
+            offsets, mask = tile(row, last, begin, end, length, inner, DOWN, ACROSS, False)
             mask = mask & outside[None, :]
             theta = tl.load(param + offsets, mask=mask, other=0.0).to(NUM)
             if ZERO:

@@ -4,8 +4,23 @@ import triton
 import triton.language as tl
 
 from digrap.optim.kernels.triton_parts import (
-    ANCHOR, FIRST_PROGRAM, KIND, PARAM, PARTS, PROGRAMS, ROWS, SHORT, WIDTH,
-    at, displacement, field, piece, row_added, tile,
+    ANCHOR,
+    FIRST_PROGRAM,
+    INNER,
+    KIND,
+    LENGTH,
+    PARAM,
+    PARTS,
+    PROGRAMS,
+    ROWS,
+    SHORT,
+    WIDTH,
+    at,
+    displacement,
+    field,
+    piece,
+    row_added,
+    tile,
 )  # fmt: skip
 
 
@@ -18,11 +33,12 @@ def reduce_piece(
     """The program's largest row norm and its row; the sum of its part where the row is divided."""
     param, anchor = at(addresses, i, PARAM, COUNT, DT), at(addresses, i, ANCHOR, COUNT, DT)
     first, last, start, end = piece(fields, i, program)
+    length, inner = field(fields, i, LENGTH), field(fields, i, INNER)
     largest, found, total = tl.full((), -2.0, NUM), first, tl.full((), 0.0, NUM)
     for row in range(first, last, ACROSS):
         norms = tl.full((DOWN, ACROSS), 0.0, NUM)
         for begin in range(start, end, DOWN):
-            offsets, mask = tile(fields, i, row, last, begin, end, DOWN, ACROSS, False)
+            offsets, mask = tile(row, last, begin, end, length, inner, DOWN, ACROSS, False)
             theta = tl.load(param + offsets, mask=mask, other=0.0).to(NUM)
             norms += tl.abs(displacement(theta, anchor + offsets, mask, ZERO, DT, NUM))
         rows = row + tl.arange(0, ACROSS).to(tl.int64)
@@ -58,7 +74,7 @@ def choose_row(fields, sums, best, found, CHUNK: tl.constexpr, NUM: tl.constexpr
     parts = field(fields, i, PARTS)
     largest, chosen = tl.full((), -2.0, NUM), tl.full((), 0, tl.int64)
     if parts > 1:
-        for row in range(0, field(fields, i, ROWS)):
+        for row in range(field(fields, i, ROWS)):
             norm = row_added(sums, fields, i, row, 0, CHUNK, NUM)
             norm = tl.where(norm >= 0, norm, -1.0)
             chosen = tl.where(norm > largest, row, chosen)

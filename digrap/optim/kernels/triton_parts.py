@@ -42,11 +42,7 @@ def finite(x):
 @triton.jit
 def step_count(addresses, numbers, i, COUNT: tl.constexpr, CAPTURABLE: tl.constexpr):
     """t, the number of the step being taken: 1, 2, …"""
-    if CAPTURABLE:
-        t = tl.load(at(addresses, i, STEP, COUNT, tl.float32)).to(tl.float64)
-    else:
-        t = tl.load(numbers + T)
-    return t
+    return tl.load(at(addresses, i, STEP, COUNT, tl.float32)).to(tl.float64) if CAPTURABLE else tl.load(numbers + T)
 
 
 @triton.jit
@@ -59,7 +55,7 @@ def learnt(addresses, i, h, mu, t, COLUMN: tl.constexpr, COUNT: tl.constexpr, NU
     old_m, old_v = tl.load(first), tl.load(second)
     m = 0.9 * old_m + 0.1 * h
     v = 0.999 * old_v + 0.001 * h * h
-    usable = (t > 1) & finite(h) & finite(v)
+    usable = (t > 1) & finite(h * h)
     tl.store(first, tl.where(usable, m, old_m))
     tl.store(second, tl.where(usable, v, old_v))
     m_hat = m / (1 - tl.exp(t * -0.10536051565782628)).to(NUM)  # log 0.9
@@ -68,44 +64,46 @@ def learnt(addresses, i, h, mu, t, COLUMN: tl.constexpr, COUNT: tl.constexpr, NU
 
 
 @triton.jit
-def base_numbers(addresses, numbers, i, COUNT: tl.constexpr, BASE: tl.constexpr, CAPTURABLE: tl.constexpr, NUM: tl.constexpr):
-    """The numbers of the base update: the length of a step, the root of AdamW's second bias correction, and the factor
-    of the parameter (AdamW) or the weight decay (SGD)."""
+def base_numbers(
+    addresses, numbers, i, COUNT: tl.constexpr, BASE: tl.constexpr, CAPTURABLE: tl.constexpr, NUM: tl.constexpr
+):
+    """The numbers of the base update of tensor i, in NUM: the length of a step, the root of AdamW's second bias
+    correction, the factor of the parameter (AdamW) or the weight decay (SGD), (β1 or the momentum,
+    1 − β1, β2, 1 − β2), ε."""
     lr = tl.load(numbers + LR)
     decay = tl.load(numbers + WEIGHT_DECAY)
+    beta1 = tl.load(numbers + BETA1)
+    beta2 = tl.load(numbers + BETA2)
     root = lr
     if BASE == "adamw":
         t = step_count(addresses, numbers, i, COUNT, CAPTURABLE)
         decay = 1 - lr * decay
         root = tl.sqrt(1 - tl.exp(t * tl.load(numbers + LOG_BETA2)))
         lr = lr / (1 - tl.exp(t * tl.load(numbers + LOG_BETA1)))
-    return lr.to(NUM), root.to(NUM), decay.to(NUM)
+    moments = (beta1.to(NUM), (1 - beta1).to(NUM), beta2.to(NUM), (1 - beta2).to(NUM))
+    return lr.to(NUM), root.to(NUM), decay.to(NUM), moments, tl.load(numbers + EPS).to(NUM)
 
 
 @triton.jit
-def base_update(theta, g, first, second, mask, numbers, lr, root, decay, BASE: tl.constexpr, NUM: tl.constexpr):
+def base_update(theta, g, first, second, mask, of_base, BASE: tl.constexpr, NUM: tl.constexpr):
     """θ after the base update with gradient g, in NUM. `first` and `second` point to the elements' moments, which are
-    updated; `lr`, `root`, `decay` come from `base_numbers`. BASE: adamw, sgd, momentum, nesterov."""
+    updated; `of_base` comes from `base_numbers`. BASE: adamw, sgd, momentum, nesterov."""
+    lr, root, decay, moments, eps = of_base
+    beta1, rest1, beta2, rest2 = moments
     if BASE == "adamw":
-        beta1 = tl.load(numbers + BETA1)
-        beta2 = tl.load(numbers + BETA2)
         m = tl.load(first, mask=mask, other=0.0).to(NUM)
         v = tl.load(second, mask=mask, other=0.0).to(NUM)
-        m = beta1.to(NUM) * m + (1 - beta1).to(NUM) * g
-        v = beta2.to(NUM) * v + (1 - beta2).to(NUM) * g * g  # in this order: g² of a large gradient overflows
+        m = beta1 * m + rest1 * g
+        v = beta2 * v + rest2 * g * g  # in this order: g² of a large gradient overflows
         tl.store(first, m.to(first.dtype.element_ty), mask=mask)
         tl.store(second, v.to(second.dtype.element_ty), mask=mask)
-        theta = theta * decay - lr * m / (tl.sqrt(v) / root + tl.load(numbers + EPS).to(NUM))
+        theta = theta * decay - lr * m / (tl.sqrt(v) / root + eps)
     else:
         g = g + decay * theta
         if BASE != "sgd":
-            momentum = tl.load(numbers + BETA1).to(NUM)
-            b = momentum * tl.load(first, mask=mask, other=0.0).to(NUM) + g
+            b = beta1 * tl.load(first, mask=mask, other=0.0).to(NUM) + g
             tl.store(first, b.to(first.dtype.element_ty), mask=mask)
-            if BASE == "nesterov":
-                g = g + momentum * b
-            else:
-                g = b
+            g = g + beta1 * b if BASE == "nesterov" else b
         theta = theta - lr * g
     return theta
 
@@ -132,14 +130,12 @@ def piece(fields, i, program):
 
 
 @triton.jit
-def tile(fields, i, row, last, start, end, DOWN: tl.constexpr, ACROSS: tl.constexpr, STRIDED: tl.constexpr):
-    """Offsets and mask, (DOWN, ACROSS), of the elements `start`… of the rows `row`… of tensor i."""
-    length = field(fields, i, LENGTH)
+def tile(row, last, start, end, length, inner, DOWN: tl.constexpr, ACROSS: tl.constexpr, STRIDED: tl.constexpr):
+    """Offsets and mask, (DOWN, ACROSS), of the elements `start`… of the rows `row`… of a tensor."""
     rows = row + tl.arange(0, ACROSS).to(tl.int64)
     elements = start + tl.arange(0, DOWN).to(tl.int64)
     mask = (elements < end)[:, None] & (rows < last)[None, :]
     if STRIDED:
-        inner = field(fields, i, INNER)
         base = (rows // inner) * (length * inner) + rows % inner
         offsets = elements[:, None] * inner + base[None, :]
     else:

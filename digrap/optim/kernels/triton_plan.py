@@ -40,7 +40,7 @@ NARROW = 16  # row elements in a tile of several rows
 TENSORS = ("grad", "param", "first", "second", "anchor", "delta", "step")
 KEPT = 5  # plans that are kept for reuse
 
-# Columns of the layout. A row has `length` elements, `inner` apart; `parts` programs share a row, or one takes `rows_each`.
+# Columns of the layout. A row has `length` elements, `inner` apart; `parts` programs share it, or one has `rows_each`.
 FIELDS = ("numel", "rows", "length", "inner", "parts", "part", "rows_each", "first", "programs", "first_row", "kind")
 WIDE, SHORT, STRIDED = range(3)  # shapes of tiles: one row, several rows, several rows whose elements are apart
 
@@ -64,7 +64,7 @@ def rows_of_second(shape: torch.Size) -> tuple[int, int, int]:
 
 
 class Layout:
-    """The programs of a launch. `owner`: int32, (programs,); `fields`: int64, (tensors, len(FIELDS)); both on `device`."""
+    """The programs of a launch. `owner`: int32, (programs,). `fields`: int64, (tensors, len(FIELDS)). On `device`."""
 
     def __init__(self, sizes: list[tuple[int, int, int]], device: torch.device):
         table, owner, first, first_row = [], [], 0, 0
@@ -139,18 +139,24 @@ def columns(bucket: Bucket, scalars: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def upload(table: Tensor, device: torch.device) -> Tensor:
-    """The table on `device`, copied without waiting; the memory on the host is pinned, and torch keeps it for the copy."""
+    """The table on `device`, copied without waiting: its host memory is pinned, and torch keeps it for the copy."""
     if device.type == "cpu":
         return table
-    return table.pin_memory(device).to(device, non_blocking=True)
+    return table.pin_memory().to(device, non_blocking=True)
+
+
+def capturing(device: torch.device) -> bool:
+    """Whether the launches become part of a CUDA graph."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 def plan_for(bucket: Bucket, plans: dict, rows_of) -> Plan:
-    """The plan of the bucket's shapes out of `plans`, which keeps the last few; during a capture a new one that stays."""
+    """The plan of the bucket's shapes from `plans`, which keeps the last few; during a capture a new one that stays."""
     first = bucket.params[0]
     shapes = tuple(param.shape for param in bucket.params)
-    capturing = first.is_cuda and torch.cuda.is_current_stream_capturing()
-    key = (len(plans),) if capturing else (shapes, rows_of, first.device, first.dtype)
+    # Tables are used on one stream, so that torch does not give their memory to others before the kernels have read it.
+    stream = torch.cuda.current_stream(first.device).cuda_stream if first.is_cuda else 0
+    key = (len(plans),) if capturing(first.device) else (shapes, rows_of, first.device, first.dtype, stream)
     plan = plans.pop(key, None) or Plan(shapes, rows_of, first.device, scalar_dtype(first))
     reused = [known for known in plans if len(known) > 1]
     if len(reused) >= KEPT:

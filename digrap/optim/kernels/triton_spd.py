@@ -4,8 +4,23 @@ import triton
 import triton.language as tl
 
 from digrap.optim.kernels.triton_parts import (
-    ANCHOR, FIRST, FIRST_PROGRAM, GRAD, NUMEL, PARAM, PART, RULE, SECOND, WIDTH,
-    added, at, base_numbers, base_update, displacement, field, finite,
+    ANCHOR,
+    FIRST,
+    FIRST_PROGRAM,
+    GRAD,
+    NUMEL,
+    PARAM,
+    PART,
+    RULE,
+    SECOND,
+    WIDTH,
+    added,
+    at,
+    base_numbers,
+    base_update,
+    displacement,
+    field,
+    finite,
 )  # fmt: skip
 
 # Columns of the scratch rows: <g, δ>, ‖δ‖², ‖δ'‖², ‖δ'‖² − ‖δ‖².
@@ -23,7 +38,7 @@ def update(
     i = tl.load(owner + program)
     start = (program - field(fields, i, FIRST_PROGRAM)) * field(fields, i, PART)
     end = tl.minimum(start + field(fields, i, PART), field(fields, i, NUMEL))
-    lr, root, decay = base_numbers(addresses, numbers, i, COUNT, BASE, CAPTURABLE, NUM)
+    of_base = base_numbers(addresses, numbers, i, COUNT, BASE, CAPTURABLE, NUM)
     grad, param = at(addresses, i, GRAD, COUNT, DT), at(addresses, i, PARAM, COUNT, DT)
     first, second = at(addresses, i, FIRST, COUNT, DT), at(addresses, i, SECOND, COUNT, DT)
     anchor = at(addresses, i, ANCHOR, COUNT, DT)
@@ -35,7 +50,7 @@ def update(
         theta = tl.load(param + offsets, mask=mask, other=0.0).to(NUM)
         g = tl.load(grad + offsets, mask=mask, other=0.0).to(NUM)
         x = displacement(theta, anchor + offsets, mask, ZERO, DT, NUM)
-        theta = base_update(theta, g, first + offsets, second + offsets, mask, numbers, lr, root, decay, BASE, NUM)
+        theta = base_update(theta, g, first + offsets, second + offsets, mask, of_base, BASE, NUM)
         theta = theta.to(DT)
         tl.store(param + offsets, theta, mask=mask)
         y = displacement(theta.to(NUM), anchor + offsets, mask, ZERO, DT, NUM)
@@ -58,7 +73,7 @@ def measure(numbers, fields, sums, results, CHUNK: tl.constexpr, NUM: tl.constex
     start = tl.sqrt(added(sums, fields, i, START, CHUNK, NUM))
     end = tl.sqrt(added(sums, fields, i, END, CHUNK, NUM))
     growth = added(sums, fields, i, GROWTH, CHUNK, NUM)
-    ratio = tl.where(end > 0, growth / (end * (end + start)), 0.0)
+    ratio = tl.where(end > 0, growth / end / (end + start), 0.0)
     selected = (d > 0) & finite(d) & finite(start) & finite(end) & (ratio > 0)
     strength = tl.load(numbers + RULE).to(NUM)
     tl.store(results + i, tl.where(selected, strength * tl.minimum(ratio, 1.0), 0.0))

@@ -1,6 +1,6 @@
 """A step by Triton kernels, for buckets with anchors on CUDA.
 
-One launch per bucket reduces (DiGraP, MARS-SP) or updates while it reduces (SPD, FTP), one of a program per tensor turns
+A launch per bucket reduces (DiGraP, MARS-SP) or updates while it reduces (SPD, FTP), one of a program per tensor turns
 sums into the rule's numbers, and one updates or shrinks; L2-SP is one launch. The arithmetic is float32 (float64 for
 float64 parameters); states are those of the other paths, with their names and dtypes. What a CUDA graph needs is in
 `triton_plan`. The kernels are tested by Triton's interpreter and compiled for NVIDIA GPUs in the tests; they have not
@@ -42,7 +42,7 @@ def step(optimizer: AnchoredOptimizer, bucket: Bucket) -> None:
     steps = bucket.gather("step")
     if capturable and any(count.device != device for count in steps):
         raise RuntimeError(f"capturable=True needs the state's step on {device}; load the state dict again to move it")
-    if device.type == "cuda" and not capturable and torch.cuda.is_current_stream_capturing():
+    if not capturable and triton_plan.capturing(device):
         name = type(optimizer).__name__
         raise RuntimeError(f"a CUDA graph can capture {name}.step() only with capturable=True in every group")
     torch._foreach_add_(steps, 1.0)
@@ -51,8 +51,8 @@ def step(optimizer: AnchoredOptimizer, bucket: Bucket) -> None:
         plans = vars(optimizer).setdefault("_triton_plans", {})  # not pickled: torch's Optimizer chooses what is
         plan = plan_for(bucket, plans, rows_of(group))
         lr = group["lr"]
-        moving = isinstance(lr, Tensor) and lr.device == device and device.type != "cpu"
-        plan.point(bucket, optimizer.scalars, _numbers(optimizer, bucket, 0.0 if moving else float(lr)), lr if moving else None)
+        moving = lr if isinstance(lr, Tensor) and lr.device.type != "cpu" else None  # not read on the host
+        plan.point(bucket, optimizer.scalars, _numbers(optimizer, bucket, float(lr) if moving is None else 0.0), moving)
         dtype = bucket.params[0].dtype
         launch(plan, group, {
             "COUNT": len(triton_plan.TENSORS) + len(optimizer.scalars),
@@ -71,7 +71,7 @@ def _numbers(optimizer: AnchoredOptimizer, bucket: Bucket, lr: float) -> list[fl
         "spd": ("strength",),
     }[optimizer.kernel]  # fmt: skip
     t = 0.0 if group["capturable"] else bucket.step  # capturable: the kernels read t from the state
-    return [lr, t, *betas, *logs, group["eps"], group["weight_decay"], *(group[key] or 0.0 for key in own)]
+    return [lr, t, *betas, *logs, group.get("eps", 0.0), group["weight_decay"], *(group[key] or 0.0 for key in own)]
 
 
 def _common(group: dict) -> tuple[dict, dict, dict]:
