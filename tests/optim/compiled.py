@@ -46,7 +46,8 @@ def compiled(kernel, arguments, capability):
     constants = {param.name: arguments[param.name] for param in kernel.params if param.is_constexpr}
     signature = {name: "constexpr" if name in constants else mangle_type(arguments[name]) for name in kernel.arg_names}
     source = triton.compiler.ASTSource(kernel, signature, constants)
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32))
+    options = {"num_warps": arguments.get("num_warps", 4)}
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
 
 def main(capability, *dtypes, **options):

@@ -1,4 +1,4 @@
-"""Triton's interpreter for kernels on CPU tensors, in this process and without a trace in it afterwards."""
+"""Triton's interpreter for kernels on CPU tensors, without a trace in the process afterwards, and steps for it."""
 
 import contextlib
 import importlib
@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from digrap.optim import FTP, L2SP, MARSSP, SPD, DiGraP
+
 KERNELS = "digrap.optim.kernels.triton"
+CLASSES = {"L2SP": L2SP, "MARSSP": MARSSP, "SPD": SPD, "FTP": FTP, "DiGraP": DiGraP}
+# With tiles of 16 elements, and of (4, 4): one number; a divided vector; rows in one tile; rows that need several
+# tiles; divided rows; rows whose elements are apart.
+LRS = (0.02, 0.03, 0.01, 0.025)
+SHAPES = {"scalar": (), "vector": (70,), "short": (9, 3), "rows": (3, 20), "long": (2, 50), "kernel": (3, 5, 2)}
 
 
 @contextlib.contextmanager
@@ -63,3 +70,38 @@ def _rounded(data, source, target, mode):
         return torch.from_numpy(np.array(data)).to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
     assert source == tl.bfloat16
     return torch.from_numpy(np.array(data).view(np.int16)).view(torch.bfloat16).float().numpy()
+
+
+def start(dtype=torch.float64, names=tuple(SHAPES)):
+    rng = np.random.default_rng(0)
+    return {name: torch.nn.Parameter(torch.tensor(rng.standard_normal(SHAPES[name]), dtype=dtype)) for name in names}
+
+
+def gradients(steps, seed=1):
+    """{name: gradient} of each step; the direction reverses every other step, so that some steps conflict."""
+    rng = np.random.default_rng(seed)
+    drift = {name: rng.standard_normal(shape) for name, shape in SHAPES.items()}
+    for step in range(steps):
+        sign = (-1) ** (step // 2)
+        yield {name: sign * drift[name] + 0.3 * rng.standard_normal(drift[name].shape) for name in SHAPES}
+
+
+def fill(params, values):
+    for name, param in params.items():
+        param.grad = torch.tensor(values[name], dtype=param.dtype)
+
+
+def walk(optimizer, params, grads, lrs=LRS):
+    for step, values in enumerate(grads):
+        fill(params, values)
+        for group in optimizer.param_groups:
+            group["lr"] = lrs[step % len(lrs)]
+        optimizer.step()
+
+
+def same(left, right, **tolerance):
+    """Assert that two optimizers' states have the same entries, dtypes and devices, and close values."""
+    for ours, theirs in zip(left.state.values(), right.state.values(), strict=True):
+        assert ours.keys() == theirs.keys()
+        for key, value in ours.items():
+            torch.testing.assert_close(value, theirs[key], **tolerance, msg=lambda text, key=key: f"{key}: {text}")

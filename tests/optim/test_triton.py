@@ -1,24 +1,18 @@
 """The Triton path, run by Triton's interpreter on CPU tensors, against torch operations and the float64 references."""
 
 import copy
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
-from digrap.optim import FTP, L2SP, MARSSP, SPD, DiGraP, base, paths
-from tests.optim.interpreted import interpreted
+from digrap.optim import DiGraP
+from digrap.optim.bucket import Bucket
+from tests.optim.interpreted import CLASSES, LRS, SHAPES, fill, gradients, same, start, walk
 from tests.reference import RULES as SLOW
 
 pytest.importorskip("triton", reason="Triton is for Linux with a GPU build of torch")
-CLASSES = {"L2SP": L2SP, "MARSSP": MARSSP, "SPD": SPD, "FTP": FTP, "DiGraP": DiGraP}
-# With tiles of 16 elements, and of (4, 4): one number; a divided vector; rows in one tile; rows that need several
-# tiles; divided rows; rows whose elements are apart.
-LRS = (0.02, 0.03, 0.01, 0.025)
-SHAPES = {"scalar": (), "vector": (70,), "short": (9, 3), "rows": (3, 20), "long": (2, 50), "kernel": (3, 5, 2)}
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy under the interpreter divides by 0
 BASES = {
     "adamw": {"betas": (0.8, 0.95), "weight_decay": 0.03},
     "sgd": {"base": "sgd", "weight_decay": 0.03},
@@ -48,58 +42,8 @@ def cases():
             yield pytest.param(name, options[i % len(options)], base, anchor, id=f"{name}-{i}-{base}-{anchor}")
 
 
-@pytest.fixture(scope="module")
-def triton():
-    """`triton_step` and `triton_plan`, interpreted."""
-    with interpreted() as modules:
-        yield modules
-
-
-@pytest.fixture
-def everywhere(triton, monkeypatch):
-    """The Triton path takes every step of optimizers with fused=True."""
-    monkeypatch.setattr(base, "choose", lambda optimizer, group, *_: "triton" if group["fused"] else "foreach")
-    monkeypatch.setitem(paths.KERNELS, "triton", triton[0].step)
-    return triton
-
-
-def start(dtype=torch.float64, names=tuple(SHAPES)):
-    rng = np.random.default_rng(0)
-    return {name: torch.nn.Parameter(torch.tensor(rng.standard_normal(SHAPES[name]), dtype=dtype)) for name in names}
-
-
-def gradients(steps, seed=1):
-    """{name: gradient} of each step; the direction reverses every other step, so that some steps conflict."""
-    rng = np.random.default_rng(seed)
-    drift = {name: rng.standard_normal(shape) for name, shape in SHAPES.items()}
-    for step in range(steps):
-        sign = (-1) ** (step // 2)
-        yield {name: sign * drift[name] + 0.3 * rng.standard_normal(drift[name].shape) for name in SHAPES}
-
-
-def fill(params, values):
-    for name, param in params.items():
-        param.grad = torch.tensor(values[name], dtype=param.dtype)
-
-
-def walk(optimizer, params, grads, lrs=LRS):
-    for step, values in enumerate(grads):
-        fill(params, values)
-        for group in optimizer.param_groups:
-            group["lr"] = lrs[step % len(lrs)]
-        optimizer.step()
-
-
-def same(left, right, **tolerance):
-    """Assert that two optimizers' states have the same entries, dtypes and devices, and close values."""
-    for ours, theirs in zip(left.state.values(), right.state.values(), strict=True):
-        assert ours.keys() == theirs.keys()
-        for key, value in ours.items():
-            torch.testing.assert_close(value, theirs[key], **tolerance, msg=lambda text, key=key: f"{key}: {text}")
-
-
 @pytest.mark.parametrize(("name", "options", "base", "anchor"), list(cases()))
-def test_equals_the_reference_and_torch_operations(everywhere, name, options, base, anchor):
+def test_equals_the_reference_and_torch_operations(by_triton, name, options, base, anchor):
     names = FLAT if name in ("L2SP", "SPD") else tuple(SHAPES)
     ours, theirs = start(names=names), start(names=names)
     given = [param.detach() + 0.3 for param in ours.values()] if anchor == "list" else anchor
@@ -124,7 +68,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 3e-3}
     ("name", "dtype"),
     [*((name, dtype) for name in CLASSES for dtype in (torch.float32, torch.bfloat16)), ("DiGraP", torch.float16)],
 )
-def test_other_dtypes(everywhere, name, dtype):
+def test_other_dtypes(by_triton, name, dtype):
     """Far from the anchors, where rounding cannot change signs; the numbers per tensor are float32."""
     ours, theirs = start(dtype, ("vector", "short")), start(dtype, ("vector", "short"))
     anchors, tolerance = [5 * param.detach() for param in ours.values()], TOLERANCE[dtype]
@@ -138,7 +82,7 @@ def test_other_dtypes(everywhere, name, dtype):
         torch.testing.assert_close(param, theirs[key], rtol=tolerance, atol=tolerance)
 
 
-def test_sums_are_of_the_rounded_displacement(everywhere):
+def test_sums_are_of_the_rounded_displacement(by_triton):
     """In bfloat16 δ has three digits; d and n are those of the δ that is stored, in float32."""
     params = start(torch.bfloat16, ("vector", "kernel"))
     anchors = [param.detach() * 1.37 for param in params.values()]
@@ -151,7 +95,7 @@ def test_sums_are_of_the_rounded_displacement(everywhere):
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_paths_take_turns(everywhere, name):
+def test_paths_take_turns(by_triton, name):
     """A state dict moves between the paths in the middle of training, and a tensor may lack its gradient in a step."""
     ours, theirs = start(names=FLAT), start(names=FLAT)
     optimizer, twin = CLASSES[name](ours.values()), CLASSES[name](theirs.values())
@@ -180,10 +124,9 @@ def poisoned(values, bad):
     return values
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy under the interpreter
 @pytest.mark.parametrize("bad", [(1e20,), (float("nan"), float("inf"))])
 @pytest.mark.parametrize("name", CLASSES)
-def test_numbers_recover_from_a_bad_gradient(everywhere, name, bad):
+def test_numbers_recover_from_a_bad_gradient(by_triton, name, bad):
     """θ is finite wherever it is under AdamW, the numbers per tensor are finite and learn on."""
     params, plain = start(torch.float32, ("vector", "short")), start(torch.float32, ("vector", "short"))
     optimizer = CLASSES[name](params.values(), lr=1e-3, fused=True)
@@ -205,7 +148,7 @@ def test_numbers_recover_from_a_bad_gradient(everywhere, name, bad):
         assert all(a != b for a, b in zip(before, moments, strict=True))
 
 
-def test_a_displacement_with_denormal_squares_is_not_projected(everywhere):
+def test_a_displacement_with_denormal_squares_is_not_projected(by_triton):
     param = torch.nn.Parameter(torch.full((20,), 1e-21))
     optimizer = DiGraP([param], anchor="zero", omega=1.0, base="sgd", lr=1e-3, fused=True)
     param.grad = torch.full((20,), -1e-3)
@@ -214,10 +157,8 @@ def test_a_displacement_with_denormal_squares_is_not_projected(everywhere):
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_the_capturable_path_reads_step_and_lr_from_tensors(triton, name):
+def test_the_capturable_path_reads_step_and_lr_from_tensors(triton_modules, name):
     """Tensors with different step counts share a bucket; nothing tells the host."""
-    from digrap.optim.bucket import Bucket
-
     ours, theirs = (start(names=("vector", "rows", "short")) for _ in range(2))
     optimizer, twin = CLASSES[name](ours.values()), CLASSES[name](theirs.values())
     optimizer.param_groups[0]["capturable"] = True
@@ -233,62 +174,5 @@ def test_the_capturable_path_reads_step_and_lr_from_tensors(triton, name):
         states = [optimizer.state[param] for param in given]
         bucket = Bucket(given, [param.grad for param in given], states, optimizer.param_groups[0], 0, "triton")
         with torch.no_grad():
-            triton[0].step(optimizer, bucket)
+            triton_modules[0].step(optimizer, bucket)
     same(optimizer, twin, rtol=1e-9, atol=1e-12)
-
-
-def test_a_capture_has_tables_of_its_own(everywhere, monkeypatch):
-    """Addresses are written when one changed; those of a capture never again, as its graph reads them later."""
-    params = start(names=("vector", "short"))
-    optimizer = L2SP(params.values(), fused=True, capturable=False)
-    grads = list(gradients(4))
-    walk(optimizer, params, grads[:1])
-    (first,) = optimizer._triton_plans.values()
-    table = first.addresses
-    optimizer.step()
-    assert first.addresses is table, "the tensors are where they were"
-    monkeypatch.setattr(everywhere[1], "capturing", lambda device: True)
-    with pytest.raises(RuntimeError, match=r"can capture L2SP.step\(\) only with capturable=True"):
-        optimizer.step()
-    optimizer.param_groups[0]["capturable"] = True
-    optimizer.step()
-    captured = list(optimizer._triton_plans.values())[-1]
-    kept = captured.addresses.clone()
-    monkeypatch.undo()
-    monkeypatch.setattr(base, "choose", lambda *_: "triton")
-    monkeypatch.setitem(paths.KERNELS, "triton", everywhere[0].step)
-    for values in grads:  # fresh gradients elsewhere, and more lists of tensors than are kept
-        walk(optimizer, params, [values])
-        params["short"].grad = None
-        optimizer.step()
-    assert captured in optimizer._triton_plans.values()
-    assert torch.equal(captured.addresses, kept) and captured.addresses is not first.addresses
-
-
-def test_the_step_count_must_be_on_the_device(everywhere):
-    param = torch.nn.Parameter(torch.zeros(3))
-    optimizer = L2SP([param], fused=True)
-    optimizer.param_groups[0]["capturable"] = True
-    optimizer.state[param]["step"] = torch.zeros((), device="meta")
-    from digrap.optim.bucket import Bucket
-
-    bucket = Bucket([param], [param.detach()], [optimizer.state[param]], optimizer.param_groups[0], 0, "triton")
-    with pytest.raises(RuntimeError, match="needs the state's step on cpu"):
-        everywhere[0].step(optimizer, bucket)
-
-
-def test_kernels_compile_for_a_gpu(tmp_path):
-    """Down to machine code, without a GPU; in a process of its own, where the kernels are not interpreted."""
-    from triton.backends.nvidia.compiler import get_ptxas
-
-    try:
-        get_ptxas(90)
-    except Exception as error:
-        pytest.skip(f"Triton's assembler for NVIDIA GPUs is not there: {error}")
-    command = [sys.executable, "-m", "tests.optim.compiled", "90", "bfloat16"]
-    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    environment["TRITON_CACHE_DIR"] = str(tmp_path)
-    run = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert run.returncode == 0, run.stderr[-2000:]
-    sizes = [int(line.split()[-1]) for line in run.stdout.splitlines()]
-    assert len(sizes) == 13 and min(sizes) > 1000

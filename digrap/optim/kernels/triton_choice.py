@@ -22,13 +22,11 @@ def takes(optimizer: AnchoredOptimizer, group: dict[str, Any], param: Tensor, gr
     one dtype. Raises RuntimeError where Triton is wanted and missing."""
     if not (group["fused"] and param.is_cuda and optimizer.kernel and group["anchor"] != "none"):
         return False
-    if type(param) not in (Tensor, torch.nn.Parameter):
+    if not plain(param) or param.dtype not in DTYPES:
         return False
     tensors = [param, *(value for key, value in optimizer.state.get(param, {}).items() if key in WHOLE)]
     tensors += [] if grad is None else [grad]
     if not all(tensor.dtype == param.dtype and tensor.is_contiguous() for tensor in tensors):
-        return False
-    if param.dtype not in DTYPES:
         return False
     if not installed():
         raise RuntimeError(
@@ -36,6 +34,11 @@ def takes(optimizer: AnchoredOptimizer, group: dict[str, Any], param: Tensor, gr
             "triton, or leave fused out"
         )
     return True
+
+
+def plain(param: Tensor) -> bool:
+    """Whether the tensor is what its memory holds: no DTensor, no quantised or fake one."""
+    return type(param) in (Tensor, torch.nn.Parameter)
 
 
 @functools.cache

@@ -29,6 +29,9 @@ from torch import Tensor
 from digrap.optim.tensors import scalar_dtype
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from digrap.optim.base import AnchoredOptimizer
     from digrap.optim.bucket import Bucket
 
 BLOCK = 1024  # elements that a program holds at a time
@@ -38,7 +41,7 @@ NARROW = 16  # row elements in a tile of several rows
 
 # Columns of the address table; those of the per-tensor numbers follow, in the order of the class's `scalars`.
 TENSORS = ("grad", "param", "first", "second", "anchor", "delta", "step")
-KEPT = 5  # plans that are kept for reuse
+KEPT = 4  # plans that are kept for each group
 
 # Columns of the layout. A row has `length` elements, `inner` apart; `parts` programs share it, or one has `rows_each`.
 FIELDS = ("numel", "rows", "length", "inner", "parts", "part", "rows_each", "first", "programs", "first_row", "kind")
@@ -101,7 +104,7 @@ class Plan:
 
     WIDTH = 6
 
-    def __init__(self, shapes: tuple[torch.Size, ...], rows_of, device: torch.device, dtype: torch.dtype):
+    def __init__(self, shapes: tuple[torch.Size, ...], rows_of: Callable, device: torch.device, dtype: torch.dtype):
         self.device = device
         self.flat = Layout([flat(shape) for shape in shapes], device)
         self.rows = self.flat if rows_of is flat else Layout([rows_of(shape) for shape in shapes], device)
@@ -150,16 +153,18 @@ def capturing(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
-def plan_for(bucket: Bucket, plans: dict, rows_of) -> Plan:
-    """The plan of the bucket's shapes from `plans`, which keeps the last few; during a capture a new one that stays."""
-    first = bucket.params[0]
-    shapes = tuple(param.shape for param in bucket.params)
-    # Tables are used on one stream, so that torch does not give their memory to others before the kernels have read it.
-    stream = torch.cuda.current_stream(first.device).cuda_stream if first.is_cuda else 0
-    key = (len(plans),) if capturing(first.device) else (shapes, rows_of, first.device, first.dtype, stream)
+def plan_for(optimizer: AnchoredOptimizer, bucket: Bucket, rows_of: Callable) -> Plan:
+    """The bucket's plan. The optimizer keeps the last few of a group; those of a capture are new and stay."""
+    plans = vars(optimizer).setdefault("_triton_plans", {})  # not pickled: torch's Optimizer chooses what is
+    first, shapes = bucket.params[0], tuple(param.shape for param in bucket.params)
+    key: tuple = (object(),)
+    if not capturing(first.device):
+        # Tables are used on one stream, so that torch does not give their memory to others before the kernels ran.
+        stream = torch.cuda.current_stream(first.device).cuda_stream if first.is_cuda else 0
+        key = id(bucket.group), shapes, rows_of, first.device, first.dtype, stream
     plan = plans.pop(key, None) or Plan(shapes, rows_of, first.device, scalar_dtype(first))
+    plans[key] = plan  # at the end: the last used
     reused = [known for known in plans if len(known) > 1]
-    if len(reused) >= KEPT:
-        del plans[reused[0]]
-    plans[key] = plan
+    for known in reused[: -KEPT * len(optimizer.param_groups)]:
+        del plans[known]
     return plan

@@ -29,6 +29,7 @@ DTYPES = {
     torch.float32: tl.float32, torch.float64: tl.float64, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16,
 }  # fmt: skip
 CHUNK = 256  # sums that the program of a tensor adds at a time
+WARPS = 8  # of the launches that keep several sums per element: fewer registers a thread than the usual 4 warps need
 
 
 def step(optimizer: AnchoredOptimizer, bucket: Bucket) -> None:
@@ -48,8 +49,7 @@ def step(optimizer: AnchoredOptimizer, bucket: Bucket) -> None:
     torch._foreach_add_(steps, 1.0)
     with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
         rows_of, launch = RULES[optimizer.kernel]
-        plans = vars(optimizer).setdefault("_triton_plans", {})  # not pickled: torch's Optimizer chooses what is
-        plan = plan_for(bucket, plans, rows_of(group))
+        plan = plan_for(optimizer, bucket, rows_of(group))
         lr = group["lr"]
         moving = lr if isinstance(lr, Tensor) and lr.device.type != "cpu" else None  # not read on the host
         plan.point(bucket, optimizer.scalars, _numbers(optimizer, bucket, float(lr) if moving is None else 0.0), moving)
@@ -80,7 +80,8 @@ def _common(group: dict) -> tuple[dict, dict, dict]:
     if base == "sgd" and group["momentum"]:
         base = "nesterov" if group["nesterov"] else "momentum"
     zero = {"ZERO": group["anchor"] == "zero", "BLOCK": triton_plan.BLOCK}
-    return {"BASE": base, "CAPTURABLE": group["capturable"]}, zero, zero | {"NARROW": triton_plan.NARROW}
+    tiles = zero | {"NARROW": triton_plan.NARROW, "num_warps": WARPS}
+    return {"BASE": base, "CAPTURABLE": group["capturable"]}, zero, tiles
 
 
 def _update(plan: Plan, base: dict, zero: dict, types: dict, kernel: str, stored: bool = False) -> None:
