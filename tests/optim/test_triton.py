@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from digrap.optim import DiGraP
+from digrap.optim import MARSSP, DiGraP
 from digrap.optim.bucket import Bucket
 from tests.optim.interpreted import CLASSES, LRS, SHAPES, fill, gradients, same, start, walk
 from tests.reference import RULES as SLOW
@@ -176,3 +176,15 @@ def test_the_capturable_path_reads_step_and_lr_from_tensors(triton_modules, name
         with torch.no_grad():
             triton_modules[0].step(optimizer, bucket)
     same(optimizer, twin, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(20, 3), (3, 50)], ids=["rows of several programs", "divided rows"])
+def test_mars_takes_the_first_of_equal_rows_and_no_row_of_nan(by_triton, shape):
+    param = torch.nn.Parameter(torch.ones(shape))
+    param.data[0, 0] = float("nan")
+    optimizer = MARSSP([param], lr=1.0, base="sgd", lam=0.25, anchor="zero", fused=True)
+    param.grad = torch.zeros(shape)
+    expected = param.detach().clone()
+    expected[1] = 0.75
+    optimizer.step()
+    torch.testing.assert_close(param.detach(), expected, rtol=0, atol=0, equal_nan=True)

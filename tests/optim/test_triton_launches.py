@@ -90,3 +90,23 @@ def test_kernels_compile_for_a_gpu(tmp_path):
     assert run.returncode == 0, run.stderr[-2000:]
     sizes = [int(line.split()[-1]) for line in run.stdout.splitlines()]
     assert len(sizes) == 13 and min(sizes) > 1000
+
+
+def test_pinned_memory_is_kept_for_the_replays_of_a_graph(triton_modules, monkeypatch):
+    """A graph copies the tables from it again at each replay."""
+
+    class Table:
+        def pin_memory(self):
+            return Pinned()
+
+    class Pinned:
+        def to(self, device, non_blocking):
+            assert device.type == "cuda" and non_blocking
+            return "on the device"
+
+    plan = triton_modules[1]
+    upload = plan.Uploads(torch.device("cuda"))
+    for capturing in (False, True):
+        monkeypatch.setattr(plan, "capturing", lambda device, now=capturing: now)
+        assert upload(Table()) == "on the device"
+        assert len(upload.held) == capturing

@@ -33,8 +33,9 @@ from digrap.optim.kernels.triton_parts import (
 )  # fmt: skip
 
 TINY = tl.constexpr(TINY)
-# Columns of the scratch rows: Σ g·x, Σ g², Σ x² with x = δ of the previous step (or h alone), <g, δ>, <δ, δ>, <g, g>.
-GX, GG, XX, GD, DD, ENERGY = (tl.constexpr(i) for i in range(6))
+# Columns of the scratch rows: Σ g·x, Σ g², Σ x² with x = δ of the previous step (h in the first, where the program sees
+# whole rows), <g, δ>, <δ, δ>.
+GX, GG, XX, GD, DD = (tl.constexpr(i) for i in range(5))
 # The rule's numbers, from RULE on, and the order of its per-tensor numbers.
 LAM, MU, OMEGA_MAX, OMEGA = (tl.constexpr(RULE.value + i) for i in range(4))
 
@@ -97,8 +98,7 @@ def reduce_piece(
             gx = tl.where(whole, h, gx)
         tl.store(row + GX, gx)
         tl.store(row + XX, tl.sum(total_xx, axis=0))
-    energy = tl.sum(total_gg, axis=0)
-    tl.store(row + GG, energy)
+    tl.store(row + GG, tl.sum(total_gg, axis=0))
     tl.store(row + GD, tl.sum(tl.sum(d, axis=0), axis=0))
     tl.store(row + DD, tl.sum(tl.sum(n, axis=0), axis=0))
 

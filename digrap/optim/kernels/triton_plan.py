@@ -66,10 +66,35 @@ def rows_of_second(shape: torch.Size) -> tuple[int, int, int]:
     return shape[0] * inner, shape[1], inner
 
 
-class Layout:
-    """The programs of a launch. `owner`: int32, (programs,). `fields`: int64, (tensors, len(FIELDS)). On `device`."""
+def capturing(device: torch.device) -> bool:
+    """Whether the launches become part of a CUDA graph."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
-    def __init__(self, sizes: list[tuple[int, int, int]], device: torch.device):
+
+class Uploads:
+    """Tables copied to a device without waiting, from pinned memory.
+
+    During a capture that memory is kept: the graph copies it again at each replay. Otherwise torch keeps it until it is
+    copied.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device, self.held = device, []
+
+    def __call__(self, table: Tensor) -> Tensor:
+        """The table on the device."""
+        if self.device.type == "cpu":
+            return table
+        pinned = table.pin_memory()
+        if capturing(self.device):
+            self.held.append(pinned)
+        return pinned.to(self.device, non_blocking=True)
+
+
+class Layout:
+    """The programs of a launch. `owner`: int32, (programs,). `fields`: int64, (tensors, len(FIELDS))."""
+
+    def __init__(self, sizes: list[tuple[int, int, int]], upload: Uploads):
         table, owner, first, first_row = [], [], 0, 0
         for index, (rows, length, inner) in enumerate(sizes):
             parts, each = _shares(rows, length)
@@ -80,8 +105,8 @@ class Layout:
             owner.append(torch.full((programs,), index, dtype=torch.int32))
             first, first_row = first + programs, first_row + rows
         self.programs, self.rows, self.tensors = first, first_row, len(sizes)
-        self.fields = upload(torch.tensor(table, dtype=torch.int64), device)
-        self.owner = upload(torch.cat(owner), device)
+        self.fields = upload(torch.tensor(table, dtype=torch.int64))
+        self.owner = upload(torch.cat(owner))
 
 
 def _shares(rows: int, length: int) -> tuple[int, int]:
@@ -102,12 +127,12 @@ class Plan:
         row_sums: a norm of each row, (rows,), for rows along dimension 0.
     """
 
-    WIDTH = 6
+    WIDTH = 5
 
     def __init__(self, shapes: tuple[torch.Size, ...], rows_of: Callable, device: torch.device, dtype: torch.dtype):
-        self.device = device
-        self.flat = Layout([flat(shape) for shape in shapes], device)
-        self.rows = self.flat if rows_of is flat else Layout([rows_of(shape) for shape in shapes], device)
+        self.upload = Uploads(device)
+        self.flat = Layout([flat(shape) for shape in shapes], self.upload)
+        self.rows = self.flat if rows_of is flat else Layout([rows_of(shape) for shape in shapes], self.upload)
         programs = max(self.flat.programs, self.rows.programs)
         self.sums = torch.empty((programs, self.WIDTH), dtype=dtype, device=device)
         self.results = torch.empty(len(shapes), dtype=dtype, device=device)
@@ -128,8 +153,8 @@ class Plan:
         if found != self.known:
             self.known = found
             table = torch.tensor(found, dtype=torch.int64).view(len(bucket.params), -1)
-            self.addresses = upload(table, self.device)
-        self.numbers = upload(torch.tensor(numbers, dtype=torch.float64), self.device)
+            self.addresses = self.upload(table)
+        self.numbers = self.upload(torch.tensor(numbers, dtype=torch.float64))
         if lr is not None:
             self.numbers[0].copy_(lr.reshape(()))
 
@@ -139,18 +164,6 @@ def columns(bucket: Bucket, scalars: tuple[str, ...]) -> tuple[str, ...]:
     adamw = bucket.group["base"] == "adamw"
     moments = ("exp_avg", "exp_avg_sq") if adamw else ("momentum_buffer", "")
     return *moments, "anchor", "candidate" if "gamma" in scalars else "delta", "step", *scalars
-
-
-def upload(table: Tensor, device: torch.device) -> Tensor:
-    """The table on `device`, copied without waiting: its host memory is pinned, and torch keeps it for the copy."""
-    if device.type == "cpu":
-        return table
-    return table.pin_memory().to(device, non_blocking=True)
-
-
-def capturing(device: torch.device) -> bool:
-    """Whether the launches become part of a CUDA graph."""
-    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 def plan_for(optimizer: AnchoredOptimizer, bucket: Bucket, rows_of: Callable) -> Plan:

@@ -53,12 +53,12 @@ def step(optimizer: AnchoredOptimizer, bucket: Bucket) -> None:
         lr = group["lr"]
         moving = lr if isinstance(lr, Tensor) and lr.device.type != "cpu" else None  # not read on the host
         plan.point(bucket, optimizer.scalars, _numbers(optimizer, bucket, float(lr) if moving is None else 0.0), moving)
-        dtype = bucket.params[0].dtype
-        launch(plan, group, {
+        types = {
             "COUNT": len(triton_plan.TENSORS) + len(optimizer.scalars),
-            "DT": DTYPES[dtype],
+            "DT": DTYPES[bucket.params[0].dtype],
             "NUM": DTYPES[scalar_dtype(bucket.params[0])],
-        })  # fmt: skip
+        }
+        launch(plan, group, types)
 
 
 def _numbers(optimizer: AnchoredOptimizer, bucket: Bucket, lr: float) -> list[float]:
