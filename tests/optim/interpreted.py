@@ -51,7 +51,7 @@ def interpreted():
         monkeypatch.setattr(interpreter, "_patch_lang", patch_once)
         plan = importlib.import_module(f"{KERNELS}_plan")
         step = importlib.import_module(f"{KERNELS}_step")
-        plan.BLOCK, plan.WORK, plan.LONG, plan.NARROW, step.CHUNK = 64, 64, 160, 8, 4
+        plan.BLOCK, plan.WORK, plan.LONG, plan.NARROW, step.CHUNK = 16, 32, 40, 4, 4
         try:
             yield step, plan
         finally:
