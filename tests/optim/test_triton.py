@@ -181,6 +181,7 @@ def test_the_capturable_path_reads_step_and_lr_from_tensors(triton_modules, name
 @pytest.mark.parametrize("shape", [(20, 3), (3, 50)], ids=["rows of several programs", "divided rows"])
 def test_mars_takes_the_first_of_equal_rows_and_no_row_of_nan(by_triton, shape):
     param = torch.nn.Parameter(torch.ones(shape))
+    param.data[0] = 100.0
     param.data[0, 0] = float("nan")
     optimizer = MARSSP([param], lr=1.0, base="sgd", lam=0.25, anchor="zero", fused=True)
     param.grad = torch.zeros(shape)
