@@ -21,6 +21,8 @@ def count_of(optimizer: AnchoredOptimizer, param: Tensor, state: dict[str, Any],
 
     Raises RuntimeError for capturable=True on a device where torch's optimizers refuse it.
     """
+    if torch.compiler.is_compiling():
+        return 0  # a number read here would cut the graph
     if not group["capturable"]:
         return int(state["step"]) + 1  # `step` is on the CPU: no synchronisation
     supported = _get_capturable_supported_devices()

@@ -45,7 +45,7 @@ def unread(optimizer, params, steps):
 def test_equals_the_ordinary_step_and_reads_nothing(on_cpu, info, kwargs, foreach, tensor_lr):
     ordinary, captured = shapes(), shapes()
     options = {"lr": 1e-3, "anchor": away(ordinary)} | kwargs
-    plain = info.optim_cls(ordinary, **options)
+    plain = info.optim_cls(ordinary, **options, fused=False)
     if tensor_lr:
         options["lr"] = torch.tensor(options["lr"], dtype=torch.float64)
     optimizer = info.optim_cls(captured, **options, foreach=foreach, capturable=True)
@@ -64,7 +64,7 @@ def test_a_changed_learning_rate_and_late_parameters(on_cpu, info):
     ordinary, captured = shapes(), shapes()
     rate = torch.tensor(0.01)
     optimizers = [
-        info.optim_cls(ordinary, lr=0.01, anchor=away(ordinary)),
+        info.optim_cls(ordinary, lr=0.01, anchor=away(ordinary), fused=False),
         info.optim_cls(captured, lr=rate, anchor=away(captured), capturable=True),
     ]
     for step in range(8):
@@ -84,10 +84,10 @@ def test_a_changed_learning_rate_and_late_parameters(on_cpu, info):
 def test_checkpoints_pass_between_both(on_cpu, info):
     for order in ((False, True), (True, False)):
         ordinary, params = shapes(), shapes()
-        advance(info.optim_cls(ordinary), ordinary, range(8))
-        first = info.optim_cls(params, capturable=order[0])
+        advance(info.optim_cls(ordinary, fused=False), ordinary, range(8))
+        first = info.optim_cls(params, capturable=order[0], fused=False)
         advance(first, params, range(4))
-        second = info.optim_cls(params, capturable=order[1])
+        second = info.optim_cls(params, capturable=order[1], fused=False)
         saved = copy.deepcopy(first.state_dict())
         saved["param_groups"][0]["capturable"] = order[1]
         second.load_state_dict(saved)

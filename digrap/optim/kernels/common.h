@@ -180,9 +180,9 @@ template <class A> void fold(A* x, int64_t n, int64_t rows) {
 template <class A> A& number(const Tensor& t, int at) { return *(A*)t.numbers[at]; }
 
 // One Adam step of rate `mu` on the hyper-gradient h for the number at `at`, whose moments follow it; the value before the
-// clamp. Nothing is learnt from an h that is not finite.
+// clamp. Nothing is learnt from an h whose square is not finite.
 template <class A> A learn(const Options& o, const Tensor& t, int at, A h) {
-    if (!std::isfinite(h)) return number<A>(t, at);
+    if (!std::isfinite(h * h)) return number<A>(t, at);
     A &m = number<A>(t, at + 1), &v = number<A>(t, at + 2);
     m = A(0.9) * m + A(0.1) * h;
     v = A(0.999) * v + A(0.001) * h * h;
