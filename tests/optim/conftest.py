@@ -17,5 +17,6 @@ def triton_modules():
 def by_triton(triton_modules, monkeypatch):
     """The Triton path takes every step of optimizers with fused=True."""
     monkeypatch.setattr(base, "choose", lambda optimizer, group, *_: "triton" if group["fused"] else "foreach")
-    monkeypatch.setitem(paths.KERNELS, "triton", triton_modules[0].step)
+    step = triton_modules[0].step
+    monkeypatch.setattr(base, "kernel", lambda path: step if path == "triton" else paths.kernel(path))
     return triton_modules
