@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import gcd, prod
 from typing import TYPE_CHECKING
 
@@ -61,6 +61,7 @@ class Unit:
     bucket: Bucket
     shape: tuple[int, int, int, int]
     scratch: Scratch
+    views: dict[str, list[Tensor]] = field(default_factory=dict)  # blocks of a large tensor
 
     @property
     def large(self) -> bool:
@@ -77,7 +78,9 @@ class Unit:
             return [None] * len(self._cut("grad"))
         if not self.large:
             return [torch.stack([tensor.view(self.shape[1:]) for tensor in tensors])]
-        return list(tensors[0].view(self.shape).split(self._rows(), dim=1))
+        if key not in self.views:
+            self.views[key] = list(tensors[0].view(self.shape).split(self._rows(), dim=1))
+        return self.views[key]
 
     def _tensors(self, key: str) -> list[Tensor] | None:
         if key in ("param", "grad"):

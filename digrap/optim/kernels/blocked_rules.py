@@ -3,8 +3,11 @@ modules; `decide` is theirs."""
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
+
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from digrap.optim.digrap import TINY, DiGraP, hyper_gradient, signs_product
 from digrap.optim.ftp import FTP
@@ -13,7 +16,7 @@ from digrap.optim.kernels.blocked import Unit
 from digrap.optim.l2sp import L2SP
 from digrap.optim.mars_sp import MARSSP
 from digrap.optim.spd import SPD
-from digrap.optim.tensors import line_norms
+from digrap.optim.tensors import LONG, line_norms
 
 
 def _dot(a: Tensor, b: Tensor, scratch: Tensor) -> Tensor:
@@ -34,6 +37,15 @@ def take_digrap(rule: DiGraP, unit: Unit) -> None:
     learnt = group["omega"] is None
     late = learnt and bucket.step > 1
     blocks = unit.blocks("grad", "param", "anchor", "delta")
+    if (
+        late
+        and unit.large
+        and group["normalize"] == "rows"
+        and bucket.params[0].ndim == 2
+        and 1 < unit.shape[2] <= LONG
+    ):
+        _update_digrap(unit, blocks, rule.decide(bucket, *_sums_of_rows(rule, unit, blocks)))
+        return
     sums: list[Tensor] = []
     hyper: list[Tensor] = []
     for grad, param, anchor, delta in blocks:
@@ -49,14 +61,49 @@ def take_digrap(rule: DiGraP, unit: Unit) -> None:
     factors = rule.decide(bucket, *torch.stack(sums).sum(dim=0), h)
     if learnt:
         unit.write("delta", blocks[0][3])
+    _update_digrap(unit, blocks, factors)
+
+
+def _update_digrap(unit: Unit, blocks: list[tuple], factors: Tensor) -> None:
+    """The base update with g + s δ."""
     if not factors.any():
         unit.update()
         return
     for index in reversed(range(len(blocks))):
         grad, param, anchor, delta = blocks[index]
         scratch = unit.scratch.like(grad)
-        delta = delta if learnt else _delta(param, anchor, scratch)
+        if unit.bucket.group["omega"] is not None:
+            delta = _delta(param, anchor, scratch)
         unit.update_block(index, _added(grad, delta, factors, scratch))
+
+
+def _sums_of_rows(rule: DiGraP, unit: Unit, blocks: list[tuple]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """d, n, ‖g‖² and h of a large matrix, each of shape (1,), from sums along its rows; δ is written.
+
+    The norms of the rows of δ are those that the next step divides by: they are kept as long as nothing else writes to
+    it.
+    """
+    (delta,) = unit.bucket.gather("delta")
+    kept = vars(rule).setdefault("row_norms", WeakTensorKeyDictionary())
+    version, before = kept.get(delta, (None, None))
+    if version != delta._version:
+        before = line_norms(delta)
+    dots, norms, after = (torch.empty_like(before) for _ in range(3))
+    ends = [0, *accumulate(grad.shape[1] for grad, *_ in blocks)]
+    found = []
+    for (grad, param, anchor, old), (begin, end) in zip(blocks, pairwise(ends), strict=True):
+        lines, length = slice(begin, end), unit.shape[2]
+        scratch = unit.scratch.like(grad)
+        torch.sum(torch.mul(grad, old, out=scratch).view(-1, length), dim=1, out=dots[lines])
+        torch.linalg.vector_norm(grad.view(-1, length), dim=1, out=norms[lines])
+        torch.sub(param, anchor, out=old) if anchor is not None else old.copy_(param)
+        torch.linalg.vector_norm(old.view(-1, length), dim=1, out=after[lines])
+        found.append(torch.dot(grad.view(-1), old.view(-1)))
+    kept[delta] = delta._version, after
+    c = unit.bucket.numbers("projection")
+    h = (c * dots / (norms.clamp(min=TINY) * (c.abs() * before).clamp_(min=TINY))).sum()
+    sums = torch.stack([torch.stack(found).sum(), torch.dot(after, after), torch.dot(norms, norms), h])
+    return tuple(sums.view(4, 1))
 
 
 def _added(grad: Tensor, delta: Tensor, factors: Tensor, scratch: Tensor) -> Tensor:

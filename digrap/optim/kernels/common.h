@@ -144,8 +144,11 @@ template <class S, class A> void update(const Options& o, const View<S>& x, int6
     o.weight_decay != 0 ? run(std::true_type()) : run(std::false_type());
 }
 
-template <class S, class A> void gradient(const View<S>& x, int64_t n, A* g) {
-    SIMD for (int64_t j = 0; j < n; j++) g[j] = get(x.grad[j]);
+// The gradients in the arithmetic's dtype: as they lie in memory, or converted into `space`.
+template <class S, class A> const A* gradient(const View<S>& x, int64_t n, A* space) {
+    if constexpr (std::is_same<S, A>::value) return x.grad;
+    SIMD for (int64_t j = 0; j < n; j++) space[j] = get(x.grad[j]);
+    return space;
 }
 
 // Call body(View, count) for the block, CHUNK elements at a time.

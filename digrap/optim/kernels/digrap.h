@@ -225,8 +225,10 @@ template <class S> struct DiGraP {
         by_chunks<S>(t, where, [&](const View<S>& x, int64_t n) {
             A g[CHUNK];
             if (s == 0) {
-                gradient<S>(x, n, g);
-            } else if (x.anchor && x.extra) {
+                update<S>(o, x, n, gradient<S>(x, n, g));
+                return;
+            }
+            if (x.anchor && x.extra) {
                 SIMD for (int64_t j = 0; j < n; j++) g[j] = get(x.grad[j]) + s * get(x.extra[j]);
             } else if (x.anchor) {
                 SIMD for (int64_t j = 0; j < n; j++)

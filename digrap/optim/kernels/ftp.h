@@ -14,8 +14,8 @@ template <class S> struct FTP {
         double dot = 0, left = 0, right = 0;
         int64_t seen = 0;
         by_rows<S>(t, where, [&](const View<S>& x, int64_t n, int64_t row, int64_t rows) {
-            A g[CHUNK], gx[CHUNK], old[CHUNK], now[CHUNK];
-            gradient<S>(x, n, g);
+            A space[CHUNK], gx[CHUNK], old[CHUNK], now[CHUNK];
+            const A* g = gradient<S>(x, n, space);
             SIMD for (int64_t j = 0; j < n; j++) {
                 gx[j] = g[j] * get(x.extra[j]);
                 old[j] = std::fabs(get(x.extra[j]));

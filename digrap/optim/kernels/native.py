@@ -50,6 +50,8 @@ def step(optimizer: AnchoredOptimizer, bucket: Bucket) -> None:
     compiled = library(SCALARS[bucket.params[0].dtype])
     if compiled.digrap_step(ctypes.byref(given), (ctypes.c_int64 * len(table))(*table)):
         raise RuntimeError(f"native.cpp knows no rule {optimizer.kernel!r}")
+    if "delta" in bucket.states[0]:  # written to: what is kept of it elsewhere holds no more
+        torch.autograd.graph.increment_version(bucket.gather("delta"))
 
 
 def _options(optimizer: AnchoredOptimizer, bucket: Bucket) -> Options:

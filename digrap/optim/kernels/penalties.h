@@ -84,15 +84,17 @@ template <class S> struct MARSSP {
         const int64_t slab = t.red * t.inner;
         const S* start = (const S*)t.grad;
         by_chunks<S>(t, where, [&](const View<S>& x, int64_t n) {
-            A g[CHUNK];
-            gradient<S>(x, n, g);
+            A space[CHUNK];
+            const A* g = gradient<S>(x, n, space);
             const int64_t at = x.grad - start;
             const int64_t from = std::max<int64_t>(0, numbers.row * slab - at);
             const int64_t to = std::min<int64_t>(n, (numbers.row + 1) * slab - at);
-            if (numbers.row >= 0 && from < to) {
+            if (from < to) {
                 A delta[CHUNK];
                 displacement<S>(x, n, delta);
-                for (int64_t j = from; j < to; j++) g[j] += lam * A((delta[j] > 0) - (delta[j] < 0));
+                std::copy(g, g + n, space);
+                for (int64_t j = from; j < to; j++) space[j] += lam * A((delta[j] > 0) - (delta[j] < 0));
+                g = space;
             }
             update<S>(o, x, n, g);
         });

@@ -9,8 +9,8 @@ template <class S> struct SPD {
     static Sums first(const Options& o, const Tensor& t, const Range& where, double*) {
         Sums sums;
         by_chunks<S>(t, where, [&](const View<S>& x, int64_t n) {
-            A g[CHUNK], before[CHUNK], after[CHUNK], d = 0, square = 0, growth = 0;
-            gradient<S>(x, n, g);
+            A space[CHUNK], before[CHUNK], after[CHUNK], d = 0, square = 0, growth = 0;
+            const A* g = gradient<S>(x, n, space);
             displacement<S>(x, n, before);
             update<S>(o, x, n, g);
             displacement<S>(x, n, after);
