@@ -16,7 +16,7 @@ from digrap.optim import FTP, L2SP, MARSSP, SPD, AnchoredOptimizer, DiGraP
 from digrap.optim.paths import FUSED, PATHS, implementations
 
 # `fused` and `foreach` of a group that takes an implementation.
-FLAGS = {way: (None, None) for way in FUSED} | {"triton": (True, None), "foreach": (False, True), "loop": (False, False)}
+FLAGS = dict.fromkeys(FUSED, (None, None)) | {"triton": (True, None), "foreach": (False, True), "loop": (False, False)}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -39,6 +40,7 @@ def peak_bytes(call: Callable[[], Any], device: torch.device | None = None) -> i
         call()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # it prints lines of its own when it starts
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         call()
     changes, events = [], list(profiler.profiler.kineto_results.experimental_event_tree())

@@ -108,7 +108,8 @@ def race(contenders: list[Contender], material: Material, title: str) -> list[li
 
 
 def table(shapes: Shapes, setting: Setting, names: Iterable[str] = RULES) -> list[Row]:
-    """The rows of a table: torch's implementations, the fused one, the reference, first; a memory copy; the rules named.
+    """The rows of a table: torch's implementations, of which the fused one, the reference, is the first; a memory copy;
+    the rules named.
 
     One rule at a time is measured beside the reference, so that memory must hold no more than these two.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import prod
 
@@ -39,14 +39,18 @@ def shapes_of(model: str) -> Shapes:
     return MODELS[model]() if model in MODELS else _timm(model, model)
 
 
-def _timm(model: str, title: str) -> Shapes:
+def timm_model(model: str, others: Iterable[str]) -> torch.nn.Module:
+    """A classifier of timm's with random weights. Raises DigrapError for an unknown name; `others` are names of models
+    that are not timm's."""
     try:
-        with torch.device("meta"):
-            module = timm.create_model(model, num_classes=CLASSES)
+        return timm.create_model(model, num_classes=CLASSES)
     except (RuntimeError, ValueError) as error:
-        known = nearest(model, MODELS)
-        raise DigrapError(f"model={model}: {error}; {known}, or a name that `timm.list_models()` has") from error
-    return Shapes(title, [tuple(param.shape) for param in module.parameters()])
+        raise DigrapError(f"model={model}: {error}; {nearest(model, [*others, *timm.list_models()])}") from error
+
+
+def _timm(model: str, title: str) -> Shapes:
+    with torch.device("meta"):
+        return Shapes(title, [tuple(param.shape) for param in timm_model(model, MODELS).parameters()])
 
 
 def _lora(title: str, *layers: tuple[int, list[tuple[int, int]]]) -> Shapes:
