@@ -13,16 +13,16 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from digrap.optim.base_update import count_of, take_step
 from digrap.optim.bucket import Bucket
+from digrap.optim.options import advertise, keep_used, unpickled
 from digrap.optim.paths import choose, described, kernel
 from digrap.optim.shards import checked_layout, local, local_gradient
-from digrap.optim.state import drop_vanished, ready_state, restored
-from digrap.optim.validate import at_least_zero, check_given, check_params, one_of
+from digrap.optim.state import add_missing, ready_state, restored, start_state, step_count
+from digrap.optim.validate import check_common, check_given, check_params, given_anchors
 
-BASES = ("adamw", "sgd")
-ANCHORS = ("init", "zero", "none")
 BESIDE_THE_UPDATE = {"__init__", "check", "names", "new_state", "omega_report", *vars(Optimizer)}
 
 
@@ -41,15 +41,21 @@ class Common(TypedDict, total=False):
 class AnchoredOptimizer(Optimizer):
     """Base of the optimizers that keep parameters near an anchor θ0.
 
-    Every argument but `params` can be set per group. `base` is "adamw" or "sgd"; `anchor` is "init" (θ0 is the
-    parameter's value when its group is added), "zero" (θ0 = 0, nothing stored: LoRA), "none" (plain base update: a new
-    head) or a list of tensors.
+    Every argument but `params` can be set per group. `base` is "adamw" or "sgd"; a group has the options of its base
+    alone. `anchor` is "init" (θ0 is the parameter's value when its group is added), "zero" (θ0 = 0, nothing stored),
+    "none" (plain base update: a new head) or a list of tensors.
+
+    A frozen parameter, and a lazy module's, has no state before its first gradient; θ0 under "init" is then its value
+    at that time, or when a state dict is taken after it was unfrozen. Nothing but the user's own code writes to a
+    frozen parameter; where torch's count of writes shows that it did, a warning says so.
+
     Raises ValueError for hyper-parameters out of range, anchors of the wrong shape and complex parameters; a sparse or
-    complex gradient raises RuntimeError in `step`.
+    complex gradient, a resized parameter and given anchors that a wrapper has lost raise RuntimeError in `step`.
     """
 
     # State entries that are one number per tensor; float32 even where parameters are bfloat16 or float16.
     scalars: tuple[str, ...] = ()
+    bounded = False  # whether the rule bounds ‖θ − θ0‖ from the first step on; see `digrap.optim.adapters`
     kernel: str | None = None  # the rule's name in digrap.optim.kernels; None: torch operations alone
     # What the rule does with parameters in shards: "refused"; "summed", over the ranks by `Bucket.total` and `by_rank`;
     # "elementwise", nothing is summed.
@@ -81,11 +87,13 @@ class AnchoredOptimizer(Optimizer):
         capturable: bool = False,
         **symbols: Any,
     ):
-        given = None if isinstance(anchor, str) else list(anchor)
+        given = None if isinstance(anchor, str) else given_anchors(anchor)
         defaults = dict(
-            lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, base=base, momentum=momentum, nesterov=nesterov,
-            anchor=anchor if given is None else "init", foreach=foreach, fused=fused, capturable=capturable, **symbols,
+            lr=lr, weight_decay=weight_decay, base=base, anchor=anchor if given is None else "init", foreach=foreach,
+            fused=fused, capturable=capturable, **symbols,
         )  # fmt: skip
+        self.of_base = dict(betas=betas, eps=eps, momentum=momentum, nesterov=nesterov)  # `defaults` has those in use
+        self.frozen = WeakTensorKeyDictionary()  # {frozen parameter: its count of writes when it was added}
         if given is not None:
             params = _with_given_anchors(params, given)
         super().__init__(params, defaults)
@@ -94,14 +102,20 @@ class AnchoredOptimizer(Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group and take its parameters' anchors. Raises ValueError for what the class refuses."""
-        super().add_param_group(param_group)
+        copied = dict(param_group) if isinstance(param_group, dict) else param_group  # a list of groups may serve again
+        super().add_param_group(copied)
         group = self.param_groups[-1]
+        for key, value in self.of_base.items():
+            group.setdefault(key, value)
+        bounded_anchor = group.pop("bounded_anchor", group["anchor"])
+        if self.bounded:
+            group["anchor"] = bounded_anchor
         try:
             given = group["anchor"]
-            self._check_common(group)
+            check_common(group)
             self.check(group)
             if not isinstance(given, str):
-                given, group["anchor"] = list(given), "given"
+                given, group["anchor"] = given_anchors(given), "given"
                 check_given(group["params"], given)
             else:
                 given = [None] * len(group["params"])
@@ -109,30 +123,9 @@ class AnchoredOptimizer(Optimizer):
         except (ValueError, RuntimeError):
             self.param_groups.pop()  # a refused group leaves the optimizer as it was
             raise
-        for param, anchor in zip(group["params"], given, strict=True):
-            self.state[param] = self.new_state(param, group, anchor)
-
-    def _check_common(self, group: dict[str, Any]) -> None:
-        """Raise ValueError where an option that all rules share is out of range."""
-        lr = group["lr"]
-        if group["fused"] and group["foreach"]:
-            raise RuntimeError("`fused` and `foreach` cannot be `True` together")
-        if isinstance(lr, Tensor):
-            if group["foreach"] and not group["capturable"]:
-                raise ValueError("lr as a Tensor is not supported with foreach=True and capturable=False")
-            if lr.numel() != 1:
-                raise ValueError("Tensor lr must be 1-element")
-        else:
-            at_least_zero(lr=lr)
-        at_least_zero(eps=group["eps"], weight_decay=group["weight_decay"], momentum=group["momentum"])
-        for index, beta in enumerate(group["betas"]):
-            if not 0.0 <= beta < 1.0:
-                raise ValueError(f"Invalid beta parameter at index {index}: {beta} (0 ≤ beta < 1)")
-        one_of("base", group["base"], BASES)
-        if isinstance(group["anchor"], str):
-            one_of("anchor", group["anchor"], ANCHORS)
-        if group["nesterov"] and not group["momentum"] > 0:
-            raise ValueError("Nesterov momentum requires a momentum > 0")
+        keep_used(group)
+        advertise(self)
+        start_state(self, group, given)
 
     def check(self, group: dict[str, Any]) -> None:
         """Raise ValueError where one of the rule's own hyper-parameters is out of range."""
@@ -145,7 +138,7 @@ class AnchoredOptimizer(Optimizer):
         The anchor and the rest are created together because torch's distributed checkpoint skips its initial step when
         any state exists, and would then not load the entries that are missing.
         """
-        state: dict[str, Any] = {"step": torch.zeros((), dtype=torch.float32)}
+        state: dict[str, Any] = {"step": step_count(param, group)}
         if group["base"] == "adamw":
             state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
             state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format)
@@ -156,10 +149,29 @@ class AnchoredOptimizer(Optimizer):
             state["anchor"] = torch.empty_like(param, memory_format=torch.preserve_format).copy_(value.detach())
         return state
 
+    def state_dict(self) -> dict[str, Any]:
+        """Torch's state dict, with an entry for every parameter that trains."""
+        add_missing(self)
+        return super().state_dict()
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load as torch does; see `digrap.optim.state.restored`."""
+        """Load as torch does. What the state dict of another optimizer (torch's AdamW or SGD) or of an older version
+        lacks stays as this optimizer has it: options of the groups, and anchors; see `digrap.optim.state.completed`."""
         with restored(self):
             super().load_state_dict(state_dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"of_base": self.of_base}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        vars(self).setdefault("frozen", WeakTensorKeyDictionary())
+        unpickled(self)
+        for group in self.param_groups:
+            for param in group["params"]:
+                step = self.state.get(param, {}).get("step")
+                if isinstance(step, (int, float)):  # as torch's optimizers once saved it
+                    self.state[param]["step"] = step_count(param, group, step)
 
     # --- the step -----------------------------------------------------------------------------------------------
 
@@ -171,16 +183,9 @@ class AnchoredOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if len(self.state) > sum(len(group["params"]) for group in self.param_groups):
-            drop_vanished(self)
         for group in self.param_groups:
             for bucket in self._buckets(group):
-                if group["anchor"] == "none":
-                    self.plain_update(bucket)
-                elif take := kernel(bucket.path):
-                    take(self, bucket)
-                else:
-                    self.anchored_update(bucket)
+                self.take(bucket)
         return loss
 
     @property
@@ -208,6 +213,15 @@ class AnchoredOptimizer(Optimizer):
             bucket.grads.append(local_gradient(param, grad))
             bucket.states.append(state)
         return buckets.values()
+
+    def take(self, bucket: Bucket) -> None:
+        """Take one step for a bucket, by the implementation that was chosen for it."""
+        if bucket.group["anchor"] == "none":
+            self.plain_update(bucket)
+        elif fast := kernel(bucket.path):
+            fast(self, bucket)
+        else:
+            self.anchored_update(bucket)
 
     def anchored_update(self, bucket: Bucket) -> None:
         """Take one step for a bucket with anchors: adjusted gradients, then the base update, part by part."""

@@ -44,6 +44,10 @@ class Bucket:
             return iter([self])
         if self.group["foreach"] is False:
             return self.singles()
+        return self.eighths()
+
+    def eighths(self) -> Iterator[Bucket]:
+        """The bucket in parts of at most an eighth of its elements, or one tensor."""
         return self._cut(sum(param.numel() for param in self.params) // PARTS)
 
     def singles(self) -> Iterator[Bucket]:

@@ -11,16 +11,19 @@ With δ = θ − θ0, per tensor:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
+from digrap.optim import low_memory
 from digrap.optim.base import AnchoredOptimizer, Common
 from digrap.optim.bucket import Bucket
 from digrap.optim.diagnostics import omega_report
-from digrap.optim.tensors import inner, line_norms, number_for, pick, product, scaled, table, tiny_square
+from digrap.optim.low_memory import LAST
+from digrap.optim.tensors import inner, line_norms, number_for, pick, product, scaled, table, tiny_square, wide
 from digrap.optim.validate import at_least_zero, one_of
 
 RULES = ("conflict", "listing")
@@ -42,6 +45,9 @@ class DiGraP(AnchoredOptimizer):
             (then h = α_{t−1} <g, p_{t−1}>).
         omega: None learns ω; a number in [0, omega_max] fixes it from the first step on.
         omega_max: upper bound of ω.
+        low_memory: rebuild δ of the previous step from the parameters and the moments instead of keeping it: one
+            parameter-sized tensor less, one pass more. For float32 or float64 parameters that nothing but the optimizer
+            writes to, over AdamW or SGD with momentum; see `edited` and `digrap.optim.low_memory`.
 
     Raises:
         ValueError: a hyper-parameter out of range, an unknown choice, anchors of the wrong shape, complex parameters.
@@ -51,7 +57,7 @@ class DiGraP(AnchoredOptimizer):
 
     kernel = "digrap"
     shards = "summed"
-    scalars = ("omega", "omega_exp_avg", "omega_exp_avg_sq", "projection", "removed", "conflicts")
+    scalars = ("omega", "omega_exp_avg", "omega_exp_avg_sq", "projection", "removed", "conflicts", *LAST)
 
     def __init__(
         self,
@@ -67,11 +73,12 @@ class DiGraP(AnchoredOptimizer):
         normalize: str = "rows",
         omega: float | None = None,
         omega_max: float = 1.0,
+        low_memory: bool = False,
         **common: Unpack[Common],
     ):
         super().__init__(
             params, lr, betas, eps, weight_decay, **common,
-            mu=mu, lam=lam, rule=rule, normalize=normalize, omega=omega, omega_max=omega_max,
+            mu=mu, lam=lam, rule=rule, normalize=normalize, omega=omega, omega_max=omega_max, low_memory=low_memory,
         )  # fmt: skip
 
     def check(self, group: dict[str, Any]) -> None:
@@ -80,6 +87,8 @@ class DiGraP(AnchoredOptimizer):
         one_of("normalize", group["normalize"], NORMALIZE)
         if group["omega"] is not None and not 0.0 <= group["omega"] <= group["omega_max"]:
             raise ValueError(f"omega={group['omega']} is outside [0, omega_max={group['omega_max']}]")
+        if _rebuilds(group):
+            low_memory.check(group)
 
     def new_state(self, param: Tensor, group: dict[str, Any], anchor: Tensor | None = None) -> dict[str, Any]:
         state = super().new_state(param, group, anchor)
@@ -88,9 +97,49 @@ class DiGraP(AnchoredOptimizer):
         keys = ["removed", "conflicts"]
         if group["omega"] is None:
             keys += ["omega", "omega_exp_avg", "omega_exp_avg_sq", "projection"]
+        if _rebuilds(group):
+            low_memory.check_dtype(param)
+            keys += LAST
+        elif group["omega"] is None:
             # The previous step's p is projection · delta: exact, whatever happens to θ between the steps.
             state["delta"] = torch.zeros_like(param, memory_format=torch.preserve_format)
         return state | {key: number_for(param) for key in keys}
+
+    def take(self, bucket: Bucket) -> None:
+        if not _rebuilds(bucket.group) or bucket.group["anchor"] == "none":
+            super().take(bucket)
+            return
+        if bucket.layout is not None:
+            raise RuntimeError("DiGraP: low_memory=True does not go with DTensors; leave it out")
+        for part in bucket.eighths():
+            with low_memory.rebuilt(part, self._fingerprints):
+                super().take(part)
+
+    @property
+    def _fingerprints(self) -> dict[Tensor, Tensor]:
+        """Of each parameter after its last step with low_memory; neither pickled nor in checkpoints."""
+        return vars(self).setdefault("_prints", {})
+
+    def edited(self) -> list[str]:
+        """Names of the parameters under low_memory that something else has written to since their last step; ω learns
+        from a wrong δ in their next one. Reads the device."""
+        names = self.names()
+        return [
+            names[param]
+            for param, value in self._fingerprints.items()
+            if param in names and not torch.equal(value, low_memory.fingerprint(param))
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state, as torch's. Warns of parameters that `edited` names."""
+        if edited := self.edited():
+            warnings.warn(
+                f"DiGraP(low_memory=True): {edited[0]}{f' and {len(edited) - 1} more' if edited[1:] else ''} changed"
+                " after the last step, and the previous δ is rebuilt from that: ω learns from a wrong one in the next"
+                " step. Use low_memory=False where something else writes to the parameters.",
+                stacklevel=2,
+            )
+        return super().state_dict()
 
     def plan(self, bucket: Bucket) -> Tensor:
         """Learn ω, store the numbers of this step, and return λ − ω d/n, the factor of δ in g' (λ where nothing is
@@ -149,6 +198,11 @@ class DiGraP(AnchoredOptimizer):
         return omega_report(self)
 
 
+def _rebuilds(group: dict[str, Any]) -> bool:
+    """Whether δ of the previous step is needed and not kept."""
+    return group["low_memory"] and group["omega"] is None
+
+
 def _is_whole(param: Tensor, group: dict[str, Any]) -> bool:
     """Whether unit(·) and h run over the whole tensor rather than along its dimension 1."""
     return param.ndim < 2 or group["normalize"] != "rows"
@@ -163,6 +217,13 @@ def hyper_gradient(bucket: Bucket, sums: Tensor) -> Tensor:
     return pick([_is_whole(param, bucket.group) for param in bucket.params], c * dot / norms, dot)
 
 
+def signs_product(g: Tensor, x: Tensor, c: Tensor) -> Tensor:
+    """unit(g) ⊙ unit(c x) along rows of one element: ±1 exactly, so that opposite signs cancel; dot / norms would leave
+    a rest of rounding errors, which Adam makes large."""
+    p = c * wide(x)
+    return g / wide(g).abs().clamp_(min=TINY) * (p / p.abs().clamp_(min=TINY))
+
+
 def _hyper_sums(one: Bucket) -> tuple[Tensor, ...]:
     """What h of a bucket of one tensor is made of, before it is summed over the ranks. With x = δ_{t−1} and
     p_{t−1} = c x: <g, x>, <g, g> and <x, x> where unit(·) is taken over the whole tensor, else h three times."""
@@ -170,6 +231,9 @@ def _hyper_sums(one: Bucket) -> tuple[Tensor, ...]:
     if _is_whole(g, one.group):
         return inner(g, x), inner(g, g), inner(x, x)
     c = one.states[0]["projection"]
+    if g.shape[1] == 1:
+        h = signs_product(g, x, c).sum()
+        return h, h, h
     norms = line_norms(g).clamp_(min=TINY) * (c.abs() * line_norms(x)).clamp_(min=TINY)
     h = (c * product(g, x).sum(dim=1) / norms).sum()
     return h, h, h

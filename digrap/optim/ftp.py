@@ -33,6 +33,7 @@ class FTP(AnchoredOptimizer):
         common: base, momentum, nesterov, anchor, foreach, fused, capturable: see `AnchoredOptimizer`.
     """
 
+    bounded = True
     kernel = "ftp"
     shards = "summed"
     scalars = ("gamma", "gamma_exp_avg", "gamma_exp_avg_sq")

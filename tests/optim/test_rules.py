@@ -82,7 +82,7 @@ def test_float32_stays_close_to_the_reference(name, options):
 def test_switched_off_it_is_torch_bit_for_bit(foreach, base, dtype, name, options):
     ours, theirs = start(dtype=dtype), start(dtype=dtype)
     common = {key: value for key, value in BASES[base].items() if key != "base"}
-    optimizer = getattr(fast, name)(ours.values(), **BASES[base], **options, foreach=foreach)
+    optimizer = getattr(fast, name)(ours.values(), **BASES[base], **options, foreach=foreach, fused=False)
 
     def beyond_all_norms(step):
         for state in optimizer.state.values():

@@ -1,8 +1,8 @@
 """A step on a CPU in torch operations on blocks that stay in cache, where no compiler is there.
 
-A large tensor is worked on in blocks of whole rows, in one scratch tensor that all blocks share: fresh temporaries of the
-size of a parameter cost more in page faults than the arithmetic. Where the update needs sums over the whole tensor, its
-blocks follow in reverse order, as the last ones are still cached. Small tensors of one shape are stacked. The base
+A large tensor is worked on in blocks of whole rows, in one scratch tensor that all blocks share: fresh temporaries of
+the size of a parameter cost more in page faults than the arithmetic. Where the update needs sums over the whole tensor,
+its blocks follow in reverse order, as the last ones are still cached. Small tensors of one shape are stacked. The base
 update is torch's fused kernel.
 """
 
@@ -67,8 +67,8 @@ class Unit:
         return self.shape[0] == 1 and prod(self.shape) > SMALL
 
     def blocks(self, *keys: str) -> list[tuple[Tensor | None, ...]]:
-        """The blocks of "param", "grad" or state tensors; None for what is not there (an anchor at zero). Those of small
-        tensors are copies."""
+        """The blocks of "param", "grad" or state tensors; None for what is not there (an anchor at zero). Those of
+        small tensors are copies."""
         return list(zip(*(self._cut(key) for key in keys), strict=True))
 
     def _cut(self, key: str) -> list[Tensor | None]:

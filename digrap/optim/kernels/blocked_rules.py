@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from digrap.optim.digrap import TINY, DiGraP, hyper_gradient
+from digrap.optim.digrap import TINY, DiGraP, hyper_gradient, signs_product
 from digrap.optim.ftp import FTP
 from digrap.optim.ftp import TINY as LEAST
 from digrap.optim.kernels.blocked import Unit
@@ -71,7 +71,10 @@ def _hyper_sums(unit: Unit, grad: Tensor, delta: Tensor, scratch: Tensor) -> Ten
     bucket = unit.bucket
     if bucket.params[0].ndim < 2 or bucket.group["normalize"] != "rows":
         return torch.stack([_dot(a, b, scratch) for a, b in ((grad, delta), (grad, grad), (delta, delta))])
-    c = unit.per_tensor(bucket.numbers("projection")).squeeze(-1)
+    c = unit.per_tensor(bucket.numbers("projection"))
+    if unit.shape[2] == 1:
+        return signs_product(grad, delta, c).flatten(1).sum(dim=1).expand(3, -1)
+    c = c.squeeze(-1)
     dot = torch.mul(grad, delta, out=scratch).sum(dim=2)
     norms = _norms(grad).clamp_(min=TINY) * (c.abs() * _norms(delta)).clamp_(min=TINY)
     h = (c * dot / norms).flatten(1).sum(dim=1)

@@ -29,6 +29,7 @@ COUNTS = (
     "anchor_zero", "nesterov", "learnt", "listing", "normalize",
 )  # fmt: skip
 SIZES = ("lr", "beta1", "beta2", "eps", "weight_decay", "momentum", "mu", "lam", "omega", "omega_max", "strength", "k")
+NUMBERS = 6  # per-tensor numbers that a rule may have here; further ones are not the kernels'
 FIELDS = 16  # pointers and sizes of a tensor
 
 
@@ -50,12 +51,12 @@ def step(optimizer: AnchoredOptimizer, bucket: Bucket) -> None:
 
 def _options(optimizer: AnchoredOptimizer, bucket: Bucket) -> Options:
     group = bucket.group
-    omega = group.get("omega")
+    omega, (beta1, beta2) = group.get("omega"), group.get("betas", (0.0, 0.0))
     given = dict(
         rule=RULES.index(optimizer.kernel), base=group["base"] == "sgd",
         tensors=len(bucket.params), threads=torch.get_num_threads(), block=BLOCK, step=bucket.step,
         anchor_zero=group["anchor"] == "zero", learnt=omega is None, listing=group.get("rule") == "listing",
-        normalize=NORMALIZE.index(group.get("normalize", "rows")), beta1=group["betas"][0], beta2=group["betas"][1],
+        normalize=NORMALIZE.index(group.get("normalize", "rows")), beta1=beta1, beta2=beta2,
         lr=float(group["lr"]), omega=omega or 0.0,
     )  # fmt: skip
     return Options(**given | {key: group[key] for key in (*COUNTS, *SIZES) if key in group and key not in given})
@@ -66,7 +67,7 @@ def _row(optimizer: AnchoredOptimizer, group: dict[str, Any], param: Tensor, gra
     adamw = group["base"] == "adamw"
     entries = (
         "anchor", "exp_avg" if adamw else "momentum_buffer", "exp_avg_sq",
-        "candidate" if optimizer.kernel == "ftp" else "delta", "step", *optimizer.scalars,
+        "candidate" if optimizer.kernel == "ftp" else "delta", "step", *optimizer.scalars[:NUMBERS],
     )  # fmt: skip
     row = [param.data_ptr(), grad.data_ptr(), *(state[key].data_ptr() if key in state else 0 for key in entries)]
     row += [0] * (FIELDS - 3 - len(row))
