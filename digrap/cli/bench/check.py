@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from digrap.cli.bench.race import Row
@@ -17,24 +16,24 @@ LIMITS = {("DiGraP", "native"): 2.0, ("DiGraP", "blocked"): 3.0}
 MARGIN = 1.25  # how far a ratio may exceed the kept one: what differs between quiet runs of one machine
 
 
-def kept(file: Path = KEPT) -> dict[str, Any]:
+def kept() -> dict[str, Any]:
     """The kept measurement: `ratios` by "<optimizer>, <implementation>", the `margin`, `where` it was made. Raises
     DigrapError for a file that is missing or damaged."""
     remedy = "restore it with git, or write it anew: python tools/bench_optim.py keep=true"
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(KEPT.read_text(encoding="utf-8"))
         numbers = [found["margin"], *found["ratios"].values()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DigrapError(f"{file} cannot be used ({error}); {remedy}") from error
+        raise DigrapError(f"{KEPT} cannot be used ({error!r}); {remedy}") from error
     if not all(type(number) in (int, float) and number > 0 for number in numbers):
-        raise DigrapError(f"{file} cannot be used (a ratio is no number above 0); {remedy}")
+        raise DigrapError(f"{KEPT} cannot be used (a ratio is no number above 0); {remedy}")
     return found
 
 
-def keep(rows: list[Row], where: str, file: Path = KEPT) -> None:
+def keep(rows: list[Row], where: str) -> None:
     """Keep the ratios of these rows."""
     ratios = {_name(row): round(row.ratio, 2) for row in rows if row.ratio is not None and row.implementation}
-    write_json(file, {"where": where, "margin": MARGIN, "ratios": ratios})
+    write_json(KEPT, {"where": where, "margin": MARGIN, "ratios": ratios})
 
 
 def misses(rows: list[Row], before: dict[str, Any]) -> dict[str, list[str]]:

@@ -49,6 +49,7 @@ RULES = {  # docs/performance.md derives the accesses
     "FTP": Rule(FTP, {}, 6, 4),
     "DiGraP": Rule(DiGraP, {}, 6, 4),
     "DiGraP, ω fixed": Rule(DiGraP, {"omega": 1.0}, 4, 2),
+    "DiGraP, low memory": Rule(DiGraP, {"low_memory": True}, 12, 9),
 }
 
 
@@ -82,7 +83,8 @@ class Contender:
 
 
 def ours(name: str, base: str, anchor: str, params: list[Parameter]) -> list[Contender]:
-    """All implementations of one rule; they share the optimizer, whose state does not depend on them."""
+    """All implementations of one rule; they share the optimizer, whose state does not depend on them. Raises ValueError
+    where the rule refuses the base or the dtype."""
     rule = RULES[name]
     optimizer = rule.cls(params, **BASES[base].options, base=base, anchor=anchor, **rule.options)
     accesses = BASES[base].accesses + (rule.more_zero if anchor == "zero" else rule.more)

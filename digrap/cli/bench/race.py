@@ -33,7 +33,7 @@ class Setting:
 
 @dataclass
 class Row:
-    """One implementation of one optimizer. Everything below `bytes` is None where it was not measured; `note` says why.
+    """One implementation of one optimizer. What was not measured is None from `ratio` on, and `note` says why.
 
     `bytes`: what a step must move at most, a parameter; `ratio`: median of its step time over the reference's of the
     same round; `bandwidth`: bytes over time, beside the same of a memory copy; `state` and `extra` (memory that a step
@@ -42,7 +42,7 @@ class Row:
 
     optimizer: str
     implementation: str
-    bytes: int
+    bytes: int | None
     ratio: float | None = None
     milliseconds: float | None = None
     bandwidth: float | None = None
@@ -118,7 +118,11 @@ def table(shapes: Shapes, setting: Setting, names: Iterable[str] = RULES) -> lis
     rows = _torchs_rows(reference, material)
     copied = rows[-1].ratio
     for name in names:
-        every = ours(name, setting.base, shapes.anchor, material.params())
+        try:
+            every = ours(name, setting.base, shapes.anchor, material.params())
+        except ValueError as refusal:
+            rows.append(Row(name, "", None, note=f"not measured: {refusal}"))
+            continue
         found = dict.fromkeys(every)
         present = [one for one in every if one.available()]
         times = race([reference, *present], material, name)

@@ -65,6 +65,9 @@ def main() -> None:
     options = bare_keys(sys.argv[1:], DEFAULTS)
     check_common(options)
     check_whole(options, batch=(1, 4096))
+    if options.model not in ("all", *MODELS):
+        with torch.device("meta"):
+            timm_model(options.model, MODELS)  # a wrong name ends here
     plain, texts, device = {}, [], start(options)
     for model in MODELS if options.model == "all" else [options.model]:
         build = MODELS.get(model) or partial(classifier, model)
@@ -141,7 +144,7 @@ def _row(name: str, shown: str, pairs: list[tuple[tuple[float, float], tuple[flo
 
 
 def classifier(model: str, device: torch.device) -> Trained:
-    """A classifier of timm's. Raises DigrapError for an unknown name."""
+    """A classifier of timm's."""
     torch.manual_seed(0)
     module = timm_model(model, MODELS).to(device).train()
     size = module.default_cfg["input_size"]
