@@ -9,8 +9,9 @@ import torch
 from torch.nn import Parameter
 
 from digrap.cli.bench import measures, optim, race, shapes
-from digrap.cli.bench.contenders import RULES, ours, torchs
+from digrap.cli.bench.contenders import BASES, RULES, ours, torchs
 from digrap.cli.door import door
+from digrap.core.paths import REPO
 from digrap.optim.kernels.build import library
 from digrap.optim.paths import PATHS
 from tests.doors import call
@@ -160,3 +161,15 @@ def test_calls_and_reads_are_counted():
 def test_bad_arguments_are_one_sentence(bench, argument, message):
     code, out, err = bench(argument)
     assert code == 2 and not out and err.startswith(f"error: {message}") and err.count("\n") == 1
+
+
+def test_the_documented_bytes_are_those_of_the_tool():
+    text = (REPO / "docs" / "performance.md").read_text(encoding="utf-8")
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    rows = {cells[0]: cells for cells in lines if len(cells) == 7}
+    base = BASES["adamw"].accesses
+    for name, rule in RULES.items():
+        counted = base + rule.more
+        half = "—" if "low memory" in name else str(2 * counted)
+        assert rows[name][3:] == [str(counted), str(4 * counted), half, str(4 * (base + rule.more_zero))]
+    assert rows["AdamW"][3:6] == [str(base), str(4 * base), str(2 * base)]
