@@ -3,6 +3,7 @@
 import json
 import sys
 import types
+import weakref
 
 import pytest
 import torch
@@ -62,7 +63,7 @@ def test_every_implementation_is_measured_or_said_not_to_be(bench, tmp_path):
     assert {(name, way) for name in RULES for way in PATHS} <= rows.keys()
     for (name, way), row in rows.items():
         if name in RULES and way not in MEASURED:
-            assert row["ratio"] is None and row["note"] == "not measured: this machine has none"
+            assert row["ratio"] is None and row["note"] == "not measured: not available here"
         elif name in RULES:
             assert row["ratio"] > 0 and row["extra"] >= 0 and row["calls"] > 0 and row["bandwidth"] > 0
     assert rows["AdamW", "fused"]["ratio"] == 1 and rows["memory copy", ""]["bandwidth"] == pytest.approx(1)
@@ -78,7 +79,7 @@ def test_every_implementation_is_measured_or_said_not_to_be(bench, tmp_path):
     head, table = out.split("\n\n")[:2]
     assert head.startswith("Tiny: 1,256 parameters in 4 tensors, float32; ") and "medians of 2 rounds" in head
     assert len(table.strip().splitlines()) == 2 + len(rows) == 2 + len(found["rows"])
-    assert "| DiGraP | triton | not measured: this machine has none | 52 |" in table
+    assert "| DiGraP | triton | not measured: not available here | 52 |" in table
 
 
 def test_markdown_is_what_was_printed(bench, tmp_path):
@@ -173,3 +174,17 @@ def test_the_documented_bytes_are_those_of_the_tool():
         half = "—" if "low memory" in name else str(2 * counted)
         assert rows[name][3:] == [str(counted), str(4 * counted), half, str(4 * (base + rule.more_zero))]
     assert rows["AdamW"][3:6] == [str(base), str(4 * base), str(2 * base)]
+
+
+def test_memory_holds_one_rule_at_a_time(monkeypatch):
+    alive = []
+
+    def remembered(*given):
+        assert not any(optimizer() for optimizer in alive)
+        contenders = ours(*given)
+        alive.append(weakref.ref(contenders[0].optimizer))
+        return contenders
+
+    monkeypatch.setattr(race, "ours", remembered)
+    race.table(TINY, SETTING, ["SPD", "FTP", "DiGraP"])
+    assert len(alive) == 3

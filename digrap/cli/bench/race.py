@@ -50,7 +50,7 @@ class Row:
     extra: float | None = None
     calls: int | None = None
     reads: int | None = None
-    note: str = "not measured: this machine has none"
+    note: str = "not measured: not available here"
 
 
 class Copy(Optimizer):
@@ -118,16 +118,7 @@ def table(shapes: Shapes, setting: Setting, names: Iterable[str] = RULES) -> lis
     rows = _torchs_rows(reference, material)
     copied = rows[-1].ratio
     for name in names:
-        try:
-            every = ours(name, setting.base, shapes.anchor, material.params())
-        except ValueError as refusal:
-            rows.append(Row(name, "", None, note=f"not measured: {refusal}"))
-            continue
-        found = dict.fromkeys(every)
-        present = [one for one in every if one.available()]
-        times = race([reference, *present], material, name)
-        found |= {one: _row(one, own, times[0], material) for one, own in zip(present, times[1:], strict=True)}
-        rows += [row or Row(one.name, one.way, one.accesses * size) for one, row in found.items()]
+        rows += _rule_rows(name, reference, material)
     for row in rows:
         if row.ratio is not None:
             row.bandwidth = row.bytes / (2 * size) * copied / row.ratio
@@ -147,6 +138,19 @@ def _torchs_rows(reference: Contender, material: Material) -> list[Row]:
         note = "not measured: `pip install schedulefree` brings it"
         rows.insert(-1, Row("schedule-free AdamW", "foreach", rows[0].bytes, note=note))
     return rows
+
+
+def _rule_rows(name: str, reference: Contender, material: Material) -> list[Row]:
+    """Rows of all implementations of one rule."""
+    setting = material.setting
+    try:
+        every = ours(name, setting.base, material.shapes.anchor, material.params())
+    except ValueError as refusal:
+        return [Row(name, "", None, note=f"not measured: {refusal}")]
+    present = [one for one in every if one.available()]
+    times = race([reference, *present], material, name)
+    found = {one.way: _row(one, own, times[0], material) for one, own in zip(present, times[1:], strict=True)}
+    return [found.get(one.way) or Row(name, one.way, one.accesses * setting.dtype.itemsize) for one in every]
 
 
 def _row(one: Contender, times: list[float], reference: list[float], material: Material) -> Row:
