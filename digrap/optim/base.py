@@ -222,6 +222,8 @@ class AnchoredOptimizer(Optimizer):
             fast(self, bucket)
         else:
             self.anchored_update(bucket)
+        if bucket.fused:  # a backward pass that needs the parameters of before the step must fail
+            torch.autograd.graph.increment_version(bucket.params)
 
     def anchored_update(self, bucket: Bucket) -> None:
         """Take one step for a bucket with anchors: adjusted gradients, then the base update, part by part."""

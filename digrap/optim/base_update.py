@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
+from torch.optim.optimizer import _get_capturable_supported_devices
 from torch.optim.sgd import sgd
 
 from digrap.optim.bucket import Bucket
@@ -20,9 +21,11 @@ def count_of(optimizer: AnchoredOptimizer, param: Tensor, state: dict[str, Any],
 
     Raises RuntimeError for capturable=True on a device where torch's optimizers refuse it.
     """
+    if torch.compiler.is_compiling():
+        return 0  # a number read here would cut the graph
     if not group["capturable"]:
         return int(state["step"]) + 1  # `step` is on the CPU: no synchronisation
-    supported = torch.optim.optimizer._get_capturable_supported_devices()
+    supported = _get_capturable_supported_devices()
     if not torch.compiler.is_compiling() and param.device.type not in supported:
         raise RuntimeError(
             f"{type(optimizer).__name__}: capturable=True, but parameter {optimizer.names()[param]} is on"

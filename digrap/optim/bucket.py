@@ -40,7 +40,7 @@ class Bucket:
     def parts(self) -> Iterator[Bucket]:
         """The bucket in parts, so that temporaries of a part are small beside the bucket; with foreach=False and in
         `singles` one tensor each. No result depends on the cut."""
-        if self.fused:
+        if self.fused or torch.compiler.is_compiling():
             return iter([self])
         if self.group["foreach"] is False:
             return self.singles()
@@ -113,7 +113,7 @@ class Bucket:
         if self.step:
             t: Any = self.step
         else:
-            t = self.numbers("step").double() + 1  # in float32, 1 − 0.999^t has four digits
+            t = self.numbers("step").to(m.device).double() + 1  # in float32, 1 − 0.999^t has four digits
             usable = usable & (t > 1)
         m = torch.where(usable, 0.9 * m + 0.1 * h, m)
         v = torch.where(usable, 0.999 * v + 0.001 * h * h, v)

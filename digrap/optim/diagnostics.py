@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from digrap.optim.base import AnchoredOptimizer
+from digrap.optim.shards import whole
 
 CHUNK = 2**22  # elements converted to float64 at a time: 32 MB
 
@@ -59,7 +60,7 @@ def displacement_report(
             (adapters). Where ‖θ0‖ = 0, `relative` is None.
 
     Changes nothing in place and reads each device once. Differences and norms are in float64 (float32 on MPS, which
-    has no float64): float32 sums over large tensors are off by up to two percent.
+    has no float64): float32 norms of large tensors are off by up to two percent. DTensors: all ranks must call it.
 
     Raises:
         ValueError: an anchor whose shape differs from its parameter's.
@@ -73,7 +74,7 @@ def displacement_report(
         result[name] = {}  # in the order of the parameters
         names, norms = pending.setdefault(param.device, ([], []))
         names.append(name)
-        norms.append(_displacement_norms(param.detach(), anchor))
+        norms.append(_displacement_norms(whole(param.detach()), None if anchor is None else whole(anchor.detach())))
     for names, norms in pending.values():
         for name, (norm, start) in zip(names, torch.stack(norms).tolist(), strict=True):
             result[name] = {"norm": norm, "relative": norm / start if start else None}
@@ -85,7 +86,7 @@ def _displacement_norms(param: Tensor, anchor: Tensor | None) -> Tensor:
     dtype = torch.float32 if param.device.type == "mps" else torch.float64
     zero = torch.zeros((), dtype=dtype, device=param.device)
     parts = param.flatten().split(CHUNK)
-    origins = [zero] * len(parts) if anchor is None else anchor.detach().flatten().split(CHUNK)
+    origins = [zero] * len(parts) if anchor is None else anchor.flatten().split(CHUNK)
     norms = []
     for part, origin in zip(parts, origins, strict=True):
         origin = origin.to(param.device, dtype)

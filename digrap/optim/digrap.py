@@ -220,8 +220,8 @@ def hyper_gradient(bucket: Bucket, sums: Tensor) -> Tensor:
 def signs_product(g: Tensor, x: Tensor, c: Tensor) -> Tensor:
     """unit(g) ⊙ unit(c x) along rows of one element: ±1 exactly, so that opposite signs cancel; dot / norms would leave
     a rest of rounding errors, which Adam makes large."""
-    p = c * wide(x)
-    return g / wide(g).abs().clamp_(min=TINY) * (p / p.abs().clamp_(min=TINY))
+    g, x = wide(g), wide(x)
+    return g / g.square().sqrt_().clamp_(min=TINY) * (c * x / (c.abs() * x.square().sqrt_()).clamp_(min=TINY))
 
 
 def _hyper_sums(one: Bucket) -> tuple[Tensor, ...]:

@@ -65,11 +65,11 @@ class FTP(AnchoredOptimizer):
         return state
 
     def anchored_update(self, bucket: Bucket) -> None:
-        h = self._hyper_gradient(bucket) if bucket.step != 1 else None
+        gamma = self.learn(bucket, self._hyper_gradient(bucket) if bucket.step != 1 else None)
         self.plain_update(bucket)
         candidate = self.displacement(bucket, out=bucket.gather("candidate"))
         sums, largest = _norms(bucket, candidate)
-        gamma = self.decide(bucket, h, largest)
+        gamma = self.bound(bucket, gamma, largest)
         anchors = bucket.gather("anchor") if bucket.group["anchor"] != "zero" else [None] * len(sums)
         for param, anchor, s, bound in zip(bucket.params, anchors, sums, gamma.unbind(), strict=True):
             ratio = torch.where(torch.isfinite(s), (bound / s).clamp(max=1.0), 1.0).to(param.dtype)
@@ -78,12 +78,15 @@ class FTP(AnchoredOptimizer):
             else:  # lerp returns exactly θ' where the ratio is 1
                 torch.lerp(anchor, param, ratio, out=param)
 
-    def decide(self, bucket: Bucket, h: Tensor | None, largest: Tensor) -> Tensor:
-        """γ, learnt from the hyper-gradient (None at t = 1) and bounded by the largest row sum; each of shape
-        (number of tensors,). γ is stored."""
-        gamma = bucket.numbers("gamma")
-        if h is not None:
-            gamma = bucket.learn("gamma", torch.where(h > 0, bucket.group["k"] * h, h), bucket.group["mu"])
+    def learn(self, bucket: Bucket, h: Tensor | None) -> Tensor:
+        """γ after a step on the hyper-gradient (None at t = 1), before the base counts the step; both of shape
+        (number of tensors,)."""
+        if h is None:
+            return bucket.numbers("gamma")
+        return bucket.learn("gamma", torch.where(h > 0, bucket.group["k"] * h, h), bucket.group["mu"])
+
+    def bound(self, bucket: Bucket, gamma: Tensor, largest: Tensor) -> Tensor:
+        """γ within 1e-8 and the largest row sum; each of shape (number of tensors,). It is stored."""
         gamma = torch.minimum(gamma.clamp(min=TINY), largest)
         bucket.store(gamma=gamma)
         return gamma

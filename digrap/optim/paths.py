@@ -2,7 +2,7 @@
 
 native   compiled kernels, on a CPU where a C++ compiler is there (float32, float64, bfloat16)
 blocked  torch operations on cache-sized blocks, on a CPU without a compiler (float32, float64)
-triton   Triton kernels over all tensors of a group, on CUDA, with fused=True
+triton   Triton kernels over all tensors of a group, on CUDA; they have not run on a GPU yet, so only with fused=True
 foreach  torch operations over lists of tensors, any device and dtype
 loop     the same, one tensor at a time
 
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from digrap.optim.kernels import triton_choice
 from digrap.optim.kernels.build import library
 
 if TYPE_CHECKING:
@@ -63,16 +64,21 @@ def choose(
     """The implementation that updates `param`. Raises RuntimeError for fused=True where none is there."""
     if group["foreach"] is not None or group["fused"] is False or torch.compiler.is_compiling():
         return "loop" if group["foreach"] is False and not group["fused"] else "foreach"
-    found = _fused_path(optimizer, param)
+    if "triton" in _allowed.get() and triton_choice.takes(optimizer, group, param, grad):
+        return "triton"
+    found = _fused_path(optimizer, group, param)
     if group["fused"] and not found:
         raise RuntimeError(f"fused=True: {type(optimizer).__name__} has no fused implementation on {param.device.type}")
     return found if found and _plain(param, grad, state) else "foreach"
 
 
-def _fused_path(optimizer: AnchoredOptimizer, param: Tensor) -> str | None:
-    """The fused implementation on the parameter's device, "foreach" for a dtype that it does not take."""
-    if optimizer.kernel is None or param.device.type != "cpu":
+def _fused_path(optimizer: AnchoredOptimizer, group: dict[str, Any], param: Tensor) -> str | None:
+    """The fused implementation on the parameter's device but Triton's; "foreach" where one is there that does not take
+    the group or the dtype."""
+    if optimizer.kernel is None or param.device.type not in ("cpu", "cuda"):
         return None
+    if param.is_cuda or group["capturable"]:
+        return "foreach"
     allowed = _allowed.get()
     if "native" in allowed and param.dtype in NATIVE and library(NATIVE[param.dtype]):
         return "native"
@@ -91,7 +97,8 @@ def _plain(param: Tensor, grad: Tensor | None, state: Mapping[str, Any]) -> bool
 
 def kernel(path: str) -> Callable[[AnchoredOptimizer, Bucket], None] | None:
     """The function that takes a step for a bucket with anchors; None: the rule's own torch operations."""
-    return import_module(f"digrap.optim.kernels.{path}").step if path in FUSED else None
+    module = {"triton": "triton_step"}.get(path, path)
+    return import_module(f"digrap.optim.kernels.{module}").step if path in FUSED else None
 
 
 def described(optimizer: AnchoredOptimizer) -> str:

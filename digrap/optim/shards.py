@@ -77,6 +77,11 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if hasattr(tensor, "device_mesh") else tensor
 
 
+def whole(tensor: Tensor) -> Tensor:
+    """A DTensor's values from all ranks, all of which must call this; any other tensor as it is."""
+    return tensor.full_tensor() if hasattr(tensor, "device_mesh") else tensor
+
+
 def local_gradient(param: Tensor, grad: Tensor) -> Tensor:
     """This rank's part of the gradient, cut as its parameter is."""
     if hasattr(grad, "device_mesh") and grad.placements != param.placements:

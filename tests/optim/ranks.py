@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from pytest import approx
 from torch import nn
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.device_mesh import init_device_mesh
@@ -16,6 +17,7 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 import digrap.optim as optim
 from digrap.optim.base import AnchoredOptimizer
+from digrap.optim.diagnostics import displacement_report
 
 STEPS, CPU = 12, torch.device("cpu")
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
@@ -207,6 +209,19 @@ def fsdp1():
             torch.testing.assert_close(list(wrapped.module.parameters()), list(single.parameters()))
 
 
+def reports():
+    """The reports of a sharded model are those of one process."""
+    single, model, optimizers = equal("digrap")
+    found, wanted = (optimizer.omega_report() for optimizer in reversed(optimizers))
+    assert list(found.values()) and [*found.values()] == [approx(row) for row in wanted.values()]
+    anchors = [
+        {name: optimizer.state[param]["anchor"] for name, param in net.named_parameters() if "head" not in name}
+        for net, optimizer in zip((single, model), optimizers, strict=True)
+    ]
+    left = displacement_report(single.named_parameters(), anchors[0])
+    assert displacement_report(model.named_parameters(), anchors[1]) == {k: approx(row) for k, row in left.items()}
+
+
 def hybrid(shape):
     mesh = init_device_mesh("cpu", shape, mesh_dim_names=("replicate", "shard"))
     equal("digrap", mesh=mesh)
@@ -224,7 +239,7 @@ def checks(folder):
         result[f"{name}: NaN on one rank"] = lambda name=name: equal(name, spoil=float("nan"))
     for name in ("digrap", "ftp", "spd", "mars_sp", "l2sp"):
         result[f"{name}: distributed checkpoint"] = lambda name=name: checkpoints(name, folder)
-    result |= {"one collective a group": one_collective, "refusals": refusals, "FSDP1": fsdp1}
+    result |= {"one collective a group": one_collective, "reports": reports, "refusals": refusals, "FSDP1": fsdp1}
     result |= {f"mesh {shape}": lambda shape=shape: hybrid(shape) for shape in ((1, 2), (2, 1))}
     return result
 

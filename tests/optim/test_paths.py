@@ -216,3 +216,15 @@ def test_fused_is_refused_where_there_is_none():
         walk(Own(params, fused=True), 1)
     with pytest.raises(RuntimeError, match="`fused` and `foreach` cannot be `True` together"):
         DiGraP(params, fused=True, foreach=True)
+
+
+@pytest.mark.parametrize("rule", [L2SP, MARSSP, SPD, FTP, DiGraP])
+def test_a_graph_of_before_the_step_is_refused(path, rule):
+    """As after AdamW: a backward pass that needs parameters of before the step raises, and is not silently wrong."""
+    weight = Parameter(torch.ones(3, 3))
+    optimizer = rule([weight])
+    loss = (weight @ weight).sum()
+    weight.grad = torch.ones(3, 3)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()

@@ -150,7 +150,8 @@ def test_a_copy_of_both_goes_on_as_the_original(name):
 def test_momentum_that_only_the_scheduler_gives(info, name):
     """As under torch's SGD, whose momentum is 0 until the scheduler sets it."""
     groups, others = pair(), pair()
-    optimizer, plain = info.optim_cls(groups, base="sgd", anchor="none", lr=0.05), torch.optim.SGD(others, lr=0.05)
+    optimizer = info.optim_cls(groups, base="sgd", anchor="none", lr=0.05, fused=False)
+    plain = torch.optim.SGD(others, lr=0.05)
     walk(optimizer, SCHEDULERS[name](optimizer))
     walk(plain, SCHEDULERS[name](plain))
     torch.testing.assert_close([g["params"] for g in groups], [g["params"] for g in others], rtol=0, atol=0)

@@ -179,7 +179,7 @@ def take_ftp(rule: FTP, unit: Unit) -> None:
     every = torch.cat(sums, dim=1)
     largest = torch.where(torch.isfinite(every), every, 0.0).amax(dim=1)
     largest = torch.where(largest > 0, largest, torch.inf)
-    gamma = rule.decide(bucket, torch.stack(hyper).sum(dim=0) if hyper else None, largest)
+    gamma = rule.bound(bucket, rule.learn(bucket, torch.stack(hyper).sum(dim=0) if hyper else None), largest)
     if not (gamma < largest).any():
         return
     for (param, anchor), s in zip(unit.blocks("param", "anchor"), sums, strict=True):

@@ -10,6 +10,8 @@ import shutil
 import subprocess
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -47,7 +49,7 @@ def _compiler() -> str | None:
 
 
 def _built(compiler: str, scalar: str) -> Path:
-    """The library's file. It is built if it is not there, to a temporary name first, as several processes may build."""
+    """The library's file. It is built if it is not there, to a temporary name first."""
     sources = sorted([*SOURCES.glob("*.cpp"), *SOURCES.glob("*.h")])
     openmp = _openmp()
     known = [*(path.read_bytes() for path in sources), *map(str.encode, (*FLAGS, scalar, str(openmp), _processor()))]
@@ -56,12 +58,27 @@ def _built(compiler: str, scalar: str) -> Path:
     path = folder / f"{scalar}-{hashlib.sha256(bytes(1).join(known)).hexdigest()[:20]}.so"
     if path.is_file():
         return path
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+    with _alone(folder), tempfile.TemporaryDirectory(dir=folder) as scratch:
+        if path.is_file():  # another process built it meanwhile
+            return path
         made = Path(scratch) / path.name
         command = [compiler, *FLAGS, f"-DSCALAR={scalar}", str(SOURCES / "native.cpp"), *openmp, "-o", str(made)]
         subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=True)
         os.replace(made, path)
     return path
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process builds at a time, where the system has locks; without them several build the same file."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with open(folder / "lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _openmp() -> list[str]:

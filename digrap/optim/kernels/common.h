@@ -8,11 +8,12 @@
 constexpr int64_t CHUNK = 1024;  // elements that are worked on at a time: they stay in the first-level cache
 
 // ---- what the caller describes: the fields are those of native.py, in the same order ----
+// size: lr / (1 − beta1^t), root: √(1 − beta2^t)
 
 struct Options {
     int64_t rule, base, tensors, threads, block, step;
     int64_t anchor_zero, nesterov, learnt, listing, normalize;  // normalize: 0 rows, 1 tensor, 2 none
-    double lr, beta1, beta2, eps, weight_decay, momentum, mu, lam, omega, omega_max, strength, k;
+    double lr, size, root, beta1, beta2, eps, weight_decay, momentum, mu, lam, omega, omega_max, strength, k;
 };
 
 struct Tensor {
@@ -102,12 +103,31 @@ template <class S, class A> void displacement(const View<S>& x, int64_t n, A* ou
     }
 }
 
+// What is switched off is left out and not multiplied by 0, which would make NaN of an infinite element.
+template <class S, class A, bool decays, bool momentum>
+void sgd(const Options& o, const View<S>& x, int64_t n, const A* g) {
+    const A lr = A(o.lr), decay = A(o.weight_decay), keep = A(o.momentum);
+    auto run = [&](auto nesterov) {
+        SIMD for (int64_t j = 0; j < n; j++) {
+            A p = get(x.param[j]), move = g[j];
+            if constexpr (decays) move += decay * p;
+            if constexpr (momentum) {
+                const A m = get(x.exp_avg[j]) * keep + move;
+                put(x.exp_avg[j], m);
+                if constexpr (decltype(nesterov)::value) move += keep * m;
+                else move = m;
+            }
+            put(x.param[j], p - lr * move);
+        }
+    };
+    o.nesterov ? run(std::true_type()) : run(std::false_type());
+}
+
 // The base update with the gradients `g`. The order of operations is that of torch's fused kernels.
 template <class S, class A> void update(const Options& o, const View<S>& x, int64_t n, const A* g) {
     if (o.base == 0) {
-        const double correction = 1 - std::pow(o.beta1, double(o.step));
         const A decay = A(1 - o.lr * o.weight_decay), c1 = A(1 - o.beta1), b2 = A(o.beta2), c2 = A(1 - o.beta2);
-        const A size = A(o.lr / correction), root = A(std::sqrt(1 - std::pow(o.beta2, double(o.step)))), eps = A(o.eps);
+        const A size = A(o.size), root = A(o.root), eps = A(o.eps);
         SIMD for (int64_t j = 0; j < n; j++) {
             A p = get(x.param[j]) * decay, m = get(x.exp_avg[j]), v = get(x.exp_avg_sq[j]);
             m = m + c1 * (g[j] - m);
@@ -118,20 +138,10 @@ template <class S, class A> void update(const Options& o, const View<S>& x, int6
         }
         return;
     }
-    const A lr = A(o.lr), decay = A(o.weight_decay), momentum = A(o.momentum);
-    if (!x.exp_avg) {
-        SIMD for (int64_t j = 0; j < n; j++) {
-            A p = get(x.param[j]);
-            put(x.param[j], p - lr * (g[j] + decay * p));
-        }
-        return;
-    }
-    const A own = o.nesterov ? A(1) : A(0), rest = o.nesterov ? momentum : A(1);
-    SIMD for (int64_t j = 0; j < n; j++) {
-        A p = get(x.param[j]), whole = g[j] + decay * p, m = get(x.exp_avg[j]) * momentum + whole;
-        put(x.exp_avg[j], m);
-        put(x.param[j], p - lr * (own * whole + rest * m));
-    }
+    auto run = [&](auto decays) {
+        x.exp_avg ? sgd<S, A, decays, true>(o, x, n, g) : sgd<S, A, decays, false>(o, x, n, g);
+    };
+    o.weight_decay != 0 ? run(std::true_type()) : run(std::false_type());
 }
 
 template <class S, class A> void gradient(const View<S>& x, int64_t n, A* g) {
@@ -180,9 +190,9 @@ template <class A> void fold(A* x, int64_t n, int64_t rows) {
 template <class A> A& number(const Tensor& t, int at) { return *(A*)t.numbers[at]; }
 
 // One Adam step of rate `mu` on the hyper-gradient h for the number at `at`, whose moments follow it; the value before the
-// clamp. Nothing is learnt from an h that is not finite.
+// clamp. Nothing is learnt from an h whose square is not finite.
 template <class A> A learn(const Options& o, const Tensor& t, int at, A h) {
-    if (!std::isfinite(h)) return number<A>(t, at);
+    if (!std::isfinite(h * h)) return number<A>(t, at);
     A &m = number<A>(t, at + 1), &v = number<A>(t, at + 2);
     m = A(0.9) * m + A(0.1) * h;
     v = A(0.999) * v + A(0.001) * h * h;

@@ -105,12 +105,12 @@ template <class S> struct DiGraP {
 
     // Rows of one element: unit(·) is a sign, exactly, so that opposite signs cancel.
     static void single(const Tensor& t, const Range& where, Sums& sums) {
-        const A c = number<A>(t, PROJECTION), tiny = A(TINY);
+        const A c = number<A>(t, PROJECTION), size = std::fabs(c), tiny = A(TINY);
         by_chunks<S>(t, where, [&](const View<S>& x, int64_t n) {
             A h = 0;
             SIMD_SUM(h) for (int64_t j = 0; j < n; j++) {
-                const A g = get(x.grad[j]), p = c * get(x.extra[j]);
-                h += g / std::max(std::fabs(g), tiny) * (p / std::max(std::fabs(p), tiny));
+                const A g = get(x.grad[j]), old = get(x.extra[j]);
+                h += g / std::max(std::sqrt(g * g), tiny) * (c * old / std::max(size * std::sqrt(old * old), tiny));
             }
             sums.h += h;
             renew(x, n);

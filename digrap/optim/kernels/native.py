@@ -8,7 +8,7 @@ it off. It shares the OpenMP threads of torch.
 from __future__ import annotations
 
 import ctypes
-from math import prod
+from math import prod, sqrt
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,7 +28,10 @@ COUNTS = (
     "rule", "base", "tensors", "threads", "block", "step",
     "anchor_zero", "nesterov", "learnt", "listing", "normalize",
 )  # fmt: skip
-SIZES = ("lr", "beta1", "beta2", "eps", "weight_decay", "momentum", "mu", "lam", "omega", "omega_max", "strength", "k")
+SIZES = (
+    "lr", "size", "root", "beta1", "beta2", "eps", "weight_decay", "momentum", "mu", "lam", "omega", "omega_max",
+    "strength", "k",
+)  # fmt: skip
 NUMBERS = 6  # per-tensor numbers that a rule may have here; further ones are not the kernels'
 FIELDS = 16  # pointers and sizes of a tensor
 
@@ -57,7 +60,8 @@ def _options(optimizer: AnchoredOptimizer, bucket: Bucket) -> Options:
         tensors=len(bucket.params), threads=torch.get_num_threads(), block=BLOCK, step=bucket.step,
         anchor_zero=group["anchor"] == "zero", learnt=omega is None, listing=group.get("rule") == "listing",
         normalize=NORMALIZE.index(group.get("normalize", "rows")), beta1=beta1, beta2=beta2,
-        lr=float(group["lr"]), omega=omega or 0.0,
+        lr=(lr := float(group["lr"])), size=lr / (1 - beta1**bucket.step), root=sqrt(1 - beta2**bucket.step),
+        omega=omega or 0.0,
     )  # fmt: skip
     return Options(**given | {key: group[key] for key in (*COUNTS, *SIZES) if key in group and key not in given})
 

@@ -75,7 +75,7 @@ template <class S> struct MARSSP {
             }
         }
         Numbers numbers;
-        numbers.row = most.a < 0 ? -1 : int64_t(most.b);
+        numbers.row = most.a < 0 ? 0 : int64_t(most.b);  // the first where no sum is a number
         return numbers;
     }
 
