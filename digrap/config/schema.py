@@ -44,6 +44,7 @@ class Trainer:
     validate_every: int = 1
     channels_last: bool = False
     compile: str | None = None
+    profile: bool = False
 
 
 @dataclass

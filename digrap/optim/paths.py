@@ -8,13 +8,16 @@ loop     the same, one tensor at a time
 
 `fused` and `foreach` have torch's meaning: fused=None takes the fastest that fits, True raises RuntimeError where none
 of the first three fits, False takes none of them; foreach=True or False chooses one of the last two. Tensors that the
-first three cannot take (not contiguous, other dtypes, subclasses of Tensor) take "foreach".
+first three cannot take (not contiguous, other dtypes, subclasses of Tensor) take "foreach". Benchmarks and tests choose
+one of the first three with `implementations`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +38,20 @@ NATIVE = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bflo
 BLOCKED = (torch.float32, torch.float64)
 NOTHING: Mapping[str, Any] = {}
 PLAIN = (Tensor, Parameter)  # types whose memory a kernel may take for what it seems to be
+_allowed: ContextVar[tuple[str, ...]] = ContextVar("allowed", default=FUSED)
+
+
+@contextmanager
+def implementations(*names: str) -> Iterator[None]:
+    """Within it, steps take none of the first three implementations but those named; where none of them fits, they take
+    "foreach". Raises ValueError for any other name."""
+    if unknown := [name for name in names if name not in FUSED]:
+        raise ValueError(f"{unknown[0]!r} is not one of {', '.join(FUSED)}; foreach=True or False chooses the others")
+    token = _allowed.set(names)
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
 
 
 def choose(
@@ -47,7 +64,7 @@ def choose(
     """The implementation that updates `param`. Raises RuntimeError for fused=True where none is there."""
     if group["foreach"] is not None or group["fused"] is False or torch.compiler.is_compiling():
         return "loop" if group["foreach"] is False and not group["fused"] else "foreach"
-    if triton_choice.takes(optimizer, group, param, grad):
+    if "triton" in _allowed.get() and triton_choice.takes(optimizer, group, param, grad):
         return "triton"
     found = _fused_path(optimizer, group, param)
     if group["fused"] and not found:
@@ -62,9 +79,10 @@ def _fused_path(optimizer: AnchoredOptimizer, group: dict[str, Any], param: Tens
         return None
     if param.is_cuda or group["capturable"]:
         return "foreach"
-    if param.dtype in NATIVE and library(NATIVE[param.dtype]):
+    allowed = _allowed.get()
+    if "native" in allowed and param.dtype in NATIVE and library(NATIVE[param.dtype]):
         return "native"
-    return "blocked" if param.dtype in BLOCKED else "foreach"
+    return "blocked" if "blocked" in allowed and param.dtype in BLOCKED else "foreach"
 
 
 def _plain(param: Tensor, grad: Tensor | None, state: Mapping[str, Any]) -> bool:

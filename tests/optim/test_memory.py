@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from torch._C._profiler import _EventType
-from torch.profiler import ProfilerActivity, profile
 
+from digrap.cli.bench.measures import peak_bytes
 from digrap.optim import FTP, L2SP, MARSSP, SPD, DiGraP
 from digrap.optim.bucket import PARTS, Bucket
 from tests.optim.steps import advance, shapes
@@ -21,28 +20,10 @@ EVERY = [
 ]
 
 
-def peak(call):
-    """The most bytes that `call` had allocated at one time beyond those before it, by torch's profiler, which sees what
-    kernels allocate for themselves too."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        call()
-    changes, events = [], list(profiler.profiler.kineto_results.experimental_event_tree())
-    while events:
-        event = events.pop()
-        events += event.children
-        if event.tag == _EventType.Allocation:
-            changes.append((event.start_time_ns, event.extra_fields.alloc_size))
-    now = most = 0
-    for _, size in sorted(changes):
-        now += size
-        most = max(most, now)
-    return most
-
-
 def test_the_measure_sees_what_is_freed_within():
     x = torch.zeros(1000)
-    assert 8000 <= peak(lambda: (x + 1) * 2) < 9000  # both results at once
-    assert 8000 <= peak(lambda: [(x + 1) * 2 for _ in range(3)][0]) < 21000
+    assert 8000 <= peak_bytes(lambda: (x + 1) * 2) < 9000  # both results at once
+    assert 8000 <= peak_bytes(lambda: [(x + 1) * 2 for _ in range(3)][0]) < 21000
 
 
 @pytest.mark.parametrize("foreach", [None, True, False])
@@ -54,7 +35,7 @@ def test_a_step_takes_little_memory(cls, options, dtype, foreach):
     optimizer = cls(params, **options, foreach=foreach, fused=False)
     advance(optimizer, params, range(2))
     one = params[0].nbytes
-    found = peak(optimizer.step)
+    found = peak_bytes(optimizer.step)
     assert one <= found  # the measure sees something
     if foreach is False:  # float32 copies are two tensors each in half precision
         assert found <= (3 if dtype == torch.float32 else 5) * one * 1.1
