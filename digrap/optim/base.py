@@ -21,7 +21,7 @@ from digrap.optim.options import advertise, keep_used, unpickled
 from digrap.optim.paths import choose, described, kernel
 from digrap.optim.shards import checked_layout, local, local_gradient
 from digrap.optim.state import add_missing, ready_state, restored, start_state, step_count
-from digrap.optim.validate import check_common, check_given, check_params, given_anchors
+from digrap.optim.validate import check_common, check_given, check_named, check_params, given_anchors
 
 BESIDE_THE_UPDATE = {"__init__", "check", "names", "new_state", "omega_report", *vars(Optimizer)}
 
@@ -49,8 +49,9 @@ class AnchoredOptimizer(Optimizer):
     at that time, or when a state dict is taken after it was unfrozen. Nothing but the user's own code writes to a
     frozen parameter; where torch's count of writes shows that it did, a warning says so.
 
-    Raises ValueError for hyper-parameters out of range, anchors of the wrong shape and complex parameters; a sparse or
-    complex gradient, a resized parameter and given anchors that a wrapper has lost raise RuntimeError in `step`.
+    Raises ValueError for hyper-parameters out of range, anchors of the wrong shape and complex parameters, TypeError
+    for an argument that the class does not name; a sparse or complex gradient, a resized parameter, flattened ones and
+    given anchors that a wrapper has lost raise RuntimeError in `step`.
     """
 
     # State entries that are one number per tensor; float32 even where parameters are bfloat16 or float16.
@@ -87,6 +88,7 @@ class AnchoredOptimizer(Optimizer):
         capturable: bool = False,
         **symbols: Any,
     ):
+        check_named(type(self), symbols)
         given = None if isinstance(anchor, str) else given_anchors(anchor)
         defaults = dict(
             lr=lr, weight_decay=weight_decay, base=base, anchor=anchor if given is None else "init", foreach=foreach,

@@ -1,4 +1,4 @@
-"""Parameters in shards: FSDP2's DTensors, of which every rank holds some rows, and FSDP1's flattened parameters.
+"""Parameters in shards: FSDP2's DTensors, of which every rank holds some rows, and flattened ones (FSDP1, DeepSpeed).
 
 A rule works on the rows of its rank. What it sums over a whole tensor is stacked, one number per tensor, and gathered
 from all ranks in one collective, so that every rank computes the same numbers and takes the same decisions.
@@ -92,3 +92,29 @@ def local_gradient(param: Tensor, grad: Tensor) -> Tensor:
 def is_flattened(param: Tensor) -> bool:
     """Whether FSDP1 (FullyShardedDataParallel) made the tensor: a piece of memory without its parameter's rows."""
     return getattr(param, "_is_flat_param", False) or getattr(param, "_fsdp_flattened", False)
+
+
+def check_replaced(optimizer: AnchoredOptimizer, vanished: list[Tensor]) -> None:
+    """Raise RuntimeError where vectors stand in the groups in place of the `vanished` tensors, if the rule sums over
+    whole tensors: DeepSpeed's ZeRO flattens a group into one vector after the optimizer was made.
+
+    Copies of the same shapes, as master weights in float32 are, may replace tensors, and so may matrices of any shape.
+    """
+    if not vanished or optimizer.shards == "elementwise":
+        return
+    shapes = {param.shape for param in vanished}
+    fresh = [
+        param
+        for group in optimizer.param_groups
+        for param in group["params"]
+        if group["anchor"] != "none" and "step" not in optimizer.state.get(param, {}) and param not in optimizer.frozen
+    ]
+    flat = [param for param in fresh if param.ndim == 1 and param.shape not in shapes]
+    had_rows = any(param.ndim > 1 for param in vanished)
+    if flat and all(param.ndim < 2 for param in fresh) and (had_rows or len(fresh) < len(vanished)):
+        raise RuntimeError(
+            f"{type(optimizer).__name__}: parameter {optimizer.names()[flat[0]]} is a vector of {flat[0].numel()}"
+            f" elements that a wrapper (such as DeepSpeed's ZeRO) put in the place of {len(vanished)} tensors, and the"
+            " sums of the rule need whole tensors; shard the model with torch.distributed.fsdp.fully_shard instead, or"
+            " use L2SP, which sums nothing"
+        )

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from digrap.optim.options import merged
+from digrap.optim.shards import check_replaced
 from digrap.optim.tensors import scalar_dtype
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def restored(optimizer: AnchoredOptimizer) -> Iterator[None]:
 def completed(optimizer: AnchoredOptimizer, saved: dict[str, Any]) -> dict[str, Any]:
     """The state dict with what it lacks because another optimizer (torch's AdamW) or an older version saved it: options
     of the optimizer's own groups, and its own anchors. Raises ValueError for options that no rule supports."""
+    drop_vanished(optimizer)
     groups, states = [], dict(saved["state"])
     for own, given in zip(optimizer.param_groups, saved["param_groups"], strict=False):  # torch refuses other lengths
         groups.append(group := merged(optimizer, own, given))
@@ -185,7 +187,10 @@ def add_missing(optimizer: AnchoredOptimizer) -> None:
 
 
 def drop_vanished(optimizer: AnchoredOptimizer) -> None:
-    """Delete the state of parameters that are in no group any more."""
+    """Delete the state of parameters that are in no group any more. Raises RuntimeError where a wrapper flattened them
+    into vectors, and the rule sums over whole tensors."""
     present = {param for group in optimizer.param_groups for param in group["params"]}
-    for param in [param for param in optimizer.state if param not in present]:
+    vanished = [param for param in optimizer.state if param not in present]
+    check_replaced(optimizer, vanished)
+    for param in vanished:
         del optimizer.state[param]

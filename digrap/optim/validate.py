@@ -1,13 +1,16 @@
-"""Checks of hyper-parameters, parameters and anchors; each raises a ValueError with the reason."""
+"""Checks of arguments, hyper-parameters, parameters and anchors; each raises a ValueError with the reason."""
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 from torch.nn.parameter import is_lazy
+
+from digrap.optim.options import UNSUPPORTED
 
 BASES = ("adamw", "sgd")
 ANCHORS = ("init", "zero", "none")
@@ -29,9 +32,20 @@ def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}")
 
 
+def check_named(cls: type, symbols: Mapping[str, Any]) -> None:
+    """Refuse arguments, with a TypeError as Python does, that no `__init__` of the class and its parents names."""
+    makers = [parent.__init__ for parent in cls.__mro__ if "__init__" in vars(parent)]
+    named = {name: None for make in makers for name in inspect.signature(make).parameters}  # in their order
+    if unknown := [key for key in symbols if key not in named]:
+        takes = ", ".join(key for key in named if key not in ("self", "common", "symbols", "args", "kwargs"))
+        raise TypeError(f"{cls.__name__} has no argument {unknown[0]!r}; it takes {takes}")
+
+
 def check_common(group: dict[str, Any]) -> None:
     """Refuse a group in which an option that all rules share is out of range; it has the options of both bases."""
     lr = group["lr"]
+    if lost := [f"{key}={group[key]}" for key in UNSUPPORTED if group.get(key)]:
+        raise ValueError(f"a group has {lost[0]}, which no rule supports; leave it out")
     if group["fused"] and group["foreach"]:
         raise RuntimeError("`fused` and `foreach` cannot be `True` together")
     if isinstance(lr, Tensor):

@@ -159,9 +159,9 @@ def one_collective():
             assert len(calls) == most, (name, step, len(calls))
 
 
-def refused(cls, params, *words):
+def refused(cls, params, *words, **options):
     """Assert that the first step raises a RuntimeError with these words."""
-    optimizer = cls(params)
+    optimizer = cls(params, **options)
     try:
         optimizer.step()
     except RuntimeError as error:
@@ -190,16 +190,24 @@ def refusals():
     refused(Custom, [("w", rows)], "parameter w", "does not say how its sums run over the ranks")
 
 
-def fsdp1():
-    """Flattened parameters are refused by the rules with sums and right under the one without."""
+def low_memory():
+    """DiGraP refuses to rebuild δ from the moments of DTensors."""
+    rows = nn.Parameter(distribute_tensor(torch.ones(4, 4), init_device_mesh("cpu", (2,)), [Shard(0)]))
+    rows.grad = torch.ones_like(rows)
+    refused(optim.DiGraP, [rows], "low_memory=True does not go with DTensors; leave it out", low_memory=True)
+
+
+def fsdp1(cls):
+    """Flattened parameters are refused by the rules with sums, and right under L2-SP, which has none."""
     for original in (False, True):
         single, _ = pair(torch.float64)
         wrapped = FullyShardedDataParallel(copy.deepcopy(single), use_orig_params=original, device_id=CPU)
         x = torch.randn(8, 2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
         wrapped(x).square().mean().backward()
-        for cls in (optim.DiGraP, optim.FTP, optim.MARSSP, optim.SPD):
+        if cls is not optim.L2SP:
             refused(cls, wrapped.parameters(), "parameter 0.", "FullyShardedDataParallel", "fully_shard")
-        optimizers = [optim.L2SP(net.parameters(), lr=0.03, lam=0.3) for net in (single, wrapped)]
+            continue
+        optimizers = [cls(net.parameters(), lr=0.03, lam=0.3) for net in (single, wrapped)]
         for _ in range(STEPS):
             for net, optimizer in zip((single, wrapped), optimizers, strict=True):
                 optimizer.zero_grad()
@@ -228,8 +236,8 @@ def hybrid(shape):
     equal("mars_sp", mesh=mesh)
 
 
-def checks(folder):
-    """{name: the check}."""
+def checks(folder=None):
+    """{name: the check}; distributed checkpoints are written into the folder."""
     result = {}
     for name in RULES:
         result[f"{name} equals one process"] = lambda name=name: equal(name)
@@ -239,7 +247,14 @@ def checks(folder):
         result[f"{name}: NaN on one rank"] = lambda name=name: equal(name, spoil=float("nan"))
     for name in ("digrap", "ftp", "spd", "mars_sp", "l2sp"):
         result[f"{name}: distributed checkpoint"] = lambda name=name: checkpoints(name, folder)
-    result |= {"one collective a group": one_collective, "reports": reports, "refusals": refusals, "FSDP1": fsdp1}
+    for cls in (optim.DiGraP, optim.FTP, optim.L2SP, optim.MARSSP, optim.SPD):
+        result[f"{cls.__name__} under FSDP1"] = lambda cls=cls: fsdp1(cls)
+    result |= {
+        "one collective a group": one_collective,
+        "reports": reports,
+        "refusals": refusals,
+        "low memory": low_memory,
+    }
     result |= {f"mesh {shape}": lambda shape=shape: hybrid(shape) for shape in ((1, 2), (2, 1))}
     return result
 

@@ -131,14 +131,11 @@ def test_replaced_tensors_leave_nothing_behind(info):
     """A wrapper replaces the two that train of four: their state goes at the next step, and before a state dict."""
     params = half_frozen()
     optimizer = info.optim_cls(params)
-    for fresh in (
-        [Parameter(torch.ones(2)), Parameter(torch.ones(3))],
-        [Parameter(torch.ones(4)), Parameter(torch.ones(1))],
-    ):
-        optimizer.param_groups[0]["params"][2:] = fresh
+    for value in (1.0, 2.0):
+        optimizer.param_groups[0]["params"][2:] = fresh = [Parameter(torch.full_like(p, value)) for p in params[2:]]
         advance(optimizer, fresh, range(1))
         assert set(optimizer.state) == set(fresh)
-    optimizer.param_groups[0]["params"][2:] = last = [Parameter(torch.ones(2)), Parameter(torch.ones(3))]
+    optimizer.param_groups[0]["params"][2:] = last = [Parameter(torch.ones_like(param)) for param in params[2:]]
     assert optimizer.state_dict()["state"].keys() == {2, 3}
     assert set(optimizer.state) == set(last)
 
