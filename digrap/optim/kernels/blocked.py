@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SMALL = 2**16  # elements; tensors up to this size are stacked
 BLOCK = 192 * 2**10  # elements of a block for each thread
+BATCH = 2**22  # elements of the tensors whose numbers are decided together
 ALIGN = 16  # blocks begin at multiples of this, as torch's kernels round vectors and their rests differently
 
 
@@ -32,10 +33,30 @@ def step(optimizer: AnchoredOptimizer, bucket: Bucket) -> None:
     torch._foreach_add_(bucket.gather("step"), 1.0)
     from digrap.optim.kernels.blocked_rules import RULES  # it imports the rules, which import this package
 
-    take = RULES[optimizer.kernel]
+    rule = RULES[optimizer.kernel]
     scratch = Scratch(bucket.params[0].new_empty(0))
-    for unit in units(bucket, optimizer.kernel == "digrap", scratch):
-        take(optimizer, unit)
+    for batch in batches(units(bucket, optimizer.kernel == "digrap", scratch)):
+        found = [rule.first(optimizer, unit) for unit in batch]
+        if rule.decide is None:
+            continue
+        members = [index for unit in batch for index in unit.members]
+        columns = [None if column[0] is None else torch.cat(column) for column in zip(*found, strict=True)]
+        numbers = rule.decide(optimizer, bucket.pick(members), *columns)
+        own = numbers.split([len(unit.members) for unit in batch])
+        for unit, values in zip(reversed(batch), reversed(own), strict=True):
+            rule.second(unit, values)
+
+
+def batches(every: Iterator[Unit]) -> Iterator[list[Unit]]:
+    """Units that take each pass together: what one number per tensor costs is paid once for them all."""
+    batch: list[Unit] = []
+    for unit in every:
+        batch.append(unit)
+        if sum(prod(one.shape) for one in batch) >= BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 @dataclass
@@ -58,9 +79,11 @@ class Unit:
     Their blocks have the shape (tensors, rows, length of a row, elements between neighbours of a row).
     """
 
+    members: list[int]  # their places in the whole bucket
     bucket: Bucket
     shape: tuple[int, int, int, int]
     scratch: Scratch
+    sums: list[Tensor] = field(default_factory=list)  # what the first pass leaves for the second, one for each block
     views: dict[str, list[Tensor]] = field(default_factory=dict)  # blocks of a large tensor
 
     @property
@@ -138,14 +161,14 @@ def units(bucket: Bucket, middle: bool, scratch: Scratch) -> Iterator[Unit]:
     shapes: dict[torch.Size, list[int]] = defaultdict(list)
     for index, param in enumerate(bucket.params):
         if param.numel() > SMALL:
-            yield Unit(bucket.pick([index]), (1, *_rows(param.shape, middle)), scratch)
+            yield Unit([index], bucket.pick([index]), (1, *_rows(param.shape, middle)), scratch)
         else:
             shapes[param.shape].append(index)
     for shape, members in shapes.items():
         most = max(1, BLOCK // max(1, prod(shape)))
         for first in range(0, len(members), most):
-            chosen = bucket.pick(members[first : first + most])
-            yield Unit(chosen, (len(chosen.params), *_rows(shape, middle)), scratch)
+            chosen = members[first : first + most]
+            yield Unit(chosen, bucket.pick(chosen), (len(chosen), *_rows(shape, middle)), scratch)
 
 
 def _rows(shape: torch.Size, middle: bool) -> tuple[int, int, int]:

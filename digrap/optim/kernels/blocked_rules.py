@@ -3,12 +3,15 @@ modules; `decide` is theirs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from digrap.optim.bucket import Bucket
 from digrap.optim.digrap import TINY, DiGraP, hyper_gradient, signs_product
 from digrap.optim.ftp import FTP
 from digrap.optim.ftp import TINY as LEAST
@@ -31,21 +34,15 @@ def _delta(param: Tensor, anchor: Tensor | None, out: Tensor) -> Tensor:
     return param if anchor is None else torch.sub(param, anchor, out=out)
 
 
-def take_digrap(rule: DiGraP, unit: Unit) -> None:
-    """DiGraP: a pass that sums, then one in reverse that updates."""
+def sum_digrap(rule: DiGraP, unit: Unit) -> tuple[Tensor | None, ...]:
+    """DiGraP's first pass: d, n, ‖g‖² and h of each tensor, None at t = 1 and for a fixed ω; δ is written."""
     bucket, group = unit.bucket, unit.bucket.group
     learnt = group["omega"] is None
     late = learnt and bucket.step > 1
     blocks = unit.blocks("grad", "param", "anchor", "delta")
-    if (
-        late
-        and unit.large
-        and group["normalize"] == "rows"
-        and bucket.params[0].ndim == 2
-        and 1 < unit.shape[2] <= LONG
-    ):
-        _update_digrap(unit, blocks, rule.decide(bucket, *_sums_of_rows(rule, unit, blocks)))
-        return
+    matrix = unit.large and group["normalize"] == "rows" and bucket.params[0].ndim == 2
+    if late and matrix and 1 < unit.shape[2] <= LONG:
+        return _sums_of_rows(rule, unit, blocks)
     sums: list[Tensor] = []
     hyper: list[Tensor] = []
     for grad, param, anchor, delta in blocks:
@@ -57,27 +54,27 @@ def take_digrap(rule: DiGraP, unit: Unit) -> None:
         else:
             delta = _delta(param, anchor, scratch.clone() if anchor is not None else scratch)
         sums.append(torch.stack([_dot(grad, delta, scratch), _dot(delta, delta, scratch), _dot(grad, grad, scratch)]))
-    h = hyper_gradient(bucket, torch.stack(hyper).sum(dim=0)) if late else None
-    factors = rule.decide(bucket, *torch.stack(sums).sum(dim=0), h)
     if learnt:
         unit.write("delta", blocks[0][3])
-    _update_digrap(unit, blocks, factors)
+    h = hyper_gradient(bucket, torch.stack(hyper).sum(dim=0)) if late else None
+    return *torch.stack(sums).sum(dim=0), h
 
 
-def _update_digrap(unit: Unit, blocks: list[tuple], factors: Tensor) -> None:
-    """The base update with g + s δ."""
+def update_digrap(unit: Unit, factors: Tensor) -> None:
+    """DiGraP's second pass: the base update with g + s δ."""
     if not factors.any():
         unit.update()
         return
+    learnt = unit.bucket.group["omega"] is None
+    blocks = unit.blocks("grad", "param", "anchor", "delta")
     for index in reversed(range(len(blocks))):
         grad, param, anchor, delta = blocks[index]
         scratch = unit.scratch.like(grad)
-        if unit.bucket.group["omega"] is not None:
-            delta = _delta(param, anchor, scratch)
+        delta = delta if learnt else _delta(param, anchor, scratch)
         unit.update_block(index, _added(grad, delta, factors, scratch))
 
 
-def _sums_of_rows(rule: DiGraP, unit: Unit, blocks: list[tuple]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _sums_of_rows(rule: DiGraP, unit: Unit, blocks: list[tuple]) -> tuple[Tensor, ...]:
     """d, n, ‖g‖² and h of a large matrix, each of shape (1,), from sums along its rows; δ is written.
 
     The norms of the rows of δ are those that the next step divides by: they are kept as long as nothing else writes to
@@ -135,24 +132,25 @@ def _norms(x: Tensor) -> Tensor:
     return line_norms(lines).view(count, rows, between)
 
 
-def take_l2sp(rule: L2SP, unit: Unit) -> None:
+def take_l2sp(rule: L2SP, unit: Unit) -> tuple[()]:
     """L2-SP: one pass."""
     lam = unit.bucket.group["lam"]
     if not lam:
         unit.update()
-        return
+        return ()
     for index, (grad, param, anchor) in enumerate(unit.blocks("grad", "param", "anchor")):
         scratch = unit.scratch.like(grad)
         delta = _delta(param, anchor, scratch)
         unit.update_block(index, torch.add(grad, delta, alpha=lam, out=scratch))
+    return ()
 
 
-def take_mars_sp(rule: MARSSP, unit: Unit) -> None:
+def take_mars_sp(rule: MARSSP, unit: Unit) -> tuple[()]:
     """MARS-SP: a pass that finds the row, then the base update, whose gradient differs on that row alone."""
     lam = unit.bucket.group["lam"]
     if not lam:
         unit.update()
-        return
+        return ()
     sums = []
     for param, anchor in unit.blocks("param", "anchor"):
         scratch = unit.scratch.like(param)
@@ -162,6 +160,7 @@ def take_mars_sp(rule: MARSSP, unit: Unit) -> None:
     for tensor, row in enumerate(chosen):
         _penalise(unit, tensor, row, lam)
     unit.update()
+    return ()
 
 
 def _penalise(unit: Unit, tensor: int, row: int, lam: float) -> None:
@@ -177,8 +176,8 @@ def _penalise(unit: Unit, tensor: int, row: int, lam: float) -> None:
     bucket.grads[tensor] = changed
 
 
-def take_spd(rule: SPD, unit: Unit) -> None:
-    """SPD: one pass, and a second where a tensor shrinks."""
+def update_spd(rule: SPD, unit: Unit) -> tuple[Tensor, ...]:
+    """SPD's first pass: the base update; <g, δ>, ‖δ‖² and ‖δ'‖² of each tensor."""
     rows = []
     blocks = unit.blocks("grad", "param", "anchor")
     for index, (grad, param, anchor) in enumerate(blocks):
@@ -189,7 +188,11 @@ def take_spd(rule: SPD, unit: Unit) -> None:
         if not unit.large:
             param = unit.blocks("param")[0][0]
         rows.append(torch.stack([*before, _square(_delta(param, anchor, scratch))]))
-    factors = rule.decide(unit.bucket, *torch.stack(rows).sum(dim=0))
+    return tuple(torch.stack(rows).sum(dim=0))
+
+
+def shrink_spd(unit: Unit, factors: Tensor) -> None:
+    """SPD's second pass: a part of δ' is taken back."""
     if not factors.any():
         return
     for param, anchor in unit.blocks("param", "anchor"):
@@ -206,10 +209,10 @@ def _square(x: Tensor) -> Tensor:
     return line_norms(x.flatten(1)).square()
 
 
-def take_ftp(rule: FTP, unit: Unit) -> None:
-    """FTP: one pass, and a second where a row is longer than γ."""
-    bucket = unit.bucket
-    hyper, sums = [], []
+def update_ftp(rule: FTP, unit: Unit) -> tuple[Tensor | None, ...]:
+    """FTP's first pass: the base update; h (None at t = 1) and the largest row sum of each tensor. The sums are left
+    for the second one."""
+    bucket, hyper = unit.bucket, []
     blocks = unit.blocks("grad", "param", "anchor", "candidate")
     for index, (grad, param, anchor, candidate) in enumerate(blocks):
         scratch = unit.scratch.like(grad)
@@ -222,18 +225,42 @@ def take_ftp(rule: FTP, unit: Unit) -> None:
             param = unit.blocks("param")[0][0]
         torch.sub(param, anchor, out=candidate) if anchor is not None else candidate.copy_(param)
         unit.write("candidate", candidate)
-        sums.append(torch.abs(candidate, out=scratch).sum(dim=(2, 3)) + LEAST)
-    every = torch.cat(sums, dim=1)
+        unit.sums.append(torch.abs(candidate, out=scratch).sum(dim=(2, 3)) + LEAST)
+    every = torch.cat(unit.sums, dim=1)
     largest = torch.where(torch.isfinite(every), every, 0.0).amax(dim=1)
     largest = torch.where(largest > 0, largest, torch.inf)
-    gamma = rule.bound(bucket, rule.learn(bucket, torch.stack(hyper).sum(dim=0) if hyper else None), largest)
-    if not (gamma < largest).any():
+    return torch.stack(hyper).sum(dim=0) if hyper else None, largest
+
+
+def decide_ftp(rule: FTP, bucket: Bucket, h: Tensor | None, largest: Tensor) -> Tensor:
+    """γ of each tensor."""
+    return rule.bound(bucket, rule.learn(bucket, h), largest)
+
+
+def shrink_ftp(unit: Unit, gamma: Tensor) -> None:
+    """FTP's second pass: rows longer than γ are shortened."""
+    if not any((gamma.view(-1, 1) < sums).any() for sums in unit.sums):
         return
-    for (param, anchor), s in zip(unit.blocks("param", "anchor"), sums, strict=True):
+    for (param, anchor), s in zip(unit.blocks("param", "anchor"), unit.sums, strict=True):
         ratio = torch.where(torch.isfinite(s), (gamma.view(-1, 1) / s).clamp_(max=1.0), 1.0)[:, :, None, None]
         # lerp returns exactly θ' where the ratio is 1
         param.mul_(ratio) if anchor is None else torch.lerp(anchor, param, ratio, out=param)
         unit.write("param", param)
 
 
-RULES = {"digrap": take_digrap, "ftp": take_ftp, "l2sp": take_l2sp, "mars_sp": take_mars_sp, "spd": take_spd}
+class Passes(NamedTuple):
+    """A rule: the first pass over a unit, what decides a number per tensor, the second pass with it; None: there is
+    none."""
+
+    first: Callable[[Any, Unit], tuple[Tensor | None, ...]]
+    decide: Callable[..., Tensor] | None = None
+    second: Callable[[Unit, Tensor], None] | None = None
+
+
+RULES = {
+    "digrap": Passes(sum_digrap, DiGraP.decide, update_digrap),
+    "ftp": Passes(update_ftp, decide_ftp, shrink_ftp),
+    "l2sp": Passes(take_l2sp),
+    "mars_sp": Passes(take_mars_sp),
+    "spd": Passes(update_spd, SPD.decide, shrink_spd),
+}
