@@ -136,7 +136,7 @@ def test_numbers_recover_from_a_bad_gradient(by_triton, name, bad):
         for one, given in ((optimizer, params), (twin, plain)):
             fill(given, poisoned(values, bad) if step == 2 else values)
             one.step()
-        numbers = [state[key] for state in optimizer.state.values() for key in optimizer.scalars]
+        numbers = [state[key] for state in optimizer.state.values() for key in optimizer.scalars if key in state]
         assert all(torch.isfinite(number) for number in numbers)
         if learnt:
             moments = [state[f"{learnt}_exp_avg"].item() for state in optimizer.state.values()]
