@@ -9,10 +9,10 @@ STAMP  := $(VENV)/.installed
 SEEDS  ?= 0,1
 JOBS   ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: help setup demo judge verify test lint lock gallery clean
+.PHONY: help setup demo judge verify test test-all lint lock gallery clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /' | column -t -l 2
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /' | column -t -l 2
 
 ifeq ($(PYTHON),$(VENV)/bin/python)
 setup: $(STAMP)  ## make .venv with the locked versions (nothing to do the second time)
@@ -41,10 +41,15 @@ judge: setup  ## METHOD=my_rule.py: an optimizer of your own against the others,
 verify: setup  ## rebuild every committed table from its predictions and compare
 	$(PYTHON) scripts/verify.py
 
-test: setup  ## all tests
+test: setup  ## the tests but for the slow ones
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m pytest -n 3 --dist worksteal
+	$(PYTHON) -m pytest -n 3 --dist worksteal -m "not slow"
+
+test-all: setup  ## every test; a run is killed before each of its changes
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	KILLS=all $(PYTHON) -m pytest -n 3 --dist worksteal
 
 lint: setup  ## format, and fix what ruff can
 	$(PYTHON) -m ruff check --fix . ; $(PYTHON) -m ruff format .

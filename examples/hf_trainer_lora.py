@@ -1,13 +1,19 @@
-"""Hugging Face's Trainer with a peft LoRA model: the adapters are anchored at zero, the fresh head has no anchor.
+"""Hugging Face's Trainer with a peft LoRA model: every kind of parameter has the anchor that it needs.
 
     python examples/hf_trainer_lora.py      needs transformers, peft and accelerate: pip install -e '.[all]'
 
-A random Llama of two layers stands in for the pre-trained one; nothing is downloaded. LoRA adds nothing to the frozen
-weights where A and B are zero, so anchor="zero" means "stay near the pre-trained model", and no anchors are stored.
+A random Llama of two layers stands in for the pre-trained one; nothing is downloaded. `param_groups(model, peft=True)`
+anchors LoRA's factors at zero, where the model is the pre-trained one, DoRA's magnitudes and IA3's vectors at their
+initial values, and leaves the head that peft adds for the task without anchor. No θ0 is stored for what is anchored at
+zero, and frozen weights have no state.
 
-The optimizer is passed as `optimizers=(…, None)`: we choose the groups, the Trainer makes the schedule. If there are
-only adapters to train, let the Trainer make the groups, as its documentation recommends and FSDP requires:
-`optimizer_cls_and_kwargs=(DiGraP, {"lr": 1e-2, "anchor": "zero"})`.
+The optimizer is passed as `optimizers=(…, None)`: we choose the groups, the Trainer makes the schedule. Where the
+Trainer should make the optimizer (after it has wrapped the model), give it the class and the groups:
+`optimizer_cls_and_kwargs=(DiGraP, {"lr": 1e-2, "params": param_groups(model, peft=True)})`.
+
+θ0 is what a parameter is when the optimizer is made. If training goes on from weights alone (save_only_model=True, a
+second train()), hand over the values that it began with: `param_groups(model, peft=True, anchors=before)`, with
+`before = {name: param.detach().clone() for name, param in model.named_parameters() if param.requires_grad}`.
 """
 
 import tempfile
@@ -46,8 +52,7 @@ def make_trainer(folder: str, **arguments) -> Trainer:
     )  # fmt: skip
     args = TrainingArguments(output_dir=folder, **(defaults | arguments))
     model = make_model().to(args.device)  # before the optimizer is made, as for any optimizer passed in
-    groups = param_groups(model, unanchored=["base_model.model.score"])
-    optimizer = DiGraP(groups, lr=1e-2, anchor="zero")  # args.learning_rate is not used
+    optimizer = DiGraP(param_groups(model, peft=True), lr=1e-2)  # args.learning_rate is not used
     return Trainer(model=model, args=args, train_dataset=make_data(), optimizers=(optimizer, None))
 
 

@@ -1,6 +1,8 @@
 """Small configs for tests: the miniature with few images."""
 
+import copy
 import os
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("WANDB_MODE", "offline")
@@ -30,10 +32,21 @@ def small_data(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
+@cache
+def composed(*overrides: str):
+    return compose(list(overrides))
+
+
 @pytest.fixture
 def small(small_data):
     """Overrides → a config of a run that takes a second."""
-    return lambda *overrides: compose([*SMALL, f"data_root={small_data}", *overrides])
+
+    def make(*overrides):
+        words = [*SMALL, f"data_root={small_data}", *overrides]
+        reads_a_file = any("optim.file=" in word for word in overrides)
+        return compose(words) if reads_a_file else copy.deepcopy(composed(*words))
+
+    return make
 
 
 @pytest.fixture

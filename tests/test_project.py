@@ -112,6 +112,13 @@ def test_the_wheel_checks_optimizers_without_the_clone(site):
     assert lines[-1] == "9 cases: 9 equal, 0 deviate, 0 skipped"
 
 
+def test_the_wheel_builds_its_kernels_without_the_clone(site):
+    """The sources of the compiled kernels are packaged."""
+    sources = {path.name for path in (REPO / "digrap" / "optim" / "kernels").glob("*.[ch]*")}
+    assert {path.name for path in (site / "digrap" / "optim" / "kernels").glob("*.[ch]*")} == sources
+    assert {"native.cpp", "common.h"} < sources
+
+
 def test_package_needs_torch_only():
     assert [requirement.split(">")[0] for requirement in PYPROJECT["project"]["dependencies"]] == ["torch"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from hydra import compose as hydra_compose
@@ -59,12 +60,17 @@ def start_config(cfg: DictConfig) -> DictConfig | None:
         chosen.setdefault(
             "holdout", cfg.optim.holdout
         )  # examples held out from this run are held out from the earlier one too
-        earlier = _hydra_composed([f"optim={chosen['name']}"], "train")  # with its references to the trainer unresolved
-        plain = {**OmegaConf.to_container(cfg), "optim": OmegaConf.to_container(earlier.optim)}
+        plain = {**OmegaConf.to_container(cfg), "optim": _options(str(chosen["name"]))}
         earlier = OmegaConf.create(plain, flags={"struct": True})
         return typed(OmegaConf.merge(earlier, {**changes, "optim": chosen}))
     except (HydraException, OmegaConfBaseException, KeyError) as error:
         raise DigrapError(f"optim.start={cfg.optim.start}: {str(error).splitlines()[0]}") from error
+
+
+@cache  # it takes as long as composing a run, and every hash of a run with a start needs it
+def _options(optim: str) -> dict:
+    """The options of a method, with its references to the trainer; the caller changes a copy."""
+    return OmegaConf.to_container(_hydra_composed([f"optim={optim}"], "train").optim)
 
 
 def _hydra_composed(overrides: list[str], config: str) -> DictConfig:

@@ -17,7 +17,7 @@ from digrap.core.paths import REPO
 # Keys that decide where or how a run is made, or that only check or score: they change nothing that is trained.
 NOT_IDENTITY = (
     "hydra", "table", "dry_run", "cluster", "logger", "data_root", "device", "log_every", "best", "fresh", "wait",
-    "trainer.workers", "trainer.eval_batch_size", "trainer.checkpoint_minutes",
+    "trainer.workers", "trainer.eval_batch_size", "trainer.checkpoint_minutes", "trainer.profile",
     "dataset.strict", "dataset.check_pictures",
 )  # fmt: skip
 

@@ -44,6 +44,7 @@ class Trainer:
     validate_every: int = 1
     channels_last: bool = False
     compile: str | None = None
+    profile: bool = False
 
 
 @dataclass
@@ -71,7 +72,7 @@ def typed(cfg: DictConfig) -> DictConfig:
     plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("hydra", "table", "dry_run")])
     try:
         # Types come before references: what refers to `seed` gets the number, however it was written.
-        result = OmegaConf.merge(OmegaConf.structured(Train), OmegaConf.to_container(plain))
+        result = OmegaConf.unsafe_merge(OmegaConf.structured(Train), OmegaConf.to_container(plain))  # both are copies
         OmegaConf.resolve(result)
         _type_flags(result)
         check_ranges(result)

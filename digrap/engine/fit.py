@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from digrap.engine.evaluate import Throughput
 from digrap.engine.job import Job
 from digrap.engine.layers import layer_report
 from digrap.engine.loaders import train_batches
+from digrap.engine.profiling import profiling
 from digrap.engine.rng import restore_rng, rng_state
 from digrap.engine.trained_state import overlay, read_weights
 from digrap.methods.trained import training_mode
@@ -93,15 +94,16 @@ class Fit:
         """Train to the last epoch, from the newest checkpoint where there is one."""
         self._resume()
         epochs = self.cfg.trainer.epochs
-        while self.position.epoch < epochs:
-            number = self.position.epoch + 1
-            self._train_epoch(f"epoch {number}/{epochs}")
-            self._end_epoch()
-            if number % self.cfg.trainer.validate_every == 0 or number == epochs:
-                self._validate()
-            self.position.epoch += 1
-            self.position.step_in_epoch = 0
-            self._save()
+        with profiling(self.job) as stepped:
+            while self.position.epoch < epochs:
+                number = self.position.epoch + 1
+                self._train_epoch(f"epoch {number}/{epochs}", stepped)
+                self._end_epoch()
+                if number % self.cfg.trainer.validate_every == 0 or number == epochs:
+                    self._validate()
+                self.position.epoch += 1
+                self.position.step_in_epoch = 0
+                self._save()
         best, module = self.best_file(self.position.best_epoch), self.accelerator.unwrap_model(self.module)
         self.job.state.reset_buffers()  # one that first changed after the best epoch is not in its file
         if (digest := self.position.best_sha256) is not None:  # the first process has it
@@ -115,7 +117,7 @@ class Fit:
 
     # --- one epoch ----------------------------------------------------------------------------------------------
 
-    def _train_epoch(self, title: str) -> None:
+    def _train_epoch(self, title: str, stepped: Callable[[], None]) -> None:
         cfg, here = self.cfg.trainer, self.position
         batches = train_batches(
             self.train_data, self.job.backbone.train_transform, self.task.collate, seed=self.cfg.seed,
@@ -127,6 +129,7 @@ class Fit:
         started, first = time.monotonic(), here.step_in_epoch
         for _ in track(range(first, self.steps_per_epoch), title):
             self._step(batches)
+            stepped()
             here.step += 1
             here.step_in_epoch += 1
             if here.step % self.cfg.log_every == 0:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch.optim import Optimizer
 
 from digrap.core.paths import REPO
 from digrap.core.progress import console
@@ -57,6 +58,11 @@ def describe_data(run: RunFolder, source: DataModule) -> None:
     if about.get("leaks"):
         caveats = [f"! {caveat}" for caveat in source.caveats]
         console().print("Test examples that are in training:", *caveats, leakage_table(about["leaks"]), sep="\n")
+
+
+def describe_optimizer(optimizer: Optimizer) -> dict[str, Any]:
+    """Its class, and which of its implementations takes the steps (digrap/optim/paths.py); None where it names none."""
+    return {"name": type(optimizer).__name__, "implementation": getattr(optimizer, "implementation", None)}
 
 
 def reset_peak_memory(accelerator: Accelerator) -> None:

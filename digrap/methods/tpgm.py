@@ -20,7 +20,7 @@ from torch import Tensor
 
 from digrap.core.progress import track
 from digrap.methods.method import Context, Variant
-from digrap.optim.tensors import row_sums, scalar_dtype
+from digrap.optim.tensors import inner, row_sums, scalar_dtype
 from digrap.optim.validate import at_least_zero, one_of
 
 TINY = 1e-8
@@ -130,7 +130,7 @@ class Projection:
     def _norms(self, delta: Tensor) -> Tensor:
         """s of one tensor: (rows, 1, …) for "mars", 0-dim for "l2"."""
         delta = delta.to(scalar_dtype(delta))
-        return row_sums(delta.abs()) if self.options.norm == "mars" else torch.linalg.vector_norm(delta)
+        return row_sums(delta.abs()) if self.options.norm == "mars" else inner(delta, delta).sqrt()
 
     def _train(self, deltas: dict[str, Tensor], norms: list[Tensor]) -> None:
         """Take `max_iters` Adam steps on γ."""

@@ -12,16 +12,18 @@ from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
-from torch.optim.adamw import adamw
 from torch.optim.optimizer import Optimizer
-from torch.optim.sgd import sgd
+from torch.utils.weak import WeakTensorKeyDictionary
 
+from digrap.optim.base_update import count_of, take_step
 from digrap.optim.bucket import Bucket
-from digrap.optim.tensors import scalar_dtype
-from digrap.optim.validate import at_least_zero, check_given, check_params, one_of
+from digrap.optim.options import advertise, keep_used, unpickled
+from digrap.optim.paths import choose, described, kernel
+from digrap.optim.shards import checked_layout, local, local_gradient
+from digrap.optim.state import add_missing, ready_state, restored, start_state, step_count
+from digrap.optim.validate import check_common, check_given, check_named, check_params, given_anchors
 
-BASES = ("adamw", "sgd")
-ANCHORS = ("init", "zero", "none")
+BESIDE_THE_UPDATE = {"__init__", "check", "names", "new_state", "omega_report", *vars(Optimizer)}
 
 
 class Common(TypedDict, total=False):
@@ -32,19 +34,42 @@ class Common(TypedDict, total=False):
     nesterov: bool
     anchor: str | list[Tensor]
     foreach: bool | None
+    fused: bool | None
+    capturable: bool
 
 
 class AnchoredOptimizer(Optimizer):
     """Base of the optimizers that keep parameters near an anchor θ0.
 
-    Every argument but `params` can be set per group. `anchor` is "init" (θ0 is the parameter's value when its group is
-    added), "zero" (θ0 = 0, nothing stored: LoRA), "none" (plain base update: a new head) or a list of tensors.
-    Raises ValueError for hyper-parameters out of range, anchors of the wrong shape and complex parameters; a sparse or
-    complex gradient raises RuntimeError in `step`.
+    Every argument but `params` can be set per group. `base` is "adamw" or "sgd"; a group has the options of its base
+    alone. `anchor` is "init" (θ0 is the parameter's value when its group is added), "zero" (θ0 = 0, nothing stored),
+    "none" (plain base update: a new head) or a list of tensors.
+
+    A frozen parameter, and a lazy module's, has no state before its first gradient; θ0 under "init" is then its value
+    at that time, or when a state dict is taken after it was unfrozen. Nothing but the user's own code writes to a
+    frozen parameter; where torch's count of writes shows that it did, a warning says so.
+
+    Raises ValueError for hyper-parameters out of range, anchors of the wrong shape and complex parameters, TypeError
+    for an argument that the class does not name; a sparse or complex gradient, a resized parameter, flattened ones and
+    given anchors that a wrapper has lost raise RuntimeError in `step`.
     """
 
     # State entries that are one number per tensor; float32 even where parameters are bfloat16 or float16.
     scalars: tuple[str, ...] = ()
+    bounded = False  # whether the rule bounds ‖θ − θ0‖ from the first step on; see `digrap.optim.adapters`
+    kernel: str | None = None  # the rule's name in digrap.optim.kernels; None: torch operations alone
+    # What the rule does with parameters in shards: "refused"; "summed", over the ranks by `Bucket.total` and `by_rank`;
+    # "elementwise", nothing is summed.
+    shards: str = "refused"
+
+    def __init_subclass__(cls, **options: Any):
+        """A subclass that changes a method of the update loses the kernels of its parent and what was said of shards,
+        neither of which knows the change."""
+        super().__init_subclass__(**options)
+        changed = {name for name, value in vars(cls).items() if callable(value) and hasattr(cls.__base__, name)}
+        if changed - BESIDE_THE_UPDATE:
+            cls.kernel = vars(cls).get("kernel")
+            cls.shards = vars(cls).get("shards", "refused")
 
     def __init__(
         self,
@@ -59,15 +84,18 @@ class AnchoredOptimizer(Optimizer):
         nesterov: bool = False,
         anchor: str | list[Tensor] = "init",
         foreach: bool | None = None,
+        fused: bool | None = None,
+        capturable: bool = False,
         **symbols: Any,
     ):
-        if isinstance(lr, Tensor) and foreach:
-            raise ValueError("lr as a Tensor is not supported with foreach=True; pass a float or leave foreach out")
-        given = None if isinstance(anchor, str) else list(anchor)
+        check_named(type(self), symbols)
+        given = None if isinstance(anchor, str) else given_anchors(anchor)
         defaults = dict(
-            lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, base=base, momentum=momentum, nesterov=nesterov,
-            anchor=anchor if given is None else "init", foreach=foreach, **symbols,
+            lr=lr, weight_decay=weight_decay, base=base, anchor=anchor if given is None else "init", foreach=foreach,
+            fused=fused, capturable=capturable, **symbols,
         )  # fmt: skip
+        self.of_base = dict(betas=betas, eps=eps, momentum=momentum, nesterov=nesterov)  # `defaults` has those in use
+        self.frozen = WeakTensorKeyDictionary()  # {frozen parameter: its count of writes when it was added}
         if given is not None:
             params = _with_given_anchors(params, given)
         super().__init__(params, defaults)
@@ -76,41 +104,30 @@ class AnchoredOptimizer(Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group and take its parameters' anchors. Raises ValueError for what the class refuses."""
-        super().add_param_group(param_group)
+        copied = dict(param_group) if isinstance(param_group, dict) else param_group  # a list of groups may serve again
+        super().add_param_group(copied)
         group = self.param_groups[-1]
+        for key, value in self.of_base.items():
+            group.setdefault(key, value)
+        bounded_anchor = group.pop("bounded_anchor", group["anchor"])
+        if self.bounded:
+            group["anchor"] = bounded_anchor
         try:
             given = group["anchor"]
-            self._check_common(group)
+            check_common(group)
             self.check(group)
             if not isinstance(given, str):
-                given, group["anchor"] = list(given), "given"
+                given, group["anchor"] = given_anchors(given), "given"
                 check_given(group["params"], given)
             else:
                 given = [None] * len(group["params"])
             check_params(group["params"])
-        except ValueError:
+        except (ValueError, RuntimeError):
             self.param_groups.pop()  # a refused group leaves the optimizer as it was
             raise
-        for param, anchor in zip(group["params"], given, strict=True):
-            self.state[param] = self.new_state(param, group, anchor)
-
-    def _check_common(self, group: dict[str, Any]) -> None:
-        """Raise ValueError where an option that all rules share is out of range."""
-        lr = group["lr"]
-        if isinstance(lr, Tensor):
-            if lr.numel() != 1:
-                raise ValueError("Tensor lr must be 1-element")
-        else:
-            at_least_zero(lr=lr)
-        at_least_zero(eps=group["eps"], weight_decay=group["weight_decay"], momentum=group["momentum"])
-        for index, beta in enumerate(group["betas"]):
-            if not 0.0 <= beta < 1.0:
-                raise ValueError(f"Invalid beta parameter at index {index}: {beta} (0 ≤ beta < 1)")
-        one_of("base", group["base"], BASES)
-        if isinstance(group["anchor"], str):
-            one_of("anchor", group["anchor"], ANCHORS)
-        if group["nesterov"] and not group["momentum"] > 0:
-            raise ValueError("Nesterov momentum requires a momentum > 0")
+        keep_used(group)
+        advertise(self)
+        start_state(self, group, given)
 
     def check(self, group: dict[str, Any]) -> None:
         """Raise ValueError where one of the rule's own hyper-parameters is out of range."""
@@ -123,7 +140,7 @@ class AnchoredOptimizer(Optimizer):
         The anchor and the rest are created together because torch's distributed checkpoint skips its initial step when
         any state exists, and would then not load the entries that are missing.
         """
-        state: dict[str, Any] = {"step": torch.zeros((), dtype=torch.float32)}
+        state: dict[str, Any] = {"step": step_count(param, group)}
         if group["base"] == "adamw":
             state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
             state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format)
@@ -134,56 +151,29 @@ class AnchoredOptimizer(Optimizer):
             state["anchor"] = torch.empty_like(param, memory_format=torch.preserve_format).copy_(value.detach())
         return state
 
+    def state_dict(self) -> dict[str, Any]:
+        """Torch's state dict, with an entry for every parameter that trains."""
+        add_missing(self)
+        return super().state_dict()
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load as torch does, but keep the precision of per-tensor numbers, which torch would cast to the parameter's
-        dtype, and move `step` back to the CPU where a wrapper moved the whole state to the device."""
-        seen: list[dict[str, Any]] = []  # the state dict after the pre-hooks
-        handle = self.register_load_state_dict_pre_hook(lambda _, given: seen.append(given))
-        try:
+        """Load as torch does. What the state dict of another optimizer (torch's AdamW or SGD) or of an older version
+        lacks stays as this optimizer has it: options of the groups, and anchors; see `digrap.optim.state.completed`."""
+        with restored(self):
             super().load_state_dict(state_dict)
-        finally:
-            handle.remove()
-        saved = seen[-1]
-        ids = (i for group in saved["param_groups"] for i in group["params"])
-        params = (param for group in self.param_groups for param in group["params"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"of_base": self.of_base}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        vars(self).setdefault("frozen", WeakTensorKeyDictionary())
+        unpickled(self)
         for group in self.param_groups:
-            self._complete(group)
-        for i, param in zip(ids, params, strict=True):
-            if "step" in self.state[param]:
-                self.state[param]["step"] = self.state[param]["step"].cpu()
-            for key in self.scalars:
-                if key in (given := saved["state"].get(i, {})):
-                    self.state[param][key] = given[key].detach().to(param.device, scalar_dtype(param), copy=True)
-
-    def _complete(self, group: dict[str, Any]) -> None:
-        """Add the options and state that a checkpoint of another optimizer (such as torch's AdamW) or of an older
-        version lacks: default options, and anchors at the present values."""
-        for key, value in self.defaults.items():
-            if key != "differentiable":  # torch adds it to the defaults of a loaded optimizer
-                group.setdefault(key, value)
-        for param in group["params"]:
-            wanted = self.new_state(param.new_empty(0), group)  # only its keys are used
-            if not wanted.keys() <= self.state[param].keys():
-                self.state[param] = self.new_state(param, group) | self.state[param]
-
-    def _ready_state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
-        """The parameter's state, moved to its device. A parameter without state (a wrapper replaced the groups'
-        tensors) is anchored at its present value."""
-        state = self.state[param]
-        if "step" not in state:
-            state.update(self.new_state(param, group))
-        probe = next((value for key, value in state.items() if key != "step"), None)
-        if probe is not None and probe.device != param.device:  # the model was moved after construction
-            for key, value in state.items():
-                if key != "step":
-                    state[key] = value.to(param.device)
-        return state
-
-    def _drop_vanished(self) -> None:
-        """Delete the state of parameters that are in no group any more."""
-        present = {param for group in self.param_groups for param in group["params"]}
-        for param in [param for param in self.state if param not in present]:
-            del self.state[param]
+            for param in group["params"]:
+                step = self.state.get(param, {}).get("step")
+                if isinstance(step, (int, float)):  # as torch's optimizers once saved it
+                    self.state[param]["step"] = step_count(param, group, step)
 
     # --- the step -----------------------------------------------------------------------------------------------
 
@@ -195,15 +185,15 @@ class AnchoredOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if len(self.state) > sum(len(group["params"]) for group in self.param_groups):
-            self._drop_vanished()
         for group in self.param_groups:
             for bucket in self._buckets(group):
-                if group["anchor"] == "none":
-                    self.base_update(bucket, bucket.grads)
-                else:
-                    self.anchored_update(bucket)
+                self.take(bucket)
         return loss
+
+    @property
+    def implementation(self) -> str:
+        """The implementation that a step takes, as "native"; several with their numbers of tensors."""
+        return described(self)
 
     def _buckets(self, group: dict[str, Any]) -> Iterable[Bucket]:
         """The group's parameters that have a gradient, in buckets. Raises RuntimeError for sparse or complex ones."""
@@ -215,37 +205,51 @@ class AnchoredOptimizer(Optimizer):
                 raise RuntimeError(f"{type(self).__name__} does not support sparse gradients; use dense ones")
             if grad.is_complex():
                 raise RuntimeError(f"{type(self).__name__} does not support complex gradients")
-            state = self._ready_state(param, group)
-            step = int(state["step"]) + 1  # `step` is on the CPU: no synchronisation
-            bucket = buckets.setdefault((param.device, param.dtype, step), Bucket([], [], [], group, step))
-            bucket.params.append(param)
-            bucket.grads.append(grad)
+            layout = checked_layout(self, param, group)
+            state = ready_state(self, param, group)
+            step = count_of(self, param, state, group)
+            path = choose(self, group, param, grad, state)
+            key = param.device, param.dtype, step, path, layout
+            bucket = buckets.setdefault(key, Bucket([], [], [], group, step, path, layout))
+            bucket.params.append(local(param))
+            bucket.grads.append(local_gradient(param, grad))
             bucket.states.append(state)
         return buckets.values()
 
+    def take(self, bucket: Bucket) -> None:
+        """Take one step for a bucket, by the implementation that was chosen for it."""
+        if bucket.group["anchor"] == "none":
+            self.plain_update(bucket)
+        elif fast := kernel(bucket.path):
+            fast(self, bucket)
+        else:
+            self.anchored_update(bucket)
+        if bucket.fused:  # a backward pass that needs the parameters of before the step must fail
+            torch.autograd.graph.increment_version(bucket.params)
+
     def anchored_update(self, bucket: Bucket) -> None:
-        """Take one step for a bucket with anchors: adjusted gradients, then the base update."""
-        self.base_update(bucket, self.adjust_gradients(bucket))
+        """Take one step for a bucket with anchors: adjusted gradients, then the base update, part by part."""
+        bucket.plan = self.plan(bucket)
+        for part in bucket.parts():
+            self.base_update(part, self.adjust_gradients(part))
+
+    def plan(self, bucket: Bucket) -> Tensor | None:
+        """What the rule sums over whole tensors, taken for a whole bucket (and all ranks) before its first part is
+        updated: one number per tensor, which `adjust_gradients` finds as `bucket.plan`. None: nothing is summed."""
+        return None
 
     def adjust_gradients(self, bucket: Bucket) -> list[Tensor]:
-        """The gradients g' of the rule; the bucket's own are left unchanged."""
+        """The gradients g' of the rule for a bucket or a part of one; the bucket's own are left unchanged."""
         return bucket.grads
+
+    def plain_update(self, bucket: Bucket) -> None:
+        """Take one step of the base with the bucket's own gradients, part by part."""
+        for part in bucket.parts():
+            self.base_update(part, part.grads)
 
     def base_update(self, bucket: Bucket, grads: list[Tensor]) -> None:
         """Take one step of torch's AdamW or SGD with `grads`, in place."""
-        group = bucket.group
-        shared = dict(foreach=group["foreach"], lr=group["lr"], weight_decay=group["weight_decay"], maximize=False)
-        if group["base"] == "adamw":
-            beta1, beta2 = group["betas"]
-            adamw(
-                bucket.params, grads, bucket.gather("exp_avg"), bucket.gather("exp_avg_sq"), [], bucket.gather("step"),
-                amsgrad=False, beta1=beta1, beta2=beta2, eps=group["eps"], **shared,
-            )  # fmt: skip
-            return
-        momentum = group["momentum"]
-        buffers = bucket.gather("momentum_buffer") if momentum else [None] * len(grads)
-        sgd(bucket.params, grads, buffers, momentum=momentum, dampening=0.0, nesterov=group["nesterov"], **shared)
-        torch._foreach_add_(bucket.gather("step"), 1.0)
+        take_step(bucket, grads)
 
     def displacement(self, bucket: Bucket, out: list[Tensor] | None = None) -> list[Tensor]:
         """δ = θ − θ0, one tensor per parameter, written to `out` if given. Read-only: it may alias the parameters."""

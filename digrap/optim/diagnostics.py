@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from digrap.optim.base import AnchoredOptimizer
+from digrap.optim.shards import whole
 
 CHUNK = 2**22  # elements converted to float64 at a time: 32 MB
 
@@ -25,14 +26,17 @@ def omega_report(optimizer: AnchoredOptimizer) -> dict[str, dict[str, float]]:
     for group in optimizer.param_groups:
         for param in group["params"]:
             state = optimizer.state.get(param, {})
-            if "removed" not in state or not (steps := float(state["step"])):
+            if "removed" not in state:
                 continue
-            rows.append((names[param], steps, group["omega"]))
-            omega = state.get("omega", state["removed"])
-            values.append(torch.stack([omega, state["removed"], state["conflicts"]]))
+            rows.append((names[param], group["omega"]))
+            removed = state["removed"]
+            values.append(
+                torch.stack([state["step"].to(removed), state.get("omega", removed), removed, state["conflicts"]])
+            )
     return {
         name: {"omega": omega if fixed is None else fixed, "removed": removed, "conflict": conflicts / steps}
-        for (name, steps, fixed), (omega, removed, conflicts) in zip(rows, _to_lists(values), strict=True)
+        for (name, fixed), (steps, omega, removed, conflicts) in zip(rows, _to_lists(values), strict=True)
+        if steps
     }
 
 
@@ -56,7 +60,7 @@ def displacement_report(
             (adapters). Where ‖θ0‖ = 0, `relative` is None.
 
     Changes nothing in place and reads each device once. Differences and norms are in float64 (float32 on MPS, which
-    has no float64): float32 sums over large tensors are off by up to two percent.
+    has no float64): float32 norms of large tensors are off by up to two percent. DTensors: all ranks must call it.
 
     Raises:
         ValueError: an anchor whose shape differs from its parameter's.
@@ -70,7 +74,7 @@ def displacement_report(
         result[name] = {}  # in the order of the parameters
         names, norms = pending.setdefault(param.device, ([], []))
         names.append(name)
-        norms.append(_displacement_norms(param.detach(), anchor))
+        norms.append(_displacement_norms(whole(param.detach()), None if anchor is None else whole(anchor.detach())))
     for names, norms in pending.values():
         for name, (norm, start) in zip(names, torch.stack(norms).tolist(), strict=True):
             result[name] = {"norm": norm, "relative": norm / start if start else None}
@@ -82,7 +86,7 @@ def _displacement_norms(param: Tensor, anchor: Tensor | None) -> Tensor:
     dtype = torch.float32 if param.device.type == "mps" else torch.float64
     zero = torch.zeros((), dtype=dtype, device=param.device)
     parts = param.flatten().split(CHUNK)
-    origins = [zero] * len(parts) if anchor is None else anchor.detach().flatten().split(CHUNK)
+    origins = [zero] * len(parts) if anchor is None else anchor.flatten().split(CHUNK)
     norms = []
     for part, origin in zip(parts, origins, strict=True):
         origin = origin.to(param.device, dtype)

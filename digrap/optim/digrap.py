@@ -11,16 +11,19 @@ With δ = θ − θ0, per tensor:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
+from digrap.optim import low_memory
 from digrap.optim.base import AnchoredOptimizer, Common
 from digrap.optim.bucket import Bucket
 from digrap.optim.diagnostics import omega_report
-from digrap.optim.tensors import dots, number_for, scaled, wide
+from digrap.optim.low_memory import LAST
+from digrap.optim.tensors import inner, line_norms, number_for, pick, product, scaled, table, tiny_square, wide
 from digrap.optim.validate import at_least_zero, one_of
 
 RULES = ("conflict", "listing")
@@ -34,7 +37,7 @@ class DiGraP(AnchoredOptimizer):
     Args:
         params: parameters, named parameters or groups, as for any torch optimizer.
         lr, betas, eps, weight_decay: as torch.optim.AdamW's.
-        common: base ("adamw" or "sgd"), momentum, nesterov, anchor, foreach: see `AnchoredOptimizer`.
+        common: base, momentum, nesterov, anchor, foreach, fused, capturable: see `AnchoredOptimizer`.
         mu: µ, learning rate of the projection strength ω (≥ 0).
         lam: λ ≥ 0, adds λ δ to the gradient (an L2-SP penalty λ/2 ‖δ‖²).
         rule: "conflict" projects where d < 0 (the paper's Fig. 1), "listing" where d ≥ 0 (Algorithm 1 as printed).
@@ -42,6 +45,9 @@ class DiGraP(AnchoredOptimizer):
             (then h = α_{t−1} <g, p_{t−1}>).
         omega: None learns ω; a number in [0, omega_max] fixes it from the first step on.
         omega_max: upper bound of ω.
+        low_memory: rebuild δ of the previous step from the parameters and the moments instead of keeping it: one
+            parameter-sized tensor less, one pass more. For float32 or float64 parameters that nothing but the optimizer
+            writes to, over AdamW or SGD with momentum; see `edited` and `digrap.optim.low_memory`.
 
     Raises:
         ValueError: a hyper-parameter out of range, an unknown choice, anchors of the wrong shape, complex parameters.
@@ -49,7 +55,9 @@ class DiGraP(AnchoredOptimizer):
         RuntimeError: a sparse or complex gradient, in `step`.
     """
 
-    scalars = ("omega", "omega_exp_avg", "omega_exp_avg_sq", "projection", "removed", "conflicts")
+    kernel = "digrap"
+    shards = "summed"
+    scalars = ("omega", "omega_exp_avg", "omega_exp_avg_sq", "projection", "removed", "conflicts", *LAST)
 
     def __init__(
         self,
@@ -65,11 +73,12 @@ class DiGraP(AnchoredOptimizer):
         normalize: str = "rows",
         omega: float | None = None,
         omega_max: float = 1.0,
+        low_memory: bool = False,
         **common: Unpack[Common],
     ):
         super().__init__(
             params, lr, betas, eps, weight_decay, **common,
-            mu=mu, lam=lam, rule=rule, normalize=normalize, omega=omega, omega_max=omega_max,
+            mu=mu, lam=lam, rule=rule, normalize=normalize, omega=omega, omega_max=omega_max, low_memory=low_memory,
         )  # fmt: skip
 
     def check(self, group: dict[str, Any]) -> None:
@@ -78,6 +87,8 @@ class DiGraP(AnchoredOptimizer):
         one_of("normalize", group["normalize"], NORMALIZE)
         if group["omega"] is not None and not 0.0 <= group["omega"] <= group["omega_max"]:
             raise ValueError(f"omega={group['omega']} is outside [0, omega_max={group['omega_max']}]")
+        if _rebuilds(group):
+            low_memory.check(group)
 
     def new_state(self, param: Tensor, group: dict[str, Any], anchor: Tensor | None = None) -> dict[str, Any]:
         state = super().new_state(param, group, anchor)
@@ -86,65 +97,143 @@ class DiGraP(AnchoredOptimizer):
         keys = ["removed", "conflicts"]
         if group["omega"] is None:
             keys += ["omega", "omega_exp_avg", "omega_exp_avg_sq", "projection"]
+        if _rebuilds(group):
+            low_memory.check_dtype(param)
+            keys += LAST
+        elif group["omega"] is None:
             # The previous step's p is projection · delta: exact, whatever happens to θ between the steps.
             state["delta"] = torch.zeros_like(param, memory_format=torch.preserve_format)
         return state | {key: number_for(param) for key in keys}
 
-    def adjust_gradients(self, bucket: Bucket) -> list[Tensor]:
-        group, grads, learnt = bucket.group, bucket.grads, bucket.group["omega"] is None
-        if learnt:
-            omega = self._learn_omega(bucket) if bucket.step > 1 else bucket.numbers("omega")
-        # δ overwrites that of the previous step, which ω no longer needs, so it takes no memory of its own.
-        delta = self.displacement(bucket, out=bucket.gather("delta") if learnt else None)
-        d, n = dots(grads, delta), dots(delta, delta)
+    def take(self, bucket: Bucket) -> None:
+        if not _rebuilds(bucket.group) or bucket.group["anchor"] == "none":
+            super().take(bucket)
+            return
+        if bucket.layout is not None:
+            raise RuntimeError("DiGraP: low_memory=True does not go with DTensors; leave it out")
+        for part in bucket.eighths():
+            with low_memory.rebuilt(part, self._fingerprints):
+                super().take(part)
+
+    @property
+    def _fingerprints(self) -> dict[Tensor, Tensor]:
+        """Of each parameter after its last step with low_memory; neither pickled nor in checkpoints."""
+        return vars(self).setdefault("_prints", {})
+
+    def edited(self) -> list[str]:
+        """Names of the parameters under low_memory that something else has written to since their last step; ω learns
+        from a wrong δ in their next one. Reads the device."""
+        names = self.names()
+        return [
+            names[param]
+            for param, value in self._fingerprints.items()
+            if param in names and not torch.equal(value, low_memory.fingerprint(param))
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state, as torch's. Warns of parameters that `edited` names."""
+        if edited := self.edited():
+            warnings.warn(
+                f"DiGraP(low_memory=True): {edited[0]}{f' and {len(edited) - 1} more' if edited[1:] else ''} changed"
+                " after the last step, and the previous δ is rebuilt from that: ω learns from a wrong one in the next"
+                " step. Use low_memory=False where something else writes to the parameters.",
+                stacklevel=2,
+            )
+        return super().state_dict()
+
+    def plan(self, bucket: Bucket) -> Tensor:
+        """Learn ω, store the numbers of this step, and return λ − ω d/n, the factor of δ in g' (λ where nothing is
+        projected): shape (number of tensors,). With a learnt ω, δ of this step is then in the state."""
+        learnt = bucket.group["omega"] is None
+        late = learnt and bucket.step != 1
+        hyper = [_hyper_sums(one) for one in bucket.singles()] if late else []
+        if learnt:  # δ overwrites that of the previous step, which ω no longer needs, so it takes no memory of its own
+            self.displacement(bucket, out=bucket.gather("delta"))
+        sums = table([self._sums(one) for one in bucket.singles()])
+        sums = bucket.total(torch.cat([sums, table(hyper)]) if late else sums)
+        return self.decide(bucket, *sums[:3], hyper_gradient(bucket, sums[3:]) if late else None)
+
+    def decide(self, bucket: Bucket, d: Tensor, n: Tensor, energy: Tensor, h: Tensor | None) -> Tensor:
+        """The factor of δ in g' from <g, δ>, <δ, δ>, <g, g> and the hyper-gradient, each of shape (number of tensors,);
+        h is None at t = 1 and where ω is fixed. The numbers of the step are stored."""
+        group, learnt = bucket.group, bucket.group["omega"] is None
         if not learnt:
             omega = torch.full_like(d, group["omega"])
-        projection = torch.where(n > 0, d / n, 0.0)
-        conflict = d < 0
-        strength = torch.where(conflict if group["rule"] == "conflict" else ~conflict, omega, 0.0)
-        self._record(bucket, d, projection, strength, conflict)
+        elif h is None:
+            omega = bucket.numbers("omega")
+        else:
+            omega = bucket.learn("omega", h, group["mu"]).clamp(0.0, group["omega_max"])
+            bucket.store(omega=omega)
+        projection = torch.where(n > tiny_square(n.dtype), d / n, 0.0)
+        usable = torch.isfinite(d) & torch.isfinite(n) & torch.isfinite(projection)
+        projection = torch.where(usable, projection, 0.0)
+        conflict = (d < 0) & usable
+        active = conflict if group["rule"] == "conflict" else (d >= 0) & usable
+        strength = torch.where(active, omega, 0.0)
+        # The share of ‖g‖² that is projected out, from ‖g'‖² = ‖g‖² − (2ω − ω²) d²/n
+        taken = (2 - strength) * strength * d * projection
+        removed = torch.where((energy > 0) & torch.isfinite(energy) & active, taken / energy, 0.0)
+        bucket.store(removed=removed, conflicts=bucket.numbers("conflicts") + conflict)
         if learnt:
             # h of the next step contains this α, except where unit(·) cancels it
             scale = group["lr"] if group["normalize"] == "none" else 1.0
             bucket.store(projection=projection * scale)
-        adjusted = scaled(delta, group["lam"] - strength * projection)
-        torch._foreach_add_(adjusted, grads)
+        return group["lam"] - strength * projection
+
+    def adjust_gradients(self, bucket: Bucket) -> list[Tensor]:
+        factors = self.plan(bucket) if bucket.plan is None else bucket.plan
+        delta = bucket.gather("delta") if bucket.group["omega"] is None else self.displacement(bucket)
+        adjusted = scaled(delta, factors)
+        torch._foreach_add_(adjusted, bucket.grads)
         return adjusted
 
-    def _learn_omega(self, bucket: Bucket) -> Tensor:
-        """ω of each tensor after one Adam step on h = Σ unit(g) ⊙ unit(p_{t−1}): shape (number of tensors,)."""
-        group = bucket.group
-        h = _hyper_gradient(bucket.grads, bucket.gather("delta"), bucket.numbers("projection"), group["normalize"])
-        omega = bucket.learn("omega", h, group["mu"]).clamp(0.0, group["omega_max"])
-        bucket.store(omega=omega)
-        return omega
-
-    def _record(self, bucket: Bucket, d: Tensor, projection: Tensor, strength: Tensor, conflict: Tensor) -> None:
-        """Store the share of ‖g‖² that is projected out, from ‖g'‖² = ‖g‖² − (2ω − ω²) d²/n, and count conflicts."""
-        energy = dots(bucket.grads, bucket.grads)
-        taken = (2 - strength) * strength * d * projection
-        removed = torch.where(energy > 0, taken / energy, 0.0)
-        bucket.store(removed=removed, conflicts=bucket.numbers("conflicts") + conflict)
+    def _sums(self, one: Bucket) -> tuple[Tensor, ...]:
+        """<g, δ>, <δ, δ> and <g, g> of a bucket of one tensor; 0-dim."""
+        (delta,) = one.gather("delta") if one.group["omega"] is None else self.displacement(one)
+        (grad,) = one.grads
+        return inner(grad, delta), inner(delta, delta), inner(grad, grad)
 
     def omega_report(self) -> dict[str, dict[str, float]]:
         """ω by parameter name, for logs and plots; reads the device once. See `digrap.optim.diagnostics`."""
         return omega_report(self)
 
 
-def _hyper_gradient(grads: list[Tensor], delta: list[Tensor], scale: Tensor, normalize: str) -> Tensor:
-    """h of each tensor for p_{t−1} = scale · delta: shape (number of tensors,)."""
-    if normalize == "none":
-        return scale * dots(grads, delta)
-    grads, delta = wide(grads), wide(delta)
-    products = torch._foreach_mul(grads, delta)
-    parts = []
-    for g, x, gx, c in zip(grads, delta, products, scale.unbind(), strict=True):
-        if g.ndim == 0 or normalize == "tensor":
-            norms = torch.linalg.vector_norm(g), torch.linalg.vector_norm(x)
-            dot = gx.sum()
-        else:
-            dim = 1 if g.ndim > 1 else 0
-            norms = torch.linalg.vector_norm(g, dim=dim), torch.linalg.vector_norm(x, dim=dim)
-            dot = gx.sum(dim=dim)
-        parts.append((c * dot / (norms[0].clamp(min=TINY) * (c.abs() * norms[1]).clamp(min=TINY))).sum())
-    return torch.stack(parts)
+def _rebuilds(group: dict[str, Any]) -> bool:
+    """Whether δ of the previous step is needed and not kept."""
+    return group["low_memory"] and group["omega"] is None
+
+
+def _is_whole(param: Tensor, group: dict[str, Any]) -> bool:
+    """Whether unit(·) and h run over the whole tensor rather than along its dimension 1."""
+    return param.ndim < 2 or group["normalize"] != "rows"
+
+
+def hyper_gradient(bucket: Bucket, sums: Tensor) -> Tensor:
+    """h = Σ unit(g) ⊙ unit(p_{t−1}) from the `_hyper_sums` over all ranks: shape (number of tensors,)."""
+    (dot, g2, x2), c = sums, bucket.numbers("projection")
+    if bucket.group["normalize"] == "none":
+        return c * dot
+    norms = g2.sqrt().clamp(min=TINY) * (c.abs() * x2.sqrt()).clamp(min=TINY)
+    return pick([_is_whole(param, bucket.group) for param in bucket.params], c * dot / norms, dot)
+
+
+def signs_product(g: Tensor, x: Tensor, c: Tensor) -> Tensor:
+    """unit(g) ⊙ unit(c x) along rows of one element: ±1 exactly, so that opposite signs cancel; dot / norms would leave
+    a rest of rounding errors, which Adam makes large."""
+    g, x = wide(g), wide(x)
+    return g / g.square().sqrt_().clamp_(min=TINY) * (c * x / (c.abs() * x.square().sqrt_()).clamp_(min=TINY))
+
+
+def _hyper_sums(one: Bucket) -> tuple[Tensor, ...]:
+    """What h of a bucket of one tensor is made of, before it is summed over the ranks. With x = δ_{t−1} and
+    p_{t−1} = c x: <g, x>, <g, g> and <x, x> where unit(·) is taken over the whole tensor, else h three times."""
+    (g,), (x,) = one.grads, one.gather("delta")
+    if _is_whole(g, one.group):
+        return inner(g, x), inner(g, g), inner(x, x)
+    c = one.states[0]["projection"]
+    if g.shape[1] == 1:
+        h = signs_product(g, x, c).sum()
+        return h, h, h
+    norms = line_norms(g).clamp_(min=TINY) * (c.abs() * line_norms(x)).clamp_(min=TINY)
+    h = (c * product(g, x).sum(dim=1) / norms).sum()
+    return h, h, h

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+
+from digrap.optim.adapters import NEW, RANDOM, ZERO, adapter_options
+
+KINDS = ({}, {"anchor": "init"}, ZERO, RANDOM, NEW)  # options about the anchor, in the order of the groups
 
 
 def param_groups(
-    model: nn.Module, *, unanchored: Iterable[str] = (), no_decay: Iterable[str] = (), **options: Any
+    model: nn.Module,
+    *,
+    unanchored: Iterable[str] = (),
+    no_decay: Iterable[str] = (),
+    peft: bool = False,
+    anchors: Mapping[str, Tensor] | None = None,
+    **options: Any,
 ) -> list[dict[str, Any]]:
-    """Split a model's trainable parameters into at most four named groups for the optimizers of `digrap.optim`.
+    """Split a model's trainable parameters into named groups for the optimizers of `digrap.optim`.
 
     Args:
         model: the module to train; parameters with requires_grad=False are left out.
@@ -20,10 +30,15 @@ def param_groups(
             pre-trained; their group has anchor="none".
         no_decay: names of parameters or modules whose group has weight_decay=0, or "vectors" for every tensor of at
             most one dimension (biases, normalisation layers).
+        peft: the model has peft adapters, and each kind of parameter gets the anchor that it needs; see
+            `digrap.optim.adapters`.
+        anchors: θ0 by parameter name, for a model that is not at its pre-trained weights any more (a second fit, or a
+            training that goes on without the optimizer's state). Names of parameters that do not train are ignored.
         options: options of every group (lr=…, mu=…).
 
     Returns groups of named parameters, ready for `DiGraP(param_groups(model))`.
-    Raises ValueError for a name that matches no parameter, and for a model without trainable parameters.
+    Raises ValueError for a name that matches no parameter, for a model without trainable parameters, and where
+    `anchors` lacks a parameter whose anchor would then be its present value.
     """
     named = [(name, param) for name, param in model.named_parameters() if param.requires_grad]
     if not named:
@@ -31,14 +46,34 @@ def param_groups(
     names = [name for name, _ in model.named_parameters()]
     vectors = no_decay == "vectors"
     free, bare = covered(names, unanchored), set() if vectors else covered(names, no_decay)
-    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    special, plain = (adapter_options(model), {"anchor": "init"}) if peft else ({}, {})
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
     for name, param in named:
-        key = name in free, name in bare or (vectors and param.ndim <= 1)
+        kind = NEW if name in free else special.get(param, plain)
+        key = KINDS.index(kind), name in bare or (vectors and param.ndim <= 1)
         if key not in groups:
-            groups[key] = {"params": [], **options}
-            groups[key] |= ({"anchor": "none"} if key[0] else {}) | ({"weight_decay": 0.0} if key[1] else {})
+            groups[key] = {"params": [], **options, **kind, **({"weight_decay": 0.0} if key[1] else {})}
         groups[key]["params"].append((name, param))
+    if anchors is not None:
+        for group in groups.values():
+            _give(group, anchors)
     return [groups[key] for key in sorted(groups)]
+
+
+def _give(group: dict[str, Any], anchors: Mapping[str, Tensor]) -> None:
+    """Put the given anchors into the group in place of the parameters' present values. Raises ValueError where they
+    lack one."""
+    names = [name for name, _ in group["params"]]
+    given = [anchors[name] for name in names if name in anchors]
+    if "bounded_anchor" in group:
+        group["bounded_anchor"] = given  # if one is missing, the rule that needs it says so
+    elif group.get("anchor", "init") == "init":
+        if missing := [name for name in names if name not in anchors]:
+            raise ValueError(
+                f"param_groups: anchors has no value for {len(missing)} parameters, such as {missing[0]!r}; "
+                "add them, or name what was not pre-trained in unanchored"
+            )
+        group["anchor"] = given
 
 
 def covered(names: list[str], wanted: Iterable[str]) -> set[str]:

@@ -23,8 +23,11 @@ class L2SP(AnchoredOptimizer):
     Args:
         params, lr, betas, eps, weight_decay: as torch.optim.AdamW's.
         lam: λ ≥ 0, strength of the penalty.
-        common: base ("adamw" or "sgd"), momentum, nesterov, anchor, foreach: see `AnchoredOptimizer`.
+        common: base, momentum, nesterov, anchor, foreach, fused, capturable: see `AnchoredOptimizer`.
     """
+
+    kernel = "l2sp"
+    shards = "elementwise"
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from digrap.optim.base import AnchoredOptimizer, Common
 from digrap.optim.bucket import Bucket
-from digrap.optim.tensors import dots, norms, scaled
+from digrap.optim.tensors import inner, scaled, table
 from digrap.optim.validate import at_least_zero
 
 
@@ -26,8 +26,11 @@ class SPD(AnchoredOptimizer):
         params, lr, betas, eps, weight_decay: as torch.optim.AdamW's.
         strength: ≥ 0, the paper's hyper-parameter of the projection (its authors' code calls it weight decay);
             0 changes nothing.
-        common: base ("adamw" or "sgd"), momentum, nesterov, anchor, foreach: see `AnchoredOptimizer`.
+        common: base, momentum, nesterov, anchor, foreach, fused, capturable: see `AnchoredOptimizer`.
     """
+
+    kernel = "spd"
+    shards = "summed"
 
     def __init__(
         self,
@@ -46,11 +49,27 @@ class SPD(AnchoredOptimizer):
         at_least_zero(strength=group["strength"])
 
     def anchored_update(self, bucket: Bucket) -> None:
-        before = self.displacement(bucket)  # may alias the parameters: use it before they change
-        selected, start = dots(bucket.grads, before) > 0, norms(before)
-        self.base_update(bucket, bucket.grads)
-        after = self.displacement(bucket)
-        end = norms(after)
+        before = [self._before(one) for one in bucket.singles()]
+        self.plain_update(bucket)
+        rows = [(*sums, self._square(one)) for sums, one in zip(before, bucket.singles(), strict=True)]
+        d, *squares = bucket.total(table(rows))
+        bucket.plan = self.decide(bucket, d, *squares)
+        for part in bucket.parts():
+            torch._foreach_sub_(part.params, scaled(self.displacement(part), part.plan))
+
+    def decide(self, bucket: Bucket, d: Tensor, before: Tensor, after: Tensor) -> Tensor:
+        """The share of δ' that is taken back from <g, δ>, ‖δ‖² and ‖δ'‖²; each of shape (number of tensors,)."""
+        start, end = before.sqrt(), after.sqrt()
         ratio = torch.where(end > 0, (end - start) / end, 0.0).clamp(0.0, 1.0)
-        shrink = torch.where(selected, bucket.group["strength"] * ratio, 0.0)
-        torch._foreach_sub_(bucket.params, scaled(after, shrink))
+        selected = (d > 0) & torch.isfinite(d) & torch.isfinite(start) & torch.isfinite(end)
+        return torch.where(selected, bucket.group["strength"] * ratio, 0.0)
+
+    def _before(self, one: Bucket) -> tuple[Tensor, Tensor]:
+        """<g, δ> and ‖δ‖² of a bucket of one tensor before the base update; 0-dim."""
+        (delta,) = self.displacement(one)
+        return inner(one.grads[0], delta), inner(delta, delta)
+
+    def _square(self, one: Bucket) -> Tensor:
+        """‖δ‖² of a bucket of one tensor; 0-dim."""
+        (delta,) = self.displacement(one)
+        return inner(delta, delta)

@@ -1,11 +1,19 @@
-"""Checks of hyper-parameters, parameters and anchors; each raises a ValueError with the reason."""
+"""Checks of arguments, hyper-parameters, parameters and anchors; each raises a ValueError with the reason."""
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
+from torch.nn.parameter import is_lazy
+
+from digrap.optim.options import UNSUPPORTED
+
+BASES = ("adamw", "sgd")
+ANCHORS = ("init", "zero", "none")
 
 
 def at_least_zero(**values: float) -> None:
@@ -24,11 +32,59 @@ def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}")
 
 
+def check_named(cls: type, symbols: Mapping[str, Any]) -> None:
+    """Refuse arguments, with a TypeError as Python does, that no `__init__` of the class and its parents names."""
+    makers = [parent.__init__ for parent in cls.__mro__ if "__init__" in vars(parent)]
+    named = {name: None for make in makers for name in inspect.signature(make).parameters}  # in their order
+    if unknown := [key for key in symbols if key not in named]:
+        takes = ", ".join(key for key in named if key not in ("self", "common", "symbols", "args", "kwargs"))
+        raise TypeError(f"{cls.__name__} has no argument {unknown[0]!r}; it takes {takes}")
+
+
+def check_common(group: dict[str, Any]) -> None:
+    """Refuse a group in which an option that all rules share is out of range; it has the options of both bases."""
+    lr = group["lr"]
+    if lost := [f"{key}={group[key]}" for key in UNSUPPORTED if group.get(key)]:
+        raise ValueError(f"a group has {lost[0]}, which no rule supports; leave it out")
+    if group["fused"] and group["foreach"]:
+        raise RuntimeError("`fused` and `foreach` cannot be `True` together")
+    if isinstance(lr, Tensor):
+        if group["foreach"] and not group["capturable"]:
+            raise ValueError("lr as a Tensor is not supported with foreach=True and capturable=False")
+        if lr.numel() != 1:
+            raise ValueError("Tensor lr must be 1-element")
+    else:
+        at_least_zero(lr=lr)
+    at_least_zero(eps=group["eps"], weight_decay=group["weight_decay"], momentum=group["momentum"])
+    for index, beta in enumerate(group["betas"]):
+        if not 0.0 <= beta < 1.0:
+            raise ValueError(f"Invalid beta parameter at index {index}: {beta} (0 ≤ beta < 1)")
+    one_of("base", group["base"], BASES)
+    if isinstance(group["anchor"], str):
+        one_of("anchor", group["anchor"], ANCHORS)
+    if group["nesterov"] and not group["momentum"] > 0:
+        raise ValueError("Nesterov momentum requires a momentum > 0")
+
+
 def check_params(params: list[Tensor]) -> None:
-    """Refuse complex and integer parameters."""
+    """Refuse complex parameters that train. Frozen ones may be anything, as the packed weights of QLoRA are."""
     for index, param in enumerate(params):
-        if not param.is_floating_point():
+        if param.requires_grad and not param.is_floating_point():
             raise ValueError(f"parameter {index} is {param.dtype}; only real floating point parameters are supported")
+
+
+def given_anchors(anchor: Any) -> list[Tensor]:
+    """`anchor` as a list of tensors; refuses what is neither one of the names nor several tensors."""
+    if anchor is None or isinstance(anchor, (Tensor, Mapping)):
+        raise ValueError(
+            f"anchor is a {type(anchor).__name__}; give 'init', 'zero', 'none' or a list of tensors, one for each "
+            "parameter (by name: param_groups(model, anchors=…))"
+        )
+    anchors = list(anchor)
+    for index, value in enumerate(anchors):
+        if not isinstance(value, Tensor):
+            raise ValueError(f"anchor {index} is a {type(value).__name__}, not a tensor")
+    return anchors
 
 
 def check_given(params: list[Tensor], anchors: list[Tensor]) -> None:
@@ -36,6 +92,8 @@ def check_given(params: list[Tensor], anchors: list[Tensor]) -> None:
     if len(anchors) != len(params):
         raise ValueError(f"anchor: {len(anchors)} tensors were given for {len(params)} parameters of the group")
     for index, (param, anchor) in enumerate(zip(params, anchors, strict=True)):
+        if is_lazy(param):
+            raise ValueError(f"anchor {index}: its parameter has no shape yet; run the lazy module once before")
         if anchor.shape != param.shape:
             raise ValueError(
                 f"anchor {index} has shape {tuple(anchor.shape)} but its parameter has {tuple(param.shape)}"

@@ -24,7 +24,7 @@ from digrap.runs.results_shape import is_number, variant_faults
 KEEP = 2  # checkpoints of a run that is training
 NUMBERS = ("wall_s", "total_steps", "trained_per_s", "evaluated_per_s")  # in run.json
 CONFIG, FACTS, RESULTS, METRICS = "config.yaml", "run.json", "results.json", "metrics.jsonl"
-ERROR, DATA, VARIANTS, LOCK = "error.txt", "data.json", "variants.json", ".lock"
+ERROR, DATA, VARIANTS, TRACE, LOCK = "error.txt", "data.json", "variants.json", "trace.json", ".lock"
 CONFIG_REMEDY = "delete it and run the same train.py command again, which writes it"
 CHECKPOINTS, STEP = "checkpoints", "step-"
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class RunFolder:
 
     @property
     def facts_file(self) -> Path:
-        """run.json: commit, versions, device, host, and how long the run took."""
+        """run.json: commit, versions, device, host, the optimizer's implementation, and how long the run took."""
         return self.path / FACTS
 
     @property
@@ -86,6 +86,11 @@ class RunFolder:
     def variants_file(self) -> Path:
         """Scores of the variants tested so far, while what follows the fit is going on."""
         return self.path / VARIANTS
+
+    @property
+    def trace_file(self) -> Path:
+        """The profiler's trace of a few training steps."""
+        return self.path / TRACE
 
     @property
     def lock_file(self) -> Path:

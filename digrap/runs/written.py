@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-TOP = re.compile(r"config\.yaml|(run|results|data|variants)\.json|metrics\.jsonl|error\.txt|predictions\.npz")
+TOP = re.compile(r"config\.yaml|(run|results|data|variants|trace)\.json|metrics\.jsonl|error\.txt|predictions\.npz")
 OTHERS = (".lock", "train.log")
 WEIGHTS = re.compile(r"(best-epoch-\d{4,}|after-fit)\.safetensors")
 STEP = re.compile(r"step-\d{8,}")

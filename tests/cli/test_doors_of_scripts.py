@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,11 +70,16 @@ def test_other_errors_stay_a_traceback(error):
         door(fail)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=100)
 @given(st.text(st.sampled_from("ab/ '\"\\${}()[],:=ä"), min_size=1, max_size=8))
 def test_an_override_means_the_given_value(text):
     if "${" in text:
         with pytest.raises(DigrapError, match="reference to another key"):
             override("data_root", text)
     else:
-        assert compose(["dataset=vqav2", override("data_root", text)]).data_root == text
+        assert OverridesParser.create().parse_override(override("data_root", text)).value() == text
+
+
+@pytest.mark.parametrize("text", ["\\", "a\\'b", "$(x) {a: [b]}", "{}", " = ä, ", "'\""])
+def test_what_is_composed_has_the_given_value(text):
+    assert compose(["dataset=vqav2", override("data_root", text)]).data_root == text

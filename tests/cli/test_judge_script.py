@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 
 import pytest
 
@@ -15,22 +16,23 @@ from digrap.tables.spec import Cell, load_table
 EXAMPLE = REPO / "examples" / "my_rule.py"
 
 
-def test_from_end_to_end(small_arguments, tmp_path, monkeypatch, capsys):
+def test_from_end_to_end(small_arguments, tmp_path, monkeypatch, capsys, quick):
     """All runs but two are there already; judge makes those through the table sweeper, WiSE-FT from vanilla's run."""
     tiny = [*small_arguments, "trainer.epochs=1", "trainer.validate_every=1"]
-    given = [f"method={EXAMPLE}", "options.pull=2.0", "seeds=4", "jobs=2", f"outputs={tmp_path}", *tiny]
+    given = [f"method={EXAMPLE}", "options.pull=2.0", "seeds=0", "jobs=1", f"outputs={tmp_path}", *tiny]
     options = judge.parse(given)
     rule, wise = options.rule, "WiSE-FT, α = 0.5"
-    assert options.extra == tiny and options.seeds == [4] and rule[-1] == "++optim.options.pull=2.0"
+    assert options.extra == tiny and options.seeds == [0] and rule[-1] == "++optim.options.pull=2.0"
     others = [overrides for row, overrides in judge.OTHERS.items() if row != wise]
     for overrides in (*judge.REFERENCE.values(), [*rule, "trainer.base.lr=3e-4"], *others):
-        cell = Cell("", 4, (*tiny, *overrides, "seed=4"))
+        cell = Cell("", 0, (*tiny, *overrides, "seed=0"))
         engine.run(cell.config, cell.folder(tmp_path))
     capsys.readouterr()
     monkeypatch.setattr(sys, "argv", ["judge.py", *given])
+    monkeypatch.setattr(judge, "step_costs", partial(judge.step_costs, rounds=10))
     assert door(judge.main) == 0
     printed = capsys.readouterr().out
-    assert "6 of 8 runs are done, 2 to make, 2 at a time" in printed and "Pilot: seeds below 100" in printed
+    assert "6 of 8 runs are done, 2 to make, 1 at a time" in printed and "Pilot: seeds below 100" in printed
     assert "8 of 8: " in printed
     (line,) = [line for line in printed.splitlines() if line.startswith("verdict: ")]
     written = json.loads((tmp_path / "judge" / "my_rule.json").read_text())

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from digrap.core.paths import REPO
-from tests.tables.test_sweeper import train
+from tests.doors import typed
 
 RULE = """
 import os, pathlib, signal, torch
@@ -35,10 +35,12 @@ def rules(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_a_plain_sweep_keeps_and_makes_what_is_not_killed_twice(small_arguments, tmp_path, rules):
     files = ",".join(str(rules / f"{name}.py") for name in ("always", "once", "fine"))
     sweep = f"hydra.sweep.dir={tmp_path / 'the runs'}"
-    run = train("-m", *small_arguments, "trainer.epochs=1", "optim=file", f"optim.file={files}", *JOBLIB, sweep)
+    words = [*small_arguments, "trainer.epochs=1", "optim=file", f"optim.file={files}"]
+    run = typed("train.py", "-m", *words, *JOBLIB, sweep)
     error = run.stderr[run.stderr.rindex("error: ") :]
     assert run.returncode == 2 and "Traceback" not in error
     assert "was killed twice (SIGKILL(-9)), most likely for lack of memory" in error
@@ -53,11 +55,12 @@ def test_a_plain_sweep_keeps_and_makes_what_is_not_killed_twice(small_arguments,
 
 
 def test_a_table_makes_the_other_rows(small_arguments, tmp_path, rules):
-    rows = "\n".join(f'  {name}: [optim=file, "optim.file={rules / name}.py"]' for name in ("always", "fine"))
+    rows = f'  always: [optim=file, "optim.file={rules}/always.py"]\n  zero-shot: [optim=zero_shot]'
     table = tmp_path / "mine.yaml"
     table.write_text(f"title: t\noverrides: [dataset=minidomainnet]\nseeds: [1]\nrows:\n{rows}\n")
     place = tmp_path / "runs" / "minidomainnet"
-    run = train("-m", f"table={table}", *small_arguments, "trainer.epochs=1", *JOBLIB, f"hydra.sweep.dir={place}")
+    words = [f"table={table}", *small_arguments, "trainer.epochs=1"]
+    run = typed("train.py", "-m", *words, *JOBLIB, f"hydra.sweep.dir={place}")
     error = run.stderr[run.stderr.rindex("error: ") :]
     assert run.returncode == 2 and "1 runs failed" in error and "was killed twice" in error
     assert f"hydra.sweep.dir={place}" in shlex.split(error.splitlines()[1]), "the command goes on in the same folder"

@@ -17,6 +17,7 @@ from digrap.config.overrides import as_typed
 from digrap.core.errors import DigrapError
 from digrap.core.paths import REPO
 from digrap.tables.spec import Cell, load_table
+from tests.doors import call
 
 ORDINARY = [
     "/tmp/ü", "[x]", "{a: b}", "a: b", "a=b", "/tmp/a=b/c", "it's", 'say "x"', "#1", "a b", " a ", "a,b", "(x)", "x(1)",
@@ -34,10 +35,6 @@ def only_hydras(text):
     """Whether a text has a meaning of Hydra's own: quotes around it, an escape, a function, null."""
     plain = text.strip()
     return plain.lower() == "null" or not plain or plain[0] in "'\"" or "\\" in text or "(" in text
-
-
-def call(*arguments):
-    return subprocess.run([sys.executable, *map(str, arguments)], cwd=REPO, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("text", ORDINARY)

@@ -39,7 +39,7 @@ def test_a_failed_run_is_named_with_its_command(small_arguments, tmp_path):
     write_text(file, judge.as_table("spoilt", options, {"Spoilt": options.rule}))
     cell = load_table(str(file)).cell("Spoilt", 4)
     with pytest.raises(DigrapError, match=r"(?s)1 runs failed.*python train.py .*optim=file.*name 'oh'.*resumes"):
-        sweep.sweep(file, [cell], outputs, 2)
+        sweep.sweep(file, [cell], outputs, 1)
     assert (cell.folder(outputs) / "error.txt").exists()
 
 

@@ -1,28 +1,22 @@
 """The doors as a user types them."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
-from digrap.core.paths import REPO
 from digrap.runs.predictions import PREDICTIONS, read_bundle
-
-
-def call(*arguments):
-    return subprocess.run([sys.executable, *map(str, arguments)], cwd=REPO, capture_output=True, text=True)
+from tests.doors import call, typed
 
 
 def test_train_then_evaluate(small_arguments, tmp_path):
-    run = call("train.py", *small_arguments, "trainer.epochs=1", f"hydra.run.dir={tmp_path / 'run'}")
+    run = typed("train.py", *small_arguments, "trainer.epochs=1", f"hydra.run.dir={tmp_path / 'run'}")
     assert run.returncode == 0, run.stderr
     again = call("train.py", *small_arguments, "trainer.epochs=1", f"hydra.run.dir={tmp_path / 'run'}")
     assert again.returncode == 0 and "is done" in again.stdout + again.stderr and "sketch" in again.stdout
     result = json.loads((tmp_path / "run" / "results.json").read_text())
     out = tmp_path / "scores.json"
     options = ["split=[sketch,real_val]", "device=cpu", f"out={out}", f"bundle={tmp_path / 'answers'}"]
-    evaluated = call("evaluate.py", f"run={tmp_path / 'run'}", *options)
+    evaluated = typed("evaluate.py", f"run={tmp_path / 'run'}", *options)
     assert evaluated.returncode == 0, evaluated.stderr
     scores = json.loads(out.read_text())["scores"]
     assert list(scores) == ["sketch", "real_val"]

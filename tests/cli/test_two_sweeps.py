@@ -1,24 +1,18 @@
 """Two sweeps over the same runs at once, one with joblib's processes, one without: each run is made once, by either."""
 
 import json
-import subprocess
-import sys
 
-from digrap.core.paths import REPO
+from tests.doors import begin, typed
 from tests.engine.runs import metrics
 
 
 def test_joblib_and_basic_at_once(small_arguments, tmp_path):
     """wise_ft is initialised from vanilla's run, so both sweeps also make that one's folder."""
     choices = ["optim=vanilla,wise_ft,zero_shot", "trainer.epochs=1"]
-    command = [sys.executable, "train.py", "-m", *small_arguments, *choices, f"hydra.sweep.dir={tmp_path}"]
-    sweeps = [
-        subprocess.Popen([*command, *launcher], cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for launcher in ([], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"])
-    ]
-    for sweep in sweeps:
-        _, error = sweep.communicate(timeout=500)
-        assert sweep.returncode == 0, error[-3000:]
+    words = ["train.py", "-m", *small_arguments, *choices, f"hydra.sweep.dir={tmp_path}"]
+    plain = begin(*words)
+    for sweep in (typed(*words, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"), plain()):
+        assert sweep.returncode == 0, sweep.stderr[-3000:]
     runs = [path.parent for path in tmp_path.glob("*/results.json")]
     made = {json.loads((run / "results.json").read_text())["method"]: run for run in runs}
     assert len(runs) == 3 and made.keys() == {"vanilla", "wise_ft", "zero_shot"}

@@ -1,14 +1,11 @@
 """Bad configs and their messages; the kinds of splits."""
 
-import subprocess
-import sys
-
 import pytest
 
 from digrap.config.compose import compose
 from digrap.config.schema import split_kinds
 from digrap.core.errors import DigrapError
-from digrap.core.paths import REPO
+from tests.doors import call
 
 
 @pytest.mark.parametrize(
@@ -19,10 +16,6 @@ from digrap.core.paths import REPO
 def test_bad_values_are_named(override, key):
     with pytest.raises(DigrapError, match=key):
         compose([override])
-
-
-def train(*arguments):
-    return subprocess.run([sys.executable, "train.py", *arguments], cwd=REPO, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +33,7 @@ def train(*arguments):
     ],
 )  # fmt: skip
 def test_bad_input_is_one_message_and_exit_code_2(arguments, words, tmp_path):
-    run = train(*arguments, f"hydra.run.dir={tmp_path}")
+    run = call("train.py", *arguments, f"hydra.run.dir={tmp_path}")
     message = run.stderr.splitlines()
     assert run.returncode == 2, run.stderr
     assert "Traceback" not in run.stderr

@@ -4,8 +4,6 @@ import json
 import logging
 import pickle
 import shutil
-import subprocess
-import sys
 import traceback
 
 import numpy as np
@@ -15,9 +13,9 @@ from torch.utils.data import DataLoader
 
 from digrap.config.compose import compose
 from digrap.core.errors import DigrapError
-from digrap.core.paths import REPO
 from digrap.data.folder import build
 from digrap.engine.run import run
+from tests.doors import call
 
 SPLITS = {
     "train": {"folder": "train", "kind": "id_train"},
@@ -271,6 +269,6 @@ def test_digrap_on_your_own_pictures(root, tmp_path):
 
 def test_the_command_with_loading_processes(root, tmp_path):
     command = [*overrides(root), "trainer.workers=2", f"hydra.run.dir={tmp_path / 'run'}"]
-    done = subprocess.run([sys.executable, "train.py", *command], cwd=REPO, capture_output=True, text=True)
+    done = call("train.py", *command)
     assert done.returncode == 0, done.stderr
     assert kinds(tmp_path / "run")["xray"] == "far_ood" and "not used: test_other" in done.stdout + done.stderr

@@ -3,7 +3,6 @@
 import json
 import random
 import shutil
-import subprocess
 import sys
 
 import pytest
@@ -16,7 +15,6 @@ from digrap.cli.door import door
 from digrap.config.compose import compose
 from digrap.config.identity import run_hash
 from digrap.core.errors import DigrapError
-from digrap.core.paths import REPO
 from digrap.data import vqa
 from digrap.data.vqa.leakage import leakage, words
 from digrap.data.vqa.protocols import draw
@@ -25,6 +23,7 @@ from digrap.engine.rescore import rescore
 from digrap.engine.run import run
 from digrap.metrics.vqa.question import Question
 from tests.data.make_vqa import make
+from tests.doors import call
 
 
 @pytest.fixture(scope="module")
@@ -232,15 +231,11 @@ def test_a_backbone_for_another_task_is_refused_before_anything_is_fetched(tmp_p
         rescore(OmegaConf.merge(cfg, {"run": None, "split": None, "out": None, "bundle": None}))
 
 
-def script(*arguments):
-    return subprocess.run([sys.executable, *arguments], cwd=REPO, capture_output=True, text=True)
-
-
 def test_check_leakage_prints_and_saves(made, tmp_path):
     shares = ["dataset.train_share=0.5", "dataset.val_share=0.3"]
     for protocol in ("paper", "clean"):
         out = tmp_path / f"{protocol}.json"
-        done = script(
+        done = call(
             "scripts/check_leakage.py", f"protocol={protocol}", f"data_root={made.data_root}", f"out={out}", *shares
         )
         assert done.returncode == 0, done.stderr
@@ -260,10 +255,10 @@ def test_show_dataset_says_what_is_damaged_and_prints_any_text(made, tmp_path):
         for question in data["questions"]:
             question["question"] = "Is it [red]red[/red]? \ud83d"
         (root / "vqa" / "vqav2" / name).write_text(json.dumps(data))
-    done = script("scripts/show_dataset.py", "dataset=vqav2", f"data_root={root}", f"out={tmp_path / 'a.png'}")
+    done = call("scripts/show_dataset.py", "dataset=vqav2", f"data_root={root}", f"out={tmp_path / 'a.png'}")
     assert done.returncode == 0, done.stderr
     assert "1 × part that is left out" in done.stdout and "[red]red[/red]" in done.stdout
-    done = script("scripts/check_leakage.py", "dataset=vqav2", f"data_root={root}", f"out={tmp_path}")
+    done = call("scripts/check_leakage.py", "dataset=vqav2", f"data_root={root}", f"out={tmp_path}")
     assert done.returncode == 2 and "Traceback" not in done.stderr
 
 
@@ -281,7 +276,7 @@ def test_show_dataset_refuses_what_it_does_not_take(arguments, words, monkeypatc
 def test_show_dataset_counts_and_draws(made, tmp_path):
     for name in ("vqa_cp", "vqa_all"):
         out = tmp_path / f"{name}.png"
-        done = script("scripts/show_dataset.py", f"dataset={name}", f"data_root={made.data_root}", f"out={out}")
+        done = call("scripts/show_dataset.py", f"dataset={name}", f"data_root={made.data_root}", f"out={out}")
         assert done.returncode == 0, done.stderr
         (line,) = (line for line in done.stdout.splitlines() if line.startswith("│ vqa_cp test"))
         assert line.split("│")[3].strip() == str(len(made.expected["vqa_cp/test"]))

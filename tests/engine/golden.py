@@ -6,6 +6,7 @@
 import hashlib
 import json
 import platform
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from digrap.config.compose import compose
 from digrap.core.paths import CONFIGS
 from digrap.models.mini_resnet import WEIGHTS
+from digrap.optim.kernels import build
 
 FILE = Path(__file__).with_suffix(".json")
 OPTIONS = {"tpgm_once": ["optim.max_iters=3"], "wise_ft": ["optim.curve=[]"]}
@@ -30,7 +32,16 @@ def machine():
     """What decides the bits of a float: the same code on another machine differs in the last ones."""
     cpu = torch.backends.cpu.get_cpu_capability()
     names = [line for line in _cpuinfo() if line.startswith("model name")]
-    return {"torch": torch.__version__, "cpu": cpu, "model": names[0].split(": ")[1] if names else platform.processor()}
+    model = names[0].split(": ")[1] if names else platform.processor()
+    return {"torch": torch.__version__, "cpu": cpu, "model": model, "compiler": _compiler()}
+
+
+def _compiler():
+    """What compiled the kernels of the optimizers; None where torch operations take their place."""
+    if build.library("float") is None:
+        return None
+    said = subprocess.run([build._compiler(), "--version"], capture_output=True, text=True, check=True)
+    return said.stdout.splitlines()[0]
 
 
 def _cpuinfo():

@@ -75,18 +75,22 @@ def follow(error):
     shutil.rmtree(re.search(r"; delete (\S+) to ", str(error))[1])
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_best_weights_of_a_stopped_run(small, tmp_path, monkeypatch, damage):
+def test_damaged_best_weights_of_a_stopped_run(small, tmp_path, monkeypatch):
     """Both checkpoints refer to the one file: the advice is to train afresh."""
     cfg = small("optim=vanilla", "trainer.checkpoint_minutes=0")
     monkeypatch.setattr(Evaluator, "validate", lambda self, module, data: 50.0)  # the first epoch stays the best
     engine.run(cfg, tmp_path / "whole")
     interrupt(monkeypatch, cfg, tmp_path / "cut", 9)
-    damage(best := tmp_path / "cut" / "checkpoints" / "best-epoch-0001.safetensors")
-    before = everything(tmp_path / "cut" / "checkpoints")
-    with pytest.raises(DigrapError, match=rf"{best} is (damaged|missing).*; delete .*checkpoints to train") as caught:
-        engine.run(cfg, tmp_path / "cut")
-    assert everything(tmp_path / "cut" / "checkpoints") == before and not (tmp_path / "cut" / "results.json").exists()
+    best = tmp_path / "cut" / "checkpoints" / "best-epoch-0001.safetensors"
+    good = best.read_bytes()
+    for damage in DAMAGE:
+        best.write_bytes(good)
+        damage(best)
+        before = everything(tmp_path / "cut" / "checkpoints")
+        with pytest.raises(DigrapError, match=rf"{best} is (damaged|missing).*; delete .*checkpoints to tra") as caught:
+            engine.run(cfg, tmp_path / "cut")
+        assert everything(tmp_path / "cut" / "checkpoints") == before
+        assert not (tmp_path / "cut" / "results.json").exists()
     follow(caught.value)
     engine.run(cfg, tmp_path / "cut")
     assert (tmp_path / "cut" / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
@@ -109,7 +113,8 @@ def test_an_older_checkpoint_with_whole_weights_is_advised(small, tmp_path, monk
 
 
 def test_damaged_weights_of_a_finished_run_are_never_read(small, tmp_path):
-    cfg = small("optim=wise_ft", "optim.curve=[]")
+    cfg = small("optim=wise_ft", "optim.curve=[]", "trainer.epochs=1")
+    other = small("optim=wise_ft", "optim.curve=[0.5]", "trainer.epochs=1")
     engine.run(cfg, tmp_path / "wise")
     start = tmp_path / run_hash(start_config(cfg))
     options = {"split": "sketch", "out": None, "bundle": None, "allow": None, "edited": False, "device": "cpu"}
@@ -123,7 +128,7 @@ def test_damaged_weights_of_a_finished_run_are_never_read(small, tmp_path):
                 reads()
         if folder == start:
             with pytest.raises(DigrapError, match=f"delete {start} and train"):
-                engine.run(small("optim=wise_ft", "optim.curve=[0.5]"), tmp_path / "other")
+                engine.run(other, tmp_path / "other")
         file.write_bytes(whole)
     assert not (tmp_path / "out").exists()
 
@@ -138,15 +143,16 @@ def test_an_exported_file_is_checked(small, tmp_path):
         RunFolder(tmp_path / "out").weights()
 
 
-@pytest.mark.parametrize("damage", [overwrite, Path.unlink])
-def test_damaged_weights_of_the_chosen_variant_are_written_again(small, tmp_path, monkeypatch, damage):
-    cfg = small("optim=wise_ft", "optim.alpha=0.5", "optim.curve=[0,1]")
+def test_damaged_weights_of_the_chosen_variant_are_written_again(small, tmp_path, monkeypatch):
+    cfg = small("optim=wise_ft", "optim.alpha=0.5", "optim.curve=[0,1]", "trainer.epochs=1")
     engine.run(cfg, tmp_path / "whole")
     interrupt_variants(monkeypatch, cfg, tmp_path / "cut", 2)
-    damage(tmp_path / "cut" / "checkpoints" / "after-fit.safetensors")
-    engine.run(cfg, tmp_path / "cut")
-    assert (tmp_path / "cut" / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
-    assert RunFolder(tmp_path / "cut").weights().exists()
+    for damage in (overwrite, Path.unlink):
+        cut = shutil.copytree(tmp_path / "cut", tmp_path / damage.__name__)
+        damage(cut / "checkpoints" / "after-fit.safetensors")
+        engine.run(cfg, cut)
+        assert (cut / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
+        assert RunFolder(cut).weights().exists()
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -163,10 +169,11 @@ def test_a_folder_of_another_run_is_refused(small, tmp_path, monkeypatch, finish
 
 
 def test_variants_of_another_run_are_refused(small, tmp_path, monkeypatch):
-    cfg = small("optim=wise_ft", "optim.curve=[0.2,0.9]")
+    words = ("optim=wise_ft", "optim.curve=[0.2,0.9]", "trainer.epochs=1")
+    cfg = small(*words)
     interrupt_variants(monkeypatch, cfg, tmp_path / "mine", 2)
     with pytest.raises(DigrapError, match=r"optim.alpha=0.3, there"):
-        engine.run(small("optim=wise_ft", "optim.curve=[0.2,0.9]", "optim.alpha=0.3"), tmp_path / "mine")
+        engine.run(small(*words, "optim.alpha=0.3"), tmp_path / "mine")
     config = tmp_path / "mine" / "config.yaml"
     whole = config.read_text()
     for damaged in (whole[: len(whole) // 2], "optim: 3", "{"):

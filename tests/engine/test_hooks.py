@@ -133,6 +133,7 @@ def test_weights_that_are_not_finite_never_become_a_checkpoint(small, tmp_path, 
     assert kept["position"]["step"] == 6 and all(value.isfinite().all() for value in kept["module"].values())
 
 
+@pytest.mark.slow
 def test_two_processes_finish(small_arguments, tmp_path):
     """Phases and held-out batches under DDP on the CPU."""
     command = [

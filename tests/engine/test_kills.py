@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from digrap.config.compose import compose
 from digrap.config.identity import run_hash
 from digrap.core.errors import DigrapError
 from digrap.engine import run as engine
+from tests.conftest import SMALL
 from tests.engine.runs import results
 
 SAMPLES = 3
@@ -74,19 +76,26 @@ def content(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="it forks")
-@pytest.mark.parametrize("kills", [True, False], ids=["killed", "full"])
-def test_a_start_that_ends_before_any_change_costs_nothing(small, tmp_path, kills):
-    """Of WiSE-FT and, before it, of the run that it is initialised from."""
+@pytest.fixture(scope="module")
+def undisturbed(small_data, tmp_path_factory):
+    """The config of WiSE-FT, the content of its folder and that of the run that it is initialised from, and how many
+    changes made them."""
     torch.set_num_threads(1)  # a forked process has none of its parent's threads
     sizes = [f"dataset.splits.{name}.size=45" for name in ("real_train", "real_val")]
     options = ("trainer.epochs=1", "trainer.checkpoint_minutes=0", "trainer.batch_size=15", "trainer.micro_batch=15")
-    cfg = small("optim=wise_ft", "optim.curve=[0.2]", *sizes, *options)
-    name = run_hash(cfg)
-    engine.run(cfg, tmp_path / "here" / name)  # draws the pictures once, for every process that is forked
-    status, count = start(cfg, tmp_path / "whole" / name)
+    cfg = compose([*SMALL, f"data_root={small_data}", "optim=wise_ft", "optim.curve=[0.2]", *sizes, *options])
+    root, name = tmp_path_factory.mktemp("undisturbed"), run_hash(cfg)
+    engine.run(cfg, root / "here" / name)  # draws the pictures once, for every process that is forked
+    status, count = start(cfg, root / "whole" / name)
     assert status == 0 and count > 10
-    whole = content(tmp_path / "whole")
+    return cfg, content(root / "whole"), count
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="it forks")
+@pytest.mark.parametrize("kills", [True, False], ids=["killed", "full"])
+def test_a_start_that_ends_before_any_change_costs_nothing(undisturbed, tmp_path, kills):
+    cfg, whole, count = undisturbed
+    name = run_hash(cfg)
     places = [1 + k * count // SAMPLES for k in range(SAMPLES)]
     for at in range(1, count + 1) if os.environ.get("KILLS") == "all" else places:
         root = tmp_path / f"cut{at}"

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from digrap.engine import provenance
 from digrap.engine import run as engine
 from digrap.models.mini_resnet import WEIGHTS
+from digrap.optim.paths import implementations
 from tests.engine.runs import metrics, results
 
 
@@ -47,3 +48,11 @@ def test_only_what_makes_results_makes_a_commit_dirty(tmp_path, monkeypatch):
     assert provenance.commit()["dirty"] is True
     monkeypatch.setattr(provenance, "REPO", tmp_path / "digrap" / "nowhere")
     assert provenance.commit() == {"commit": "unknown", "dirty": None}
+
+
+@pytest.mark.parametrize(("optim", "name"), [("digrap", "DiGraP"), ("vanilla", "AdamW")])
+def test_the_optimizers_implementation_is_recorded(small, tmp_path, optim, name):
+    with implementations("blocked"):  # as without a compiler
+        engine.run(small(f"optim={optim}", "trainer.epochs=1"), tmp_path)
+    found = json.loads((tmp_path / "run.json").read_text())["optimizer"]
+    assert found == {"name": name, "implementation": "blocked" if optim == "digrap" else None}

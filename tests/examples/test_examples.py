@@ -103,7 +103,8 @@ def test_hf_trainer_trains_adapters_and_head_only(hf):
     assert in_range(result["report"], [name for name, p in model.named_parameters() if ".lora_" in name])
     assert max(row["omega"] for row in result["report"].values()) > 0
     assert not any("anchor" in state for state in optimizer.state.values())
-    assert {group["anchor"]: len(group["params"]) for group in optimizer.param_groups} == {"zero": 12, "none": 1}
+    anchors = [(group["anchor"], len(group["params"])) for group in optimizer.param_groups]
+    assert anchors == [("zero", 6), ("zero", 6), ("none", 1)]  # B, A, the head
 
 
 def test_hf_trainer_resumes_bit_for_bit(hf, tmp_path):

@@ -213,3 +213,14 @@ def test_a_loss_that_is_not_finite_is_refused():
     context.held_out.gradient = lambda weights, wrt, index: torch.full_like(wrt, float("nan"))
     with pytest.raises(ValueError, match="is not finite"):
         next(TPGMOnce(norm="mars", proj_lr=0.05, max_iters=2)(context))
+
+
+def test_the_l2_norm_of_a_large_float32_tensor_is_accurate():
+    """torch's own vector norm of it is off by 3e-5."""
+    net = torch.nn.Linear(1600, 1500, bias=False)
+    before = {"weight": torch.zeros(1500, 1600)}
+    projection = TPGM(norm="l2", proj_freq=1, proj_lr=0.1, max_iters=1)(
+        Context(module=net, unanchored=(), anchor="init", before=before, held_out=None)
+    )
+    delta = net.weight.detach()
+    assert float(projection._norms(delta)) == pytest.approx(float(delta.double().norm()), rel=1e-6)

@@ -19,7 +19,7 @@ from tests.reference import vqa as slow
 FOLDER = Path(__file__).parents[1] / "data" / "vqa_scorers"
 FIXTURE = json.loads(lzma.decompress((FOLDER / "cases.json.xz").read_bytes()))
 CASES = FIXTURE["cases"]
-BATCH, EXAMPLES = 200, 100
+BATCH = 200
 
 
 @pytest.mark.parametrize("scorer", vqa.SCORERS)
@@ -72,15 +72,19 @@ def as_dicts(answers, keys):
 
 
 @pytest.mark.parametrize("scorer", vqa.SCORERS)
-@settings(max_examples=EXAMPLES, deadline=None, database=None)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_equals_the_slow_version_on_twenty_thousand_cases(scorer, seed):
-    rng = np.random.default_rng(seed)
-    questions = [drawn_question(rng, ten=scorer == "m4c") for _ in range(BATCH)]
-    said, answers, keys = (list(column) for column in zip(*questions, strict=True))
-    found = vqa.accuracies(said, answers, scorer, keys)
-    expected = [slow.SCORERS[scorer](p, as_dicts(a, k)) for p, a, k in questions]
-    assert found.tolist() == expected
+@pytest.mark.parametrize("cases", [2_000, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_equals_the_slow_version(scorer, cases):
+    @settings(max_examples=cases // BATCH, deadline=None, database=None)
+    @given(seed=st.integers(0, 2**32 - 1))
+    def equal(seed):
+        rng = np.random.default_rng(seed)
+        questions = [drawn_question(rng, ten=scorer == "m4c") for _ in range(BATCH)]
+        said, answers, keys = (list(column) for column in zip(*questions, strict=True))
+        found = vqa.accuracies(said, answers, scorer, keys)
+        expected = [slow.SCORERS[scorer](p, as_dicts(a, k)) for p, a, k in questions]
+        assert found.tolist() == expected
+
+    equal()
 
 
 @settings(max_examples=300, deadline=None)

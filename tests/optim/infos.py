@@ -49,6 +49,14 @@ def _errors(*extra):
         ({"anchor": "start"}, ValueError, "anchor='start' is not one of 'init', 'zero', 'none'"),
         ({"anchor": "given"}, ValueError, "anchor='given' is not one of"),
         ({"anchor": [torch.zeros(3)]}, ValueError, r"anchor 0 has shape \(3,\) but its parameter has \(2, 3\)"),
+        ({"anchor": None}, ValueError, "anchor is a NoneType; give 'init', 'zero', 'none' or a list of tensors"),
+        ({"anchor": torch.zeros(2, 3)}, ValueError, "anchor is a Tensor; give"),
+        (
+            {"anchor": {"weight": torch.zeros(2, 3)}},
+            ValueError,
+            r"anchor is a dict; .* param_groups\(model, anchors=…\)",
+        ),
+        ({"anchor": [None]}, ValueError, "anchor 0 is a NoneType, not a tensor"),
         ({"anchor": []}, ValueError, "0 tensors were given for 1 parameters"),
         ({"lr": torch.tensor(0.001), "foreach": True}, ValueError, "lr as a Tensor"),
     ]
@@ -58,7 +66,9 @@ def _errors(*extra):
         for kwargs, kind, message in (*common, *extra):
             given = OptimizerInput(params=[Parameter(torch.zeros(2, 3))], kwargs=kwargs, desc=message)
             result.append(ErrorOptimizerInput(given, error_type=kind, error_regex=message))
-        whole = OptimizerInput(params=[torch.zeros(2, 3, dtype=torch.complex64)], kwargs={}, desc="complex parameter")
+        whole = OptimizerInput(
+            params=[Parameter(torch.zeros(2, 3, dtype=torch.complex64))], kwargs={}, desc="complex parameter"
+        )
         result.append(ErrorOptimizerInput(whole, error_type=ValueError, error_regex="only real floating point"))
         param = Parameter(torch.zeros(3, 3))
         param.grad = torch.eye(3).to_sparse()

@@ -20,18 +20,18 @@ from torch.optim import SGD
 from digrap.optim import DiGraP
 
 class Unclamped(DiGraP):
-    def _learn_omega(self, bucket):
+    def decide(self, bucket, d, n, energy, h):
         group, bucket.group = bucket.group, bucket.group | {"omega_max": 1e9}
-        omega = super()._learn_omega(bucket)
+        factors = super().decide(bucket, d, n, energy, h)
         bucket.group = group
-        return omega
+        return factors
 
 class Exponent(DiGraP):
-    def _learn_omega(self, bucket):
+    def decide(self, bucket, d, n, energy, h):
         bucket.step -= 1
-        omega = super()._learn_omega(bucket)
+        factors = super().decide(bucket, d, n, energy, h)
         bucket.step += 1
-        return omega
+        return factors
 
 class Seventh(DiGraP):
     steps = 0

@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from digrap.cli.bench.measures import READS
 from tests.optim.infos import INFOS
-
-READS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default, torch.ops.aten.equal.default)
 
 
 class ForbidReads(TorchDispatchMode):

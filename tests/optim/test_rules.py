@@ -31,7 +31,8 @@ def references(name, params, anchor, anchors, **options):
 @pytest.mark.parametrize("anchor", ["init", "zero", "list", "none"])
 def test_equals_the_reference(name, options, base, anchor):
     params = start()
-    anchors = {key: value.detach() + 0.3 for key, value in params.items()}
+    # No two rows of δ are equal up to rounding, which would decide between them.
+    anchors = {k: v.detach() + torch.linspace(0.2, 0.4, v.numel()).view(v.shape) for k, v in params.items()}
     slow = references(name, params, anchor, anchors, **BASES[base], **options)
     given = list(anchors.values()) if anchor == "list" else anchor
     optimizer = getattr(fast, name)(params.items(), anchor=given, **BASES[base], **options)
@@ -82,7 +83,7 @@ def test_float32_stays_close_to_the_reference(name, options):
 def test_switched_off_it_is_torch_bit_for_bit(foreach, base, dtype, name, options):
     ours, theirs = start(dtype=dtype), start(dtype=dtype)
     common = {key: value for key, value in BASES[base].items() if key != "base"}
-    optimizer = getattr(fast, name)(ours.values(), **BASES[base], **options, foreach=foreach)
+    optimizer = getattr(fast, name)(ours.values(), **BASES[base], **options, foreach=foreach, fused=False)
 
     def beyond_all_norms(step):
         for state in optimizer.state.values():

@@ -40,7 +40,7 @@ class SGD:
 
     def step(self, theta: np.ndarray, g: np.ndarray, lr: float) -> np.ndarray:
         """The parameter after one step with gradient g."""
-        g = g + self.weight_decay * theta
+        g = g + self.weight_decay * theta if self.weight_decay else g
         if self.momentum:
             self.buffer = g if self.buffer is None else self.momentum * self.buffer + g
             g = g + self.momentum * self.buffer if self.nesterov else self.buffer
@@ -87,7 +87,9 @@ class ScalarAdam:
         self.mu, self.m, self.v = mu, 0.0, 0.0
 
     def step(self, x: float, h: float, t: int) -> float:
-        """x after the parameter's step t with hyper-gradient h."""
+        """x after the parameter's step t with hyper-gradient h; x and the moments stay where h² is not finite."""
+        if not math.isfinite(h * h):
+            return x
         self.m = 0.9 * self.m + 0.1 * h
         self.v = 0.999 * self.v + 0.001 * h**2
         return x - self.mu * (self.m / (1 - 0.9**t)) / (math.sqrt(self.v / (1 - 0.999**t)) + 1e-8)

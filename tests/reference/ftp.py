@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tests.reference.base import Rule, ScalarAdam, rows
@@ -21,6 +23,7 @@ class FTP(Rule):
             self.gamma = self.adam.step(self.gamma, self.k * h if h > 0 else h, self.t)
         self.c = rows(self.base.step(self.theta, g, lr) - self.anchor)
         self.s = [float(np.sum(np.abs(c_i))) + 1e-8 for c_i in self.c]
-        self.gamma = min(max(self.gamma, 1e-8), max(self.s))
-        kept = [min(max(self.gamma / s_i, 0.0), 1.0) * c_i for c_i, s_i in zip(self.c, self.s, strict=True)]
+        self.gamma = min(max(self.gamma, 1e-8), max([s_i for s_i in self.s if math.isfinite(s_i)], default=math.inf))
+        ratios = [min(max(self.gamma / s_i, 0.0), 1.0) if math.isfinite(s_i) else 1.0 for s_i in self.s]
+        kept = [ratio * c_i for ratio, c_i in zip(ratios, self.c, strict=True)]
         return self.anchor + np.stack(kept).reshape(g.shape)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tests.reference.base import Rule, inner, norm
@@ -22,8 +24,10 @@ class SPD(Rule):
         before = self.theta - self.anchor
         candidate = self.base.step(self.theta, g, lr)
         after = candidate - self.anchor
-        if inner(g, before) > 0 and norm(after) > 0:
-            ratio = min(max((norm(after) - norm(before)) / norm(after), 0.0), 1.0)
+        start, end = norm(before), norm(after)
+        finite = all(math.isfinite(number) for number in (inner(g, before), start, end))
+        if finite and inner(g, before) > 0 and end > 0:
+            ratio = min(max((end - start) / end, 0.0), 1.0)
             self.shrunk = ratio > 0
             candidate = candidate - self.strength * ratio * after
         return candidate

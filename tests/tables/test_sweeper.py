@@ -1,19 +1,15 @@
 """`python train.py -m table=…` runs what is missing, stage by stage, and nothing else."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from digrap.core.files import write_json
-from digrap.core.paths import CONFIGS, REPO
+from digrap.core.paths import CONFIGS
 from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import load_table
-
-
-def train(*arguments, **options):
-    return subprocess.run([sys.executable, "train.py", *arguments], cwd=REPO, capture_output=True, text=True, **options)
+from hydra_plugins.digrap_table_sweeper import table_sweeper
+from tests.doors import begin, call
 
 
 @pytest.fixture
@@ -27,7 +23,7 @@ def test_a_table_runs_what_is_missing(small, tmp_path):
     done = cells[1:]
     for cell in done:
         write_json(cell.folder(tmp_path) / "results.json", {"untouched": True})
-    run = train("-m", "table=demo", "seed=3", *small, f"hydra.sweep.dir={outputs}")
+    run = call("train.py", "-m", "table=demo", "seed=3", *small, f"hydra.sweep.dir={outputs}")
     assert run.returncode == 0, run.stderr
     assert "4 of 5 runs are done" in run.stdout
     made = json.loads((cells[0].folder(tmp_path) / "results.json").read_text())
@@ -59,17 +55,12 @@ def tiny(tmp_path):
     return make
 
 
-def test_stages_and_two_launches_at_once(small, tmp_path, tiny):
+def test_stages_and_two_launches_at_once(small, tmp_path, tiny, monkeypatch):
     """Two launches share the work: each run is made once, the search before what goes on from its winner."""
     command = ["train.py", "-m", f"table={tiny()}", *small, f"hydra.sweep.dir={tmp_path / 'minidomainnet'}"]
-    launches = [
-        subprocess.Popen(
-            [sys.executable, *command], cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for _ in range(2)
-    ]
-    logs = [launch.communicate()[0] for launch in launches]
-    assert [launch.returncode for launch in launches] == [0, 0], logs
+    monkeypatch.setattr(table_sweeper, "POLL_SECONDS", 0.2)
+    launches = [launch() for launch in [begin(*command), begin(*command)]]
+    assert [launch.returncode for launch in launches] == [0, 0], launches
     results = [json.loads(path.read_text()) for path in (tmp_path / "minidomainnet").glob("*/results.json")]
     assert sorted(result["method"] for result in results) == ["vanilla", "vanilla", "wise_ft"]
     (averaged,) = (result for result in results if result["method"] == "wise_ft")
@@ -84,14 +75,15 @@ def test_stages_and_two_launches_at_once(small, tmp_path, tiny):
 
 def test_a_failed_run_stops_no_other_and_is_named(small, tmp_path, tiny):
     name = tiny('broken: [optim=digrap, "optim.mu=-1"]')
-    run = train("-m", f"table={name}", *small, f"hydra.sweep.dir={tmp_path / 'minidomainnet'}")
+    run = call("train.py", "-m", f"table={name}", *small, f"hydra.sweep.dir={tmp_path / 'minidomainnet'}")
     assert run.returncode == 2 and "Traceback" not in run.stderr.split("error: ")[-1]
     assert "1 runs failed" in run.stderr and "Invalid mu: mu=-1" in run.stderr and "optim.mu=-1 seed=0" in run.stderr
     assert len(list((tmp_path / "minidomainnet").glob("*/results.json"))) == 3
 
 
 def test_dry_run_runs_nothing(small, tmp_path, tiny):
-    run = train("-m", f"table={tiny()}", "dry_run=true", *small, f"hydra.sweep.dir={tmp_path / 'minidomainnet'}")
+    place = f"hydra.sweep.dir={tmp_path / 'minidomainnet'}"
+    run = call("train.py", "-m", f"table={tiny()}", "dry_run=true", *small, place)
     assert run.returncode == 0 and "0 of 2 runs known by now are done" in run.stdout
     assert not list(tmp_path.rglob("results.json"))
 
@@ -108,5 +100,5 @@ def test_dry_run_runs_nothing(small, tmp_path, tiny):
     ],
 )
 def test_wrong_calls_are_one_message(arguments, message, tmp_path):
-    run = train(*arguments)
+    run = call("train.py", *arguments)
     assert run.returncode == 2 and message in run.stderr and "Traceback" not in run.stderr

@@ -1,0 +1,1 @@
+"""What tools/bench_optim.py and tools/bench_train.py measure."""

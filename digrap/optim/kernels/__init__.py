@@ -1,0 +1,1 @@
+"""Fast implementations of the update rules; `digrap.optim.paths` chooses one."""

@@ -1,0 +1,89 @@
+"""The compiled implementation of a step on a CPU (native.cpp): called through ctypes, built on first use.
+
+The library is built with the C++ compiler named by $CXX, else c++, g++ or clang++, and kept in $DIGRAP_CACHE, else
+~/.cache/digrap, under a name that holds a digest of the sources, the compiler and the processor. DIGRAP_NATIVE=0 turns
+it off. It shares the OpenMP threads of torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from math import prod, sqrt
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from digrap.optim.kernels.build import library
+
+if TYPE_CHECKING:
+    from digrap.optim.base import AnchoredOptimizer
+    from digrap.optim.bucket import Bucket
+
+RULES = ("digrap", "ftp", "l2sp", "mars_sp", "spd")
+SCALARS = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16"}
+NORMALIZE = ("rows", "tensor", "none")
+BLOCK = 2**15  # elements: 128 KB of each tensor in float32
+COUNTS = (
+    "rule", "base", "tensors", "threads", "block", "step",
+    "anchor_zero", "nesterov", "learnt", "listing", "normalize",
+)  # fmt: skip
+SIZES = (
+    "lr", "size", "root", "beta1", "beta2", "eps", "weight_decay", "momentum", "mu", "lam", "omega", "omega_max",
+    "strength", "k",
+)  # fmt: skip
+NUMBERS = 6  # per-tensor numbers that a rule may have here; further ones are not the kernels'
+FIELDS = 16  # pointers and sizes of a tensor
+
+
+class Options(ctypes.Structure):
+    """What holds for all tensors of a bucket; `Options` of common.h."""
+
+    _fields_ = [*((name, ctypes.c_int64) for name in COUNTS), *((name, ctypes.c_double) for name in SIZES)]
+
+
+def step(optimizer: AnchoredOptimizer, bucket: Bucket) -> None:
+    """Take one step of the optimizer's rule for a bucket of contiguous tensors on the CPU."""
+    given = _options(optimizer, bucket)
+    table = [number for args in zip(bucket.params, bucket.grads, bucket.states, strict=True)
+             for number in _row(optimizer, bucket.group, *args)]  # fmt: skip
+    compiled = library(SCALARS[bucket.params[0].dtype])
+    if compiled.digrap_step(ctypes.byref(given), (ctypes.c_int64 * len(table))(*table)):
+        raise RuntimeError(f"native.cpp knows no rule {optimizer.kernel!r}")
+    if "delta" in bucket.states[0]:  # written to: what is kept of it elsewhere holds no more
+        torch.autograd.graph.increment_version(bucket.gather("delta"))
+
+
+def _options(optimizer: AnchoredOptimizer, bucket: Bucket) -> Options:
+    group = bucket.group
+    omega, (beta1, beta2) = group.get("omega"), group.get("betas", (0.0, 0.0))
+    given = dict(
+        rule=RULES.index(optimizer.kernel), base=group["base"] == "sgd",
+        tensors=len(bucket.params), threads=torch.get_num_threads(), block=BLOCK, step=bucket.step,
+        anchor_zero=group["anchor"] == "zero", learnt=omega is None, listing=group.get("rule") == "listing",
+        normalize=NORMALIZE.index(group.get("normalize", "rows")), beta1=beta1, beta2=beta2,
+        lr=(lr := float(group["lr"])), size=lr / (1 - beta1**bucket.step), root=sqrt(1 - beta2**bucket.step),
+        omega=omega or 0.0,
+    )  # fmt: skip
+    return Options(**given | {key: group[key] for key in (*COUNTS, *SIZES) if key in group and key not in given})
+
+
+def _row(optimizer: AnchoredOptimizer, group: dict[str, Any], param: Tensor, grad: Tensor, state: dict) -> list[int]:
+    """Pointers and sizes of one tensor; `Tensor` of common.h."""
+    adamw = group["base"] == "adamw"
+    entries = (
+        "anchor", "exp_avg" if adamw else "momentum_buffer", "exp_avg_sq",
+        "candidate" if optimizer.kernel == "ftp" else "delta", "step", *optimizer.scalars[:NUMBERS],
+    )  # fmt: skip
+    row = [param.data_ptr(), grad.data_ptr(), *(state[key].data_ptr() if key in state else 0 for key in entries)]
+    row += [0] * (FIELDS - 3 - len(row))
+    return row + _rows(optimizer.kernel, param.shape)
+
+
+def _rows(rule: str, shape: torch.Size) -> list[int]:
+    """(out, red, inner): rows run along `red`. DiGraP's along dimension 1, the others' along all but the first."""
+    if len(shape) < 2:
+        return [1, prod(shape), 1]
+    if rule == "digrap":
+        return [shape[0], shape[1], prod(shape[2:])]
+    return [shape[0], prod(shape[1:]), 1]

@@ -1,0 +1,107 @@
+"""Which implementation takes a step.
+
+native   compiled kernels, on a CPU where a C++ compiler is there (float32, float64, bfloat16)
+blocked  torch operations on cache-sized blocks, on a CPU without a compiler (float32, float64)
+triton   Triton kernels over all tensors of a group, on CUDA; they have not run on a GPU yet, so only with fused=True
+foreach  torch operations over lists of tensors, any device and dtype
+loop     the same, one tensor at a time
+
+`fused` and `foreach` have torch's meaning: fused=None takes the fastest that fits, True raises RuntimeError where none
+of the first three fits, False takes none of them; foreach=True or False chooses one of the last two. Tensors that the
+first three cannot take (not contiguous, other dtypes, subclasses of Tensor) take "foreach". Benchmarks and tests choose
+one of the first three with `implementations`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from digrap.optim.kernels import triton_choice
+from digrap.optim.kernels.build import library
+
+if TYPE_CHECKING:
+    from digrap.optim.base import AnchoredOptimizer
+    from digrap.optim.bucket import Bucket
+
+PATHS = ("native", "blocked", "triton", "foreach", "loop")
+FUSED = PATHS[:3]
+NATIVE = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16"}
+BLOCKED = (torch.float32, torch.float64)
+NOTHING: Mapping[str, Any] = {}
+PLAIN = (Tensor, Parameter)  # types whose memory a kernel may take for what it seems to be
+_allowed: ContextVar[tuple[str, ...]] = ContextVar("allowed", default=FUSED)
+
+
+@contextmanager
+def implementations(*names: str) -> Iterator[None]:
+    """Within it, steps take none of the first three implementations but those named; where none of them fits, they take
+    "foreach". Raises ValueError for any other name."""
+    if unknown := [name for name in names if name not in FUSED]:
+        raise ValueError(f"{unknown[0]!r} is not one of {', '.join(FUSED)}; foreach=True or False chooses the others")
+    token = _allowed.set(names)
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
+def choose(
+    optimizer: AnchoredOptimizer,
+    group: dict[str, Any],
+    param: Tensor,
+    grad: Tensor | None = None,
+    state: Mapping[str, Any] = NOTHING,
+) -> str:
+    """The implementation that updates `param`. Raises RuntimeError for fused=True where none is there."""
+    if group["foreach"] is not None or group["fused"] is False or torch.compiler.is_compiling():
+        return "loop" if group["foreach"] is False and not group["fused"] else "foreach"
+    if "triton" in _allowed.get() and triton_choice.takes(optimizer, group, param, grad):
+        return "triton"
+    found = _fused_path(optimizer, group, param)
+    if group["fused"] and not found:
+        raise RuntimeError(f"fused=True: {type(optimizer).__name__} has no fused implementation on {param.device.type}")
+    return found if found and _plain(param, grad, state) else "foreach"
+
+
+def _fused_path(optimizer: AnchoredOptimizer, group: dict[str, Any], param: Tensor) -> str | None:
+    """The fused implementation on the parameter's device but Triton's; "foreach" where one is there that does not take
+    the group or the dtype."""
+    if optimizer.kernel is None or param.device.type not in ("cpu", "cuda"):
+        return None
+    if param.is_cuda or group["capturable"]:
+        return "foreach"
+    allowed = _allowed.get()
+    if "native" in allowed and param.dtype in NATIVE and library(NATIVE[param.dtype]):
+        return "native"
+    return "blocked" if "blocked" in allowed and param.dtype in BLOCKED else "foreach"
+
+
+def _plain(param: Tensor, grad: Tensor | None, state: Mapping[str, Any]) -> bool:
+    """Whether the tensors are what their memory seems to be: contiguous, of one dtype, of no other class."""
+    tensors = [param, *(value for value in state.values() if torch.is_tensor(value) and value.shape == param.shape)]
+    if param.ndim == 0:
+        tensors = [param]  # its per-tensor numbers have its shape, and may be wider
+    if grad is not None:
+        tensors.append(grad)
+    return all(type(x) in PLAIN and x.dtype == param.dtype and x.is_contiguous() for x in tensors)
+
+
+def kernel(path: str) -> Callable[[AnchoredOptimizer, Bucket], None] | None:
+    """The function that takes a step for a bucket with anchors; None: the rule's own torch operations."""
+    module = {"triton": "triton_step"}.get(path, path)
+    return import_module(f"digrap.optim.kernels.{module}").step if path in FUSED else None
+
+
+def described(optimizer: AnchoredOptimizer) -> str:
+    """The implementations in use: "native", or "foreach 2, native 150" with the numbers of tensors."""
+    found = Counter(choose(optimizer, group, param) for group in optimizer.param_groups for param in group["params"])
+    return next(iter(found)) if len(found) == 1 else ", ".join(f"{path} {n}" for path, n in sorted(found.items()))
