@@ -9,9 +9,14 @@ os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+import torch
 
 from digrap.config.compose import compose
 from tests.synthetic_runs import demo, outputs, quick, small_table  # noqa: F401  fixtures
+
+# Autograd decides at its first backward pass whether it keeps threads, after which no forked process may train: here,
+# before a test has made fake devices known.
+torch.ones(1, requires_grad=True).sum().backward()
 
 SMALL = [
     "dataset.splits.real_train.size=192",

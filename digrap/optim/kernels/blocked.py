@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SMALL = 2**16  # elements; tensors up to this size are stacked
 BLOCK = 192 * 2**10  # elements of a block for each thread
-BATCH = 2**22  # elements of the tensors whose numbers are decided together
+BATCH = 2**25  # elements of the tensors whose numbers are decided together
 ALIGN = 16  # blocks begin at multiples of this, as torch's kernels round vectors and their rests differently
 
 
