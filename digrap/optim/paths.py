@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from digrap.optim.kernels import triton_choice
-from digrap.optim.kernels.build import library
+from digrap.optim.kernels.build import SCALARS, library
+from digrap.optim.tensors import uniform
 
 if TYPE_CHECKING:
     from digrap.optim.base import AnchoredOptimizer
@@ -34,10 +34,8 @@ if TYPE_CHECKING:
 
 PATHS = ("native", "blocked", "triton", "foreach", "loop")
 FUSED = PATHS[:3]
-NATIVE = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16"}
 BLOCKED = (torch.float32, torch.float64)
 NOTHING: Mapping[str, Any] = {}
-PLAIN = (Tensor, Parameter)  # types whose memory a kernel may take for what it seems to be
 _allowed: ContextVar[tuple[str, ...]] = ContextVar("allowed", default=FUSED)
 
 
@@ -69,7 +67,7 @@ def choose(
     found = _fused_path(optimizer, group, param)
     if group["fused"] and not found:
         raise RuntimeError(f"fused=True: {type(optimizer).__name__} has no fused implementation on {param.device.type}")
-    return found if found and _plain(param, grad, state) else "foreach"
+    return found if found and uniform(param, grad, state) else "foreach"
 
 
 def _fused_path(optimizer: AnchoredOptimizer, group: dict[str, Any], param: Tensor) -> str | None:
@@ -80,19 +78,9 @@ def _fused_path(optimizer: AnchoredOptimizer, group: dict[str, Any], param: Tens
     if param.is_cuda or group["capturable"]:
         return "foreach"
     allowed = _allowed.get()
-    if "native" in allowed and param.dtype in NATIVE and library(NATIVE[param.dtype]):
+    if "native" in allowed and param.dtype in SCALARS and library(SCALARS[param.dtype]):
         return "native"
     return "blocked" if "blocked" in allowed and param.dtype in BLOCKED else "foreach"
-
-
-def _plain(param: Tensor, grad: Tensor | None, state: Mapping[str, Any]) -> bool:
-    """Whether the tensors are what their memory seems to be: contiguous, of one dtype, of no other class."""
-    tensors = [param, *(value for value in state.values() if torch.is_tensor(value) and value.shape == param.shape)]
-    if param.ndim == 0:
-        tensors = [param]  # its per-tensor numbers have its shape, and may be wider
-    if grad is not None:
-        tensors.append(grad)
-    return all(type(x) in PLAIN and x.dtype == param.dtype and x.is_contiguous() for x in tensors)
 
 
 def kernel(path: str) -> Callable[[AnchoredOptimizer, Bucket], None] | None:

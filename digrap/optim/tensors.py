@@ -5,11 +5,40 @@ A ‖·‖₂ is the root of a sum of squares: on a CPU, torch's vector norms of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
 import torch
 from torch import Tensor
 
 # The longest contiguous line whose norm torch takes accurately on a CPU (3e-7; 7e-5 at three million elements).
 LONG = 8192
+
+
+# State entries that are as large as their parameter.
+WHOLE = ("exp_avg", "exp_avg_sq", "momentum_buffer", "anchor", "delta", "candidate")
+
+
+def plain(tensor: Tensor) -> bool:
+    """Whether the tensor is what its memory holds: no DTensor, no quantised or fake one."""
+    return type(tensor) in (Tensor, torch.nn.Parameter)
+
+
+def uniform(param: Tensor, grad: Tensor | None, state: Mapping[str, Any]) -> bool:
+    """Whether kernels may take a parameter's memory for what it seems to be: parameter, gradient and state plain,
+    contiguous and of one dtype."""
+    tensors = [param, *(value for key, value in state.items() if key in WHOLE)]
+    tensors += [] if grad is None else [grad]
+    return all(plain(x) and x.dtype == param.dtype and x.is_contiguous() for x in tensors)
+
+
+def row_layout(shape: torch.Size, middle: bool) -> tuple[int, int, int]:
+    """(rows, length of a row, elements between neighbours of a row) in memory. `middle`: rows run along dimension 1
+    (DiGraP), not along all dimensions but the first. A vector or a scalar is one row."""
+    if len(shape) < 2:
+        return 1, prod(shape), 1
+    return (shape[0], shape[1], prod(shape[2:])) if middle else (shape[0], prod(shape[1:]), 1)
 
 
 def scalar_dtype(param: Tensor) -> torch.dtype:

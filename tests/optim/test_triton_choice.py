@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from digrap.optim import DiGraP
+from digrap.optim import DiGraP, tensors
 from digrap.optim.kernels import triton_choice
 
 
 @pytest.fixture
 def on_gpu(monkeypatch):
     """shape, dtype → a parameter on a GPU that has no memory."""
-    monkeypatch.setattr(triton_choice, "plain", lambda param: True)
+    monkeypatch.setattr(tensors, "plain", lambda param: True)
     monkeypatch.setattr(triton_choice, "installed", lambda: True)
     with FakeTensorMode():
         yield lambda *shape, dtype=torch.float32: torch.nn.Parameter(torch.empty(shape, dtype=dtype, device="cuda"))
@@ -59,9 +59,9 @@ def test_not_where_the_layout_differs(on_gpu):
 
 
 def test_subclasses_of_tensors_are_left_to_torch():
-    assert triton_choice.plain(torch.nn.Parameter(torch.zeros(2)))
+    assert tensors.plain(torch.nn.Parameter(torch.zeros(2)))
     with FakeTensorMode():
-        assert not triton_choice.plain(torch.zeros(2))
+        assert not tensors.plain(torch.zeros(2))
 
 
 def test_a_missing_triton_is_said(on_gpu, monkeypatch):

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from digrap.optim.bucket import Bucket
+from digrap.optim.tensors import row_layout
 
 if TYPE_CHECKING:
     from digrap.optim.base import AnchoredOptimizer
 
 SMALL = 2**16  # elements; tensors up to this size are stacked
 BLOCK = 192 * 2**10  # elements of a block for each thread
-BATCH = 2**25  # elements of the tensors whose numbers are decided together
 ALIGN = 16  # blocks begin at multiples of this, as torch's kernels round vectors and their rests differently
 
 
@@ -35,28 +35,18 @@ def step(optimizer: AnchoredOptimizer, bucket: Bucket) -> None:
 
     rule = RULES[optimizer.kernel]
     scratch = Scratch(bucket.params[0].new_empty(0))
-    for batch in batches(units(bucket, optimizer.kernel == "digrap", scratch)):
-        found = [rule.first(optimizer, unit) for unit in batch]
-        if rule.decide is None:
-            continue
-        members = [index for unit in batch for index in unit.members]
-        columns = [None if column[0] is None else torch.cat(column) for column in zip(*found, strict=True)]
-        numbers = rule.decide(optimizer, bucket.pick(members), *columns)
-        own = numbers.split([len(unit.members) for unit in batch])
-        for unit, values in zip(reversed(batch), reversed(own), strict=True):
-            rule.second(unit, values)
-
-
-def batches(every: Iterator[Unit]) -> Iterator[list[Unit]]:
-    """Units that take each pass together: what one number per tensor costs is paid once for them all."""
-    batch: list[Unit] = []
-    for unit in every:
-        batch.append(unit)
-        if sum(prod(one.shape) for one in batch) >= BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    every = units(bucket, optimizer.kernel == "digrap", scratch)
+    if rule.decide is None:
+        for unit in every:
+            rule.first(optimizer, unit)
+        return
+    every = list(every)  # what one number per tensor costs is paid once for them all
+    found = [rule.first(optimizer, unit) for unit in every]
+    columns = [None if column[0] is None else torch.cat(column) for column in zip(*found, strict=True)]
+    members = [index for unit in every for index in unit.members]
+    own = rule.decide(optimizer, bucket.pick(members), *columns).split([len(unit.members) for unit in every])
+    for unit, values in zip(reversed(every), reversed(own), strict=True):
+        rule.second(unit, values)
 
 
 @dataclass
@@ -161,18 +151,11 @@ def units(bucket: Bucket, middle: bool, scratch: Scratch) -> Iterator[Unit]:
     shapes: dict[torch.Size, list[int]] = defaultdict(list)
     for index, param in enumerate(bucket.params):
         if param.numel() > SMALL:
-            yield Unit([index], bucket.pick([index]), (1, *_rows(param.shape, middle)), scratch)
+            yield Unit([index], bucket.pick([index]), (1, *row_layout(param.shape, middle)), scratch)
         else:
             shapes[param.shape].append(index)
     for shape, members in shapes.items():
         most = max(1, BLOCK // max(1, prod(shape)))
         for first in range(0, len(members), most):
             chosen = members[first : first + most]
-            yield Unit(chosen, bucket.pick(chosen), (len(chosen), *_rows(shape, middle)), scratch)
-
-
-def _rows(shape: torch.Size, middle: bool) -> tuple[int, int, int]:
-    """Rows, their length, elements between neighbours of a row; a vector or a scalar is one row."""
-    if len(shape) < 2:
-        return 1, prod(shape), 1
-    return (shape[0], shape[1], prod(shape[2:])) if middle else (shape[0], prod(shape[1:]), 1)
+            yield Unit(chosen, bucket.pick(chosen), (len(chosen), *row_layout(shape, middle)), scratch)

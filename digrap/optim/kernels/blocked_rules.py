@@ -34,6 +34,14 @@ def _delta(param: Tensor, anchor: Tensor | None, out: Tensor) -> Tensor:
     return param if anchor is None else torch.sub(param, anchor, out=out)
 
 
+def _renew(param: Tensor, anchor: Tensor | None, kept: Tensor) -> None:
+    """Write δ over what is kept of the previous step."""
+    if anchor is None:
+        kept.copy_(param)
+    else:
+        torch.sub(param, anchor, out=kept)
+
+
 def sum_digrap(rule: DiGraP, unit: Unit) -> tuple[Tensor | None, ...]:
     """DiGraP's first pass: d, n, ‖g‖² and h of each tensor, None at t = 1 and for a fixed ω; δ is written."""
     bucket, group = unit.bucket, unit.bucket.group
@@ -50,7 +58,7 @@ def sum_digrap(rule: DiGraP, unit: Unit) -> tuple[Tensor | None, ...]:
         if late:
             hyper.append(_hyper_sums(unit, grad, delta, scratch))
         if learnt:
-            torch.sub(param, anchor, out=delta) if anchor is not None else delta.copy_(param)
+            _renew(param, anchor, delta)
         else:
             delta = _delta(param, anchor, scratch.clone() if anchor is not None else scratch)
         sums.append(torch.stack([_dot(grad, delta, scratch), _dot(delta, delta, scratch), _dot(grad, grad, scratch)]))
@@ -93,7 +101,7 @@ def _sums_of_rows(rule: DiGraP, unit: Unit, blocks: list[tuple]) -> tuple[Tensor
         scratch = unit.scratch.like(grad)
         torch.sum(torch.mul(grad, old, out=scratch).view(-1, length), dim=1, out=dots[lines])
         torch.linalg.vector_norm(grad.view(-1, length), dim=1, out=norms[lines])
-        torch.sub(param, anchor, out=old) if anchor is not None else old.copy_(param)
+        _renew(param, anchor, old)
         torch.linalg.vector_norm(old.view(-1, length), dim=1, out=after[lines])
         found.append(torch.dot(grad.view(-1), old.view(-1)))
     kept[delta] = delta._version, after
@@ -223,7 +231,7 @@ def update_ftp(rule: FTP, unit: Unit) -> tuple[Tensor | None, ...]:
         unit.update_block(index, grad)
         if not unit.large:
             param = unit.blocks("param")[0][0]
-        torch.sub(param, anchor, out=candidate) if anchor is not None else candidate.copy_(param)
+        _renew(param, anchor, candidate)
         unit.write("candidate", candidate)
         unit.sums.append(torch.abs(candidate, out=scratch).sum(dim=(2, 3)) + LEAST)
     every = torch.cat(unit.sums, dim=1)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+SCALARS = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16"}  # what a library is built for
 SOURCES = Path(__file__).parent
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
 LIMIT = 300  # seconds that a build may take

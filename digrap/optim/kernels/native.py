@@ -8,20 +8,20 @@ it off. It shares the OpenMP threads of torch.
 from __future__ import annotations
 
 import ctypes
-from math import prod, sqrt
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from digrap.optim.kernels.build import library
+from digrap.optim.kernels.build import SCALARS, library
+from digrap.optim.tensors import row_layout
 
 if TYPE_CHECKING:
     from digrap.optim.base import AnchoredOptimizer
     from digrap.optim.bucket import Bucket
 
 RULES = ("digrap", "ftp", "l2sp", "mars_sp", "spd")
-SCALARS = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16"}
 NORMALIZE = ("rows", "tensor", "none")
 BLOCK = 2**15  # elements: 128 KB of each tensor in float32
 COUNTS = (
@@ -77,13 +77,4 @@ def _row(optimizer: AnchoredOptimizer, group: dict[str, Any], param: Tensor, gra
     )  # fmt: skip
     row = [param.data_ptr(), grad.data_ptr(), *(state[key].data_ptr() if key in state else 0 for key in entries)]
     row += [0] * (FIELDS - 3 - len(row))
-    return row + _rows(optimizer.kernel, param.shape)
-
-
-def _rows(rule: str, shape: torch.Size) -> list[int]:
-    """(out, red, inner): rows run along `red`. DiGraP's along dimension 1, the others' along all but the first."""
-    if len(shape) < 2:
-        return [1, prod(shape), 1]
-    if rule == "digrap":
-        return [shape[0], shape[1], prod(shape[2:])]
-    return [shape[0], prod(shape[1:]), 1]
+    return [*row, *row_layout(param.shape, middle=optimizer.kernel == "digrap")]

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from digrap.optim.tensors import uniform
+
 if TYPE_CHECKING:
     from digrap.optim.base import AnchoredOptimizer
 
-WHOLE = ("exp_avg", "exp_avg_sq", "momentum_buffer", "anchor", "delta", "candidate")  # state as large as the parameter
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -21,11 +22,7 @@ def takes(optimizer: AnchoredOptimizer, group: dict[str, Any], param: Tensor, gr
     one dtype. Raises RuntimeError where Triton is wanted and missing."""
     if not (group["fused"] and param.is_cuda and optimizer.kernel and group["anchor"] != "none"):
         return False
-    if not plain(param) or param.dtype not in DTYPES:
-        return False
-    tensors = [param, *(value for key, value in optimizer.state.get(param, {}).items() if key in WHOLE)]
-    tensors += [] if grad is None else [grad]
-    if not all(tensor.dtype == param.dtype and tensor.is_contiguous() for tensor in tensors):
+    if param.dtype not in DTYPES or not uniform(param, grad, optimizer.state.get(param, {})):
         return False
     if not installed():
         raise RuntimeError(
@@ -33,11 +30,6 @@ def takes(optimizer: AnchoredOptimizer, group: dict[str, Any], param: Tensor, gr
             "triton, or leave fused out"
         )
     return True
-
-
-def plain(param: Tensor) -> bool:
-    """Whether the tensor is what its memory holds: no DTensor, no quantised or fake one."""
-    return type(param) in (Tensor, torch.nn.Parameter)
 
 
 @functools.cache
