@@ -89,6 +89,8 @@ class Bucket:
 
     def gather(self, key: str) -> list[Tensor]:
         """The state tensors called `key`, one per parameter."""
+        if self.layout is None:
+            return [state[key] for state in self.states]
         return [local(state[key]) for state in self.states]
 
     def numbers(self, key: str) -> Tensor:

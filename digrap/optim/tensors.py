@@ -6,6 +6,7 @@ A ‖·‖₂ is the root of a sum of squares: on a CPU, torch's vector norms of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -83,6 +84,20 @@ def line_norms(x: Tensor) -> Tensor:
     if x.ndim > 2 or x.shape[1] > LONG:  # torch's norms along another dimension than the last are very slow on a CPU
         return product(x, x).sum(dim=1).sqrt()
     return torch.linalg.vector_norm(wide(x), dim=1)
+
+
+def row_dots(a: Tensor, b: Tensor) -> Tensor:
+    """<a_i, b_i> of the rows of two matrices on the CPU, in one pass and without a temporary: shape (rows,).
+
+    This is the gradient of embedding_bag's weights per sample where each bag holds the row of its own number.
+    """
+    rows = _numbered(a.shape[0])
+    return torch.ops.aten._embedding_bag_per_sample_weights_backward(a, b, rows, rows, rows, mode=0)
+
+
+@lru_cache(maxsize=64)
+def _numbered(count: int) -> Tensor:
+    return torch.arange(count)
 
 
 def row_sums(x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch.nn import Parameter
 
 from digrap.optim import FTP, L2SP, MARSSP, SPD, DiGraP, paths
-from digrap.optim.kernels import blocked, build, native
+from digrap.optim.kernels import blocked_units, build, native
 
 # Scalars, vectors, short and long rows, kernels; some larger than a block of these tests.
 SHAPES = [
@@ -67,8 +67,9 @@ def path(request, monkeypatch):
     elif build.library("double") is None:
         pytest.skip("no C++ compiler")
     monkeypatch.setattr(native, "BLOCK", 256)
-    monkeypatch.setattr(blocked, "SMALL", 500)
-    monkeypatch.setattr(blocked, "BLOCK", 600)
+    monkeypatch.setattr(blocked_units, "SMALL", 500)
+    monkeypatch.setattr(blocked_units, "BLOCK", 600)
+    monkeypatch.setattr(blocked_units, "LONG", 7)
     return request.param
 
 

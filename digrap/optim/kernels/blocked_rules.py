@@ -1,32 +1,24 @@
-"""The update rules on the blocks of `digrap.optim.kernels.blocked`. Formulas and numbers are those of the rules' own
-modules; `decide` is theirs."""
+"""The update rules on the blocks of `digrap.optim.kernels.blocked_units`. Formulas and numbers are those of the rules'
+own modules; `decide` is theirs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import accumulate, pairwise
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from digrap.optim.bucket import Bucket
 from digrap.optim.digrap import TINY, DiGraP, hyper_gradient, signs_product
 from digrap.optim.ftp import FTP
 from digrap.optim.ftp import TINY as LEAST
-from digrap.optim.kernels.blocked import Unit
+from digrap.optim.kernels.blocked_units import RowNumbers, Unit, aligned_rows
 from digrap.optim.l2sp import L2SP
 from digrap.optim.mars_sp import MARSSP
 from digrap.optim.spd import SPD
-from digrap.optim.tensors import LONG, line_norms
-
-
-def _dot(a: Tensor, b: Tensor, scratch: Tensor) -> Tensor:
-    """<a, b> of each tensor of a block: shape (tensors,)."""
-    if len(a) == 1:
-        return torch.dot(a.reshape(-1), b.reshape(-1)).view(1)
-    return torch.mul(a, b, out=scratch).flatten(1).sum(dim=1)
+from digrap.optim.tensors import row_dots
 
 
 def _delta(param: Tensor, anchor: Tensor | None, out: Tensor) -> Tensor:
@@ -42,30 +34,125 @@ def _renew(param: Tensor, anchor: Tensor | None, kept: Tensor) -> None:
         torch.sub(param, anchor, out=kept)
 
 
-def sum_digrap(rule: DiGraP, unit: Unit) -> tuple[Tensor | None, ...]:
-    """DiGraP's first pass: d, n, ‖g‖² and h of each tensor, None at t = 1 and for a fixed ω; δ is written."""
-    bucket, group = unit.bucket, unit.bucket.group
+def _dot(unit: Unit, a: Tensor, b: Tensor) -> Tensor:
+    """<a, b> of each tensor of a block: shape (tensors,)."""
+    if unit.count == 1:
+        return torch.dot(a.reshape(-1), b.reshape(-1)).view(1)
+    return row_dots(a.view(unit.count, -1), b.view(unit.count, -1))
+
+
+def _line_dots(unit: Unit, a: Tensor, b: Tensor) -> Tensor:
+    """<a, b> of each row of a block, those of strided ones singly: shape (lines of the block,)."""
+    if unit.between == 1:
+        return row_dots(a, b)
+    return torch.mul(a, b, out=unit.scratch.like(a)).sum(dim=1).view(-1)
+
+
+def _magnitudes(unit: Unit, x: Tensor) -> Tensor:
+    """‖·‖₁ of each row of a block: shape (rows of the block,)."""
+    return torch.abs(x, out=unit.scratch.like(x)).sum(dim=1)
+
+
+class Lines(NamedTuple):
+    """Numbers of each row of a DiGraP unit, block by block, those of strided rows singly."""
+
+    tensors: int
+    dots: list[Tensor]  # <g, δ_{t−1}>
+    g2: list[Tensor]  # ‖g‖²
+    before: list[Tensor]  # ‖δ_{t−1}‖²
+    after: list[Tensor]  # ‖δ_t‖²
+    d: list[Tensor]  # <g, δ_t>
+
+
+def sum_digrap(rule: DiGraP, unit: Unit) -> Tensor | Lines:
+    """DiGraP's first pass: d, n, ‖g‖² and, from the second step on where ω is learnt, h of each tensor, of shape
+    (3 or 4, tensors), or what they are made of; δ is written."""
+    group = unit.bucket.group
     learnt = group["omega"] is None
-    late = learnt and bucket.step > 1
+    late = learnt and unit.bucket.step > 1
+    if late and group["normalize"] == "rows" and unit.long:
+        return _sum_lines(rule, unit)
     blocks = unit.blocks("grad", "param", "anchor", "delta")
-    matrix = unit.large and group["normalize"] == "rows" and bucket.params[0].ndim == 2
-    if late and matrix and 1 < unit.shape[2] <= LONG:
-        return _sums_of_rows(rule, unit, blocks)
     sums: list[Tensor] = []
     hyper: list[Tensor] = []
     for grad, param, anchor, delta in blocks:
-        scratch = unit.scratch.like(grad)
         if late:
-            hyper.append(_hyper_sums(unit, grad, delta, scratch))
+            hyper.append(_hyper_sums(unit, grad, delta))
         if learnt:
             _renew(param, anchor, delta)
         else:
-            delta = _delta(param, anchor, scratch.clone() if anchor is not None else scratch)
-        sums.append(torch.stack([_dot(grad, delta, scratch), _dot(delta, delta, scratch), _dot(grad, grad, scratch)]))
+            delta = _delta(param, anchor, unit.scratch.like(grad))
+        sums.append(torch.stack([_dot(unit, grad, delta), _dot(unit, delta, delta), _dot(unit, grad, grad)]))
     if learnt:
         unit.write("delta", blocks[0][3])
-    h = hyper_gradient(bucket, torch.stack(hyper).sum(dim=0)) if late else None
-    return *torch.stack(sums).sum(dim=0), h
+    found = torch.stack(sums).sum(dim=0)
+    return torch.vstack([found, hyper_gradient(unit.bucket, torch.stack(hyper).sum(dim=0))]) if late else found
+
+
+def _hyper_sums(unit: Unit, grad: Tensor, delta: Tensor) -> Tensor:
+    """As the rule's `_hyper_sums`, of a block whose rows are whole tensors or short: shape (3, tensors)."""
+    bucket = unit.bucket
+    pairs = (grad, delta), (grad, grad), (delta, delta)
+    if bucket.params[0].ndim < 2 or bucket.group["normalize"] != "rows":
+        return torch.stack([_dot(unit, a, b) for a, b in pairs])
+    c = bucket.numbers("projection")
+    if unit.length == 1:
+        h = signs_product(grad, delta, unit.for_rows(c))
+    else:
+        dots, g2, x2 = (_line_dots(unit, a, b) for a, b in pairs)
+        h = _cosines(c.repeat_interleave(len(dots) // unit.count), dots, g2, x2)
+    return unit.total([h]).expand(3, -1)
+
+
+def _cosines(c: Tensor, dots: Tensor, g2: Tensor, x2: Tensor) -> Tensor:
+    """unit(g) · unit(c x) of each row."""
+    return (c * dots).div_(g2.sqrt().clamp_(min=TINY).mul_(x2.sqrt().mul_(c.abs()).clamp_(min=TINY)))
+
+
+def _sum_lines(rule: DiGraP, unit: Unit) -> Lines:
+    """The sums along the rows of a unit; δ is written."""
+    kept = RowNumbers.of(rule)
+    known = kept.get(unit, "delta")
+    found = Lines(unit.count, [], [], known or [], [], [])
+    blocks = unit.blocks("grad", "param", "anchor", "delta")
+    for grad, param, anchor, delta in blocks:
+        found.dots.append(_line_dots(unit, grad, delta))
+        found.g2.append(_line_dots(unit, grad, grad))
+        if known is None:
+            found.before.append(_line_dots(unit, delta, delta))
+        _renew(param, anchor, delta)
+        found.after.append(_line_dots(unit, delta, delta))
+        found.d.append(_line_dots(unit, grad, delta))
+    unit.write("delta", blocks[0][3])
+    kept.keep(unit, "delta", found.after)
+    return found
+
+
+def decide_digrap(rule: DiGraP, bucket: Bucket, found: list[Tensor | Lines]) -> Tensor:
+    """The factor of δ in g' of each tensor."""
+    lines = [one for one in found if isinstance(one, Lines)]
+    if lines:
+        counts = [one.tensors if isinstance(one, Lines) else one.shape[1] for one in found]
+        own = zip(bucket.numbers("projection").split(counts), found, strict=True)
+        summed = iter(_tensor_sums(lines, [c for c, one in own if isinstance(one, Lines)]))
+        found = [next(summed) if isinstance(one, Lines) else one for one in found]
+    sums = torch.cat(found, dim=1)
+    return rule.decide(bucket, *sums[:3], sums[3] if len(sums) > 3 else None)
+
+
+def _tensor_sums(lines: list[Lines], projections: list[Tensor]) -> list[Tensor]:
+    """d, n, ‖g‖² and h of each unit's tensors, shape (4, tensors). What an operation on one number per row costs is
+    paid once for all units."""
+    columns = zip(*(one[1:] for one in lines), strict=True)
+    dots, g2, before, after, d = (torch.cat(list(chain.from_iterable(column))) for column in columns)
+    counts = [sum(part.shape[0] for part in one.d) for one in lines]
+    each = torch.tensor(
+        [count // one.tensors for one, count in zip(lines, counts, strict=True) for _ in range(one.tensors)]
+    )
+    c = torch.cat(projections).repeat_interleave(each, output_size=len(d))
+    every = torch.stack([d, after, g2, _cosines(c, dots, g2, before)])
+    parts = every.split(counts, dim=1)
+    return [part.view(4, one.tensors, -1).sum(dim=2) for part, one in zip(parts, lines, strict=True)]
 
 
 def update_digrap(unit: Unit, factors: Tensor) -> None:
@@ -74,129 +161,81 @@ def update_digrap(unit: Unit, factors: Tensor) -> None:
         unit.update()
         return
     learnt = unit.bucket.group["omega"] is None
-    blocks = unit.blocks("grad", "param", "anchor", "delta")
+    blocks = unit.blocks("grad", *(["delta"] if learnt else ["param", "anchor"]))
     for index in reversed(range(len(blocks))):
-        grad, param, anchor, delta = blocks[index]
+        grad, *known = blocks[index]
         scratch = unit.scratch.like(grad)
-        delta = delta if learnt else _delta(param, anchor, scratch)
-        unit.update_block(index, _added(grad, delta, factors, scratch))
+        delta = known[0] if learnt else _delta(*known, scratch)
+        unit.update_block(index, _added(unit, grad, delta, factors, scratch))
 
 
-def _sums_of_rows(rule: DiGraP, unit: Unit, blocks: list[tuple]) -> tuple[Tensor, ...]:
-    """d, n, ‖g‖² and h of a large matrix, each of shape (1,), from sums along its rows; δ is written.
-
-    The norms of the rows of δ are those that the next step divides by: they are kept as long as nothing else writes to
-    it.
-    """
-    (delta,) = unit.bucket.gather("delta")
-    kept = vars(rule).setdefault("row_norms", WeakTensorKeyDictionary())
-    version, before = kept.get(delta, (None, None))
-    if version != delta._version:
-        before = line_norms(delta)
-    dots, norms, after = (torch.empty_like(before) for _ in range(3))
-    ends = [0, *accumulate(grad.shape[1] for grad, *_ in blocks)]
-    found = []
-    for (grad, param, anchor, old), (begin, end) in zip(blocks, pairwise(ends), strict=True):
-        lines, length = slice(begin, end), unit.shape[2]
-        scratch = unit.scratch.like(grad)
-        torch.sum(torch.mul(grad, old, out=scratch).view(-1, length), dim=1, out=dots[lines])
-        torch.linalg.vector_norm(grad.view(-1, length), dim=1, out=norms[lines])
-        _renew(param, anchor, old)
-        torch.linalg.vector_norm(old.view(-1, length), dim=1, out=after[lines])
-        found.append(torch.dot(grad.view(-1), old.view(-1)))
-    kept[delta] = delta._version, after
-    c = unit.bucket.numbers("projection")
-    h = (c * dots / (norms.clamp(min=TINY) * (c.abs() * before).clamp_(min=TINY))).sum()
-    sums = torch.stack([torch.stack(found).sum(), torch.dot(after, after), torch.dot(norms, norms), h])
-    return tuple(sums.view(4, 1))
+def _added(unit: Unit, grad: Tensor, delta: Tensor, factors: Tensor, out: Tensor) -> Tensor:
+    """g + s δ, written to `out`."""
+    if unit.count == 1:
+        return torch.add(grad, delta, alpha=factors.item(), out=out)
+    return torch.addcmul(grad, delta, unit.for_rows(factors), out=out)
 
 
-def _added(grad: Tensor, delta: Tensor, factors: Tensor, scratch: Tensor) -> Tensor:
-    """g + s δ, in the scratch tensor."""
-    if len(factors) == 1:
-        return torch.add(grad, delta, alpha=factors.item(), out=scratch)
-    return torch.addcmul(grad, delta, factors.view(-1, 1, 1, 1), out=scratch)
-
-
-def _hyper_sums(unit: Unit, grad: Tensor, delta: Tensor, scratch: Tensor) -> Tensor:
-    """As the rule's `_hyper_sums`, of a block: shape (3, tensors)."""
-    bucket = unit.bucket
-    if bucket.params[0].ndim < 2 or bucket.group["normalize"] != "rows":
-        return torch.stack([_dot(a, b, scratch) for a, b in ((grad, delta), (grad, grad), (delta, delta))])
-    c = unit.per_tensor(bucket.numbers("projection"))
-    if unit.shape[2] == 1:
-        return signs_product(grad, delta, c).flatten(1).sum(dim=1).expand(3, -1)
-    c = c.squeeze(-1)
-    dot = torch.mul(grad, delta, out=scratch).sum(dim=2)
-    norms = _norms(grad).clamp_(min=TINY) * (c.abs() * _norms(delta)).clamp_(min=TINY)
-    h = (c * dot / norms).flatten(1).sum(dim=1)
-    return h.expand(3, -1)
-
-
-def _norms(x: Tensor) -> Tensor:
-    """‖·‖₂ along the rows of a block: shape (tensors, rows, elements between neighbours)."""
-    count, rows, length, between = x.shape
-    lines = x.reshape(count * rows, length) if between == 1 else x.reshape(count * rows, length, between)
-    return line_norms(lines).view(count, rows, between)
-
-
-def take_l2sp(rule: L2SP, unit: Unit) -> tuple[()]:
+def take_l2sp(rule: L2SP, unit: Unit) -> None:
     """L2-SP: one pass."""
     lam = unit.bucket.group["lam"]
     if not lam:
         unit.update()
-        return ()
+        return
     for index, (grad, param, anchor) in enumerate(unit.blocks("grad", "param", "anchor")):
         scratch = unit.scratch.like(grad)
         delta = _delta(param, anchor, scratch)
         unit.update_block(index, torch.add(grad, delta, alpha=lam, out=scratch))
-    return ()
 
 
-def take_mars_sp(rule: MARSSP, unit: Unit) -> tuple[()]:
+def take_mars_sp(rule: MARSSP, unit: Unit) -> None:
     """MARS-SP: a pass that finds the row, then the base update, whose gradient differs on that row alone."""
     lam = unit.bucket.group["lam"]
     if not lam:
         unit.update()
-        return ()
+        return
+    blocks = unit.blocks("param", "anchor")
+    sums = [_magnitudes(unit, _delta(param, anchor, unit.scratch.like(param))) for param, anchor in blocks]
+    norms = torch.cat(sums).view(unit.count, unit.rows)
+    chosen = torch.where(torch.isnan(norms), -1.0, norms).argmax(dim=1)
+    if unit.large:
+        _update_around(unit, int(chosen), lam)
+        return
+    ((grad, param, anchor),) = unit.blocks("grad", "param", "anchor")
+    rows = torch.arange(unit.count) * unit.rows + chosen
+    delta = param[rows] if anchor is None else param[rows] - anchor[rows]
+    grad[rows] += delta.sign() * lam  # the block is a copy
+    unit.update_block(0, grad)
+
+
+def _update_around(unit: Unit, row: int, lam: float) -> None:
+    """The base update of a large tensor whose gradient has the penalty of one row."""
+    param, grad, anchor = unit.whole("param"), unit.whole("grad"), unit.whole("anchor")
+    delta = param[row] if anchor is None else param[row] - anchor[row]
+    step = aligned_rows(unit.length)
+    first = row // step * step
+    changed = grad[first : first + step].clone()
+    changed[row - first].add_(delta.sign(), alpha=lam)
+    unit.update_around(first, changed)
+
+
+def update_spd(rule: SPD, unit: Unit) -> Tensor:
+    """SPD's first pass: the base update; <g, δ>, ‖δ‖² and ‖δ'‖² of each tensor: shape (3, tensors)."""
     sums = []
-    for param, anchor in unit.blocks("param", "anchor"):
-        scratch = unit.scratch.like(param)
-        sums.append(torch.abs(_delta(param, anchor, scratch), out=scratch).sum(dim=(2, 3)))
-    norms = torch.cat(sums, dim=1)
-    chosen = torch.where(torch.isnan(norms), -1.0, norms).argmax(dim=1).tolist()
-    for tensor, row in enumerate(chosen):
-        _penalise(unit, tensor, row, lam)
-    unit.update()
-    return ()
-
-
-def _penalise(unit: Unit, tensor: int, row: int, lam: float) -> None:
-    """Put a gradient with the penalty of one row in place of the tensor's own, which is left unchanged."""
-    bucket = unit.bucket
-    param, grad = bucket.params[tensor], bucket.grads[tensor]
-    anchor = bucket.states[tensor].get("anchor")
-    rows = unit.shape[1]
-    own = param.view(rows, -1)[row]
-    delta = own if anchor is None else own - anchor.view(rows, -1)[row]
-    changed = grad.clone()
-    changed.view(rows, -1)[row].add_(delta.sign(), alpha=lam)
-    bucket.grads[tensor] = changed
-
-
-def update_spd(rule: SPD, unit: Unit) -> tuple[Tensor, ...]:
-    """SPD's first pass: the base update; <g, δ>, ‖δ‖² and ‖δ'‖² of each tensor."""
-    rows = []
-    blocks = unit.blocks("grad", "param", "anchor")
-    for index, (grad, param, anchor) in enumerate(blocks):
-        scratch = unit.scratch.like(grad)
-        delta = _delta(param, anchor, scratch)
-        before = _dot(grad, delta, torch.empty_like(delta) if len(delta) > 1 else scratch), _square(delta)
+    for index, (grad, param, anchor) in enumerate(unit.blocks("grad", "param", "anchor")):
+        delta = _delta(param, anchor, unit.scratch.like(param))
+        before = _dot(unit, grad, delta), _dot(unit, delta, delta)
         unit.update_block(index, grad)
         if not unit.large:
-            param = unit.blocks("param")[0][0]
-        rows.append(torch.stack([*before, _square(_delta(param, anchor, scratch))]))
-    return tuple(torch.stack(rows).sum(dim=0))
+            ((param,),) = unit.blocks("param")
+        delta = _delta(param, anchor, unit.scratch.like(param))
+        sums.append(torch.stack([*before, _dot(unit, delta, delta)]))
+    return torch.stack(sums).sum(dim=0)
+
+
+def decide_spd(rule: SPD, bucket: Bucket, found: list[Tensor]) -> Tensor:
+    """The share of δ' that is taken back from each tensor."""
+    return rule.decide(bucket, *torch.cat(found, dim=1))
 
 
 def shrink_spd(unit: Unit, factors: Tensor) -> None:
@@ -206,69 +245,72 @@ def shrink_spd(unit: Unit, factors: Tensor) -> None:
     for param, anchor in unit.blocks("param", "anchor"):
         scratch = unit.scratch.like(param)
         delta = _delta(param, anchor, scratch)
-        param.sub_(torch.mul(delta, unit.per_tensor(factors), out=scratch))
+        if unit.count == 1:
+            param.sub_(delta, alpha=factors.item())
+        else:
+            param.sub_(torch.mul(delta, unit.for_rows(factors), out=scratch))
         unit.write("param", param)
 
 
-def _square(x: Tensor) -> Tensor:
-    """‖x‖² of each tensor of a block: shape (tensors,)."""
-    if len(x) == 1:
-        return torch.dot(x.reshape(-1), x.reshape(-1)).view(1)
-    return line_norms(x.flatten(1)).square()
-
-
-def update_ftp(rule: FTP, unit: Unit) -> tuple[Tensor | None, ...]:
-    """FTP's first pass: the base update; h (None at t = 1) and the largest row sum of each tensor. The sums are left
-    for the second one."""
-    bucket, hyper = unit.bucket, []
-    blocks = unit.blocks("grad", "param", "anchor", "candidate")
-    for index, (grad, param, anchor, candidate) in enumerate(blocks):
-        scratch = unit.scratch.like(grad)
-        if bucket.step > 1:
-            dots = torch.mul(grad, candidate, out=scratch).sum(dim=(2, 3))
-            before = torch.abs(candidate, out=scratch).sum(dim=(2, 3))
-            hyper.append((dots / (before + LEAST)).sum(dim=1))
+def update_ftp(rule: FTP, unit: Unit) -> Tensor:
+    """FTP's first pass: the base update; the largest row sum and, from the second step on, h of each tensor: shape
+    (1 or 2, tensors). The row sums are left for the second pass."""
+    kept = RowNumbers.of(rule)
+    known = kept.get(unit, "candidate")
+    late = unit.bucket.step > 1
+    dots, before = [], known or []
+    for index, (grad, param, anchor, candidate) in enumerate(unit.blocks("grad", "param", "anchor", "candidate")):
+        if late:
+            dots.append(row_dots(grad, candidate))
+            if known is None:
+                before.append(_magnitudes(unit, candidate))
         unit.update_block(index, grad)
         if not unit.large:
-            param = unit.blocks("param")[0][0]
+            ((param,),) = unit.blocks("param")
         _renew(param, anchor, candidate)
         unit.write("candidate", candidate)
-        unit.sums.append(torch.abs(candidate, out=scratch).sum(dim=(2, 3)) + LEAST)
-    every = torch.cat(unit.sums, dim=1)
+        unit.sums.append(_magnitudes(unit, candidate))
+    kept.keep(unit, "candidate", unit.sums)
+    every = torch.cat(unit.sums).view(unit.count, -1) + LEAST
     largest = torch.where(torch.isfinite(every), every, 0.0).amax(dim=1)
     largest = torch.where(largest > 0, largest, torch.inf)
-    return torch.stack(hyper).sum(dim=0) if hyper else None, largest
+    if not late:
+        return largest.view(1, -1)
+    return torch.stack([largest, unit.total([torch.cat(dots) / (torch.cat(before) + LEAST)])])
 
 
-def decide_ftp(rule: FTP, bucket: Bucket, h: Tensor | None, largest: Tensor) -> Tensor:
+def decide_ftp(rule: FTP, bucket: Bucket, found: list[Tensor]) -> Tensor:
     """γ of each tensor."""
-    return rule.bound(bucket, rule.learn(bucket, h), largest)
+    largest, *h = torch.cat(found, dim=1)
+    return rule.bound(bucket, rule.learn(bucket, h[0] if h else None), largest)
 
 
 def shrink_ftp(unit: Unit, gamma: Tensor) -> None:
     """FTP's second pass: rows longer than γ are shortened."""
-    if not any((gamma.view(-1, 1) < sums).any() for sums in unit.sums):
+    bounds = gamma if unit.count == 1 else gamma.repeat_interleave(unit.rows)
+    ratios = [torch.where(torch.isfinite(s), bounds / (s + LEAST), 1.0) for s in unit.sums]
+    if not any((ratio < 1.0).any() for ratio in ratios):
         return
-    for (param, anchor), s in zip(unit.blocks("param", "anchor"), unit.sums, strict=True):
-        ratio = torch.where(torch.isfinite(s), (gamma.view(-1, 1) / s).clamp_(max=1.0), 1.0)[:, :, None, None]
+    for (param, anchor), ratio in zip(unit.blocks("param", "anchor"), ratios, strict=True):
+        ratio = ratio.clamp_(max=1.0).view(-1, 1)
         # lerp returns exactly θ' where the ratio is 1
         param.mul_(ratio) if anchor is None else torch.lerp(anchor, param, ratio, out=param)
         unit.write("param", param)
 
 
 class Passes(NamedTuple):
-    """A rule: the first pass over a unit, what decides a number per tensor, the second pass with it; None: there is
-    none."""
+    """A rule: the first pass over a unit; what decides a number per tensor from what the first pass found of each
+    unit; the second pass over a unit with the numbers of its tensors. None: there is none."""
 
-    first: Callable[[Any, Unit], tuple[Tensor | None, ...]]
-    decide: Callable[..., Tensor] | None = None
+    first: Callable[[Any, Unit], Any]
+    decide: Callable[[Any, Bucket, list], Tensor] | None = None
     second: Callable[[Unit, Tensor], None] | None = None
 
 
 RULES = {
-    "digrap": Passes(sum_digrap, DiGraP.decide, update_digrap),
+    "digrap": Passes(sum_digrap, decide_digrap, update_digrap),
     "ftp": Passes(update_ftp, decide_ftp, shrink_ftp),
     "l2sp": Passes(take_l2sp),
     "mars_sp": Passes(take_mars_sp),
-    "spd": Passes(update_spd, SPD.decide, shrink_spd),
+    "spd": Passes(update_spd, decide_spd, shrink_spd),
 }
