@@ -229,3 +229,19 @@ def test_a_graph_of_before_the_step_is_refused(path, rule):
     optimizer.step()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+@pytest.mark.parametrize(("rule", "kept"), [(FTP, "candidate"), (DiGraP, "delta")])
+@pytest.mark.parametrize("between", ["native", "edit"])
+def test_blocked_forgets_what_others_change(monkeypatch, rule, kept, between):
+    """It keeps numbers of the rows of a state tensor: a native step and whoever writes to the tensor outdate them."""
+    monkeypatch.setattr(blocked_units, "SMALL", 500)
+    ours, theirs = rule(parameters(torch.float64), lr=0.01), rule(parameters(torch.float64), lr=0.01, fused=False)
+    for path in ("blocked", between, "blocked"):
+        if between == "edit":
+            for state in (*ours.state.values(), *theirs.state.values()):
+                state[kept].mul_(1 + state["anchor"].abs())
+        with paths.implementations("native" if path == "native" else "blocked"):
+            walk(ours, 3)
+        walk(theirs, 3)
+    assert_equal_runs(ours, theirs, rtol=1e-9, atol=1e-11)
