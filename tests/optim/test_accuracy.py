@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from digrap.optim import FTP, MARSSP, SPD, DiGraP
-from digrap.optim.tensors import LONG, inner, line_norms, magnitudes, row_sums
+from digrap.optim.paths import implementations
+from digrap.optim.tensors import LONG, dot, inner, line_norms, magnitudes, row_dots, row_sums
 
 SHAPES = [
     (4_000_000,),
@@ -16,6 +17,13 @@ SHAPES = [
     (9, 40_000, 3),
     (300, LONG),
 ]
+
+
+@pytest.fixture(params=["native", "blocked", "foreach"])
+def path(request):
+    """Steps take one implementation; native is blocked where no compiler is there."""
+    with implementations(*({request.param} - {"foreach"})):
+        yield
 
 
 def big(shape, seed):
@@ -40,6 +48,16 @@ def test_sums_and_norms(shape):
         assert off(line_norms(x), (a * a).sum(dim=1).sqrt()) < 1e-6
 
 
+@pytest.mark.parametrize("shape", [(3, 1), (2, LONG), (3, 2 * LONG + 2), (2, 65_537), (5, 11_008), (2, 2_000_000)])
+def test_dots_on_the_cpu(shape):
+    """Also of rows that have to be taken in pieces, and of prime length."""
+    x, y = big(shape, 0), big(shape, 1)
+    exact = (x.double() * y.double()).sum(dim=1)
+    scale = float((x.double().norm(dim=1) * y.double().norm(dim=1) / exact.abs()).max())
+    assert off(row_dots(x, y), exact) < 1e-6 * scale
+    assert off(dot(x.view(-1), y.view(-1)), exact.sum()) < 1e-6 * scale
+
+
 def after(cls, dtype, shape, steps, lr, **options):
     """The parameter and its state after steps of plain SGD from the same float32 values; the gradient reverses."""
     param = torch.nn.Parameter(big(shape, 2).to(dtype))
@@ -52,7 +70,7 @@ def after(cls, dtype, shape, steps, lr, **options):
 
 @pytest.mark.parametrize("shape", [(4_000_000,), (2048, 2048), (2, 2_000_000)])
 @pytest.mark.parametrize("normalize", ["rows", "tensor"])
-def test_digraps_numbers(shape, normalize):
+def test_digraps_numbers(path, shape, normalize):
     options = {"steps": 3, "lr": 0.05, "rule": "listing", "normalize": normalize}
     (_, single), (_, double) = (after(DiGraP, dtype, shape, **options) for dtype in (torch.float, torch.double))
     assert 0 < float(double["omega"]) < 1
@@ -61,7 +79,7 @@ def test_digraps_numbers(shape, normalize):
 
 
 @pytest.mark.parametrize("shape", [(4_000_000,), (2048, 2048)])
-def test_spds_growth(shape):
+def test_spds_growth(path, shape):
     """The part of the growth that is undone, as the shrinkage of θ: 8e-4 of the way at 590 thousand elements before,
     1.8e-2 at 25 million."""
     found = {}
@@ -72,7 +90,7 @@ def test_spds_growth(shape):
     assert off(found[torch.float], found[torch.double]) * float(found[torch.double]) < 1e-6
 
 
-def test_ftps_bound_and_marss_row():
+def test_ftps_bound_and_marss_row(path):
     shape = (1000, 4000)
     (_, single), (_, double) = (after(FTP, dtype, shape, 3, 0.05) for dtype in (torch.float, torch.double))
     for key in ("gamma", "gamma_exp_avg"):

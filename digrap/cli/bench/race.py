@@ -95,7 +95,10 @@ class Material:
 
 
 def race(contenders: list[Contender], material: Material, title: str) -> list[list[float]]:
-    """Seconds of every contender's step in each counted round; one list a contender."""
+    """Seconds of every contender's step in each counted round; one list a contender.
+
+    Each takes an untimed step before: what an implementation keeps from its own last step is there in training too.
+    """
     setting, times = material.setting, [[] for _ in contenders]
     optimizers = {id(one.optimizer): one.optimizer for one in contenders if not isinstance(one.optimizer, Copy)}
     for number in track(range(setting.warmup + setting.rounds), title):
@@ -103,6 +106,7 @@ def race(contenders: list[Contender], material: Material, title: str) -> list[li
             material.give(optimizer.param_groups[0]["params"], number)
         for contender, own in zip(contenders, times, strict=True):
             with contender.chosen():
+                contender.optimizer.step()
                 own.append(timed(contender.optimizer.step, setting.device))
     return [own[setting.warmup :] for own in times]
 

@@ -18,7 +18,7 @@ from digrap.optim.kernels.blocked_units import RowNumbers, Unit, aligned_rows
 from digrap.optim.l2sp import L2SP
 from digrap.optim.mars_sp import MARSSP
 from digrap.optim.spd import SPD
-from digrap.optim.tensors import row_dots
+from digrap.optim.tensors import dot, row_dots
 
 
 def _delta(param: Tensor, anchor: Tensor | None, out: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def _renew(param: Tensor, anchor: Tensor | None, kept: Tensor) -> None:
 def _dot(unit: Unit, a: Tensor, b: Tensor) -> Tensor:
     """<a, b> of each tensor of a block: shape (tensors,)."""
     if unit.count == 1:
-        return torch.dot(a.reshape(-1), b.reshape(-1)).view(1)
+        return dot(a.view(-1), b.view(-1)).view(1)
     return row_dots(a.view(unit.count, -1), b.view(unit.count, -1))
 
 
