@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from digrap.optim.bucket import Bucket
-from digrap.optim.tensors import row_layout
+from digrap.optim.tensors import dot, row_dots, row_layout
 
 SMALL = 2**16  # elements; tensors up to this size are stacked
 BLOCK = 384 * 2**10  # elements of a block for each thread
@@ -55,11 +55,6 @@ class Unit:
     @property
     def count(self) -> int:
         return len(self.members)
-
-    @property
-    def lines(self) -> int:
-        """Rows of one tensor, those of strided ones counted singly."""
-        return self.rows * self.between
 
     @property
     def large(self) -> bool:
@@ -115,10 +110,27 @@ class Unit:
             numbers = numbers.repeat_interleave(self.rows)
         return numbers.view((-1, 1) if self.between == 1 else (-1, 1, 1))
 
-    def total(self, lines: list[Tensor]) -> Tensor:
-        """Sums for each tensor of numbers that each block has for its rows: shape (tensors,)."""
-        every = lines[0] if len(lines) == 1 else torch.cat(lines)
-        return every.reshape(self.count, -1).sum(dim=1)
+    # --- sums ---------------------------------------------------------------------------------------------------
+
+    def dot(self, a: Tensor, b: Tensor) -> Tensor:
+        """<a, b> of each tensor of a block: shape (tensors,)."""
+        if self.count == 1:
+            return dot(a.view(-1), b.view(-1)).view(1)
+        return row_dots(a.view(self.count, -1), b.view(self.count, -1))
+
+    def line_dots(self, a: Tensor, b: Tensor) -> Tensor:
+        """<a, b> of each row of a block, those of strided rows singly: shape (lines of the block,)."""
+        if self.between == 1:
+            return row_dots(a, b)
+        return torch.mul(a, b, out=self.scratch.like(a)).sum(dim=1).view(-1)
+
+    def magnitudes(self, x: Tensor) -> Tensor:
+        """‖·‖₁ of each row of a block: shape (rows of the block,)."""
+        return torch.abs(x, out=self.scratch.like(x)).sum(dim=1)
+
+    def total(self, numbers: Tensor) -> Tensor:
+        """Sums for each tensor of a number for each row: shape (tensors,)."""
+        return numbers.reshape(self.count, -1).sum(dim=1)
 
     # --- the base update ----------------------------------------------------------------------------------------
 
@@ -161,6 +173,19 @@ class Unit:
             params, grads, gather("momentum_buffer") if group["momentum"] else [], momentum=group["momentum"],
             dampening=0.0, nesterov=group["nesterov"], is_first_step=False, **shared,
         )  # fmt: skip
+
+
+def displacement(param: Tensor, anchor: Tensor | None, out: Tensor) -> Tensor:
+    """δ of a block, written to `out` unless θ0 = 0."""
+    return param if anchor is None else torch.sub(param, anchor, out=out)
+
+
+def renew(param: Tensor, anchor: Tensor | None, kept: Tensor) -> None:
+    """Write δ of a block over what is kept of the previous step."""
+    if anchor is None:
+        kept.copy_(param)
+    else:
+        torch.sub(param, anchor, out=kept)
 
 
 def aligned_rows(slab: int) -> int:
