@@ -16,6 +16,7 @@ from digrap.config.choices import choices
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.paths import CONFIGS
 from digrap.data.splits import DataModule
+from digrap.engine.trained_state import base_of
 from digrap.methods.method import Method
 from digrap.methods.trained import CHOICES
 from digrap.models.backbone import Backbone
@@ -33,7 +34,7 @@ def method_errors(method: str) -> Iterator[None]:
         raise DigrapError(f"optim={method}: {error}") from error
 
 
-DESCRIPTIVE = ("name", "task", "tasks", "select_by", "clip")  # keys of a choice that say what it is
+DESCRIPTIVE = ("name", "task", "tasks", "select_by", "clip", "anchor")  # keys of a choice that say what it is
 
 
 def _call(group: str, node: DictConfig, **extra: Any) -> Any:
@@ -65,8 +66,11 @@ def build_data(cfg: DictConfig) -> DataModule:
 
 
 def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
-    """The pre-trained model for these classes."""
+    """The pre-trained model for these classes, with the adapters that `cfg.peft` adds to it."""
     backbone = _call("backbone", cfg.backbone, num_classes=len(classes), classes=classes)
+    if cfg.peft.get("_target_"):
+        backbone.provenance |= base_of(backbone)  # what a run stands on has no adapters
+        backbone = _call("peft", cfg.peft, backbone=backbone)
     if cfg.trainer.channels_last:
         backbone.module.to(memory_format=torch.channels_last)
         transform = backbone.batch_transform

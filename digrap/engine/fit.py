@@ -64,7 +64,11 @@ class Fit:
                 "train on; give a smaller one"
             )
         with method_errors(method.name):
-            self.optimizer = method.optimizer(param_groups(backbone.module, unanchored=backbone.unanchored))
+            self.optimizer = method.optimizer(
+                param_groups(
+                    backbone.module, unanchored=backbone.unanchored, peft=hasattr(backbone.module, "peft_config")
+                )
+            )
         schedule = OmegaConf.to_container(cfg.schedule)
         factor = get_method(schedule.pop("_target_"))(
             base_lr=cfg.trainer.base.lr, steps_per_epoch=self.steps_per_epoch, epochs=cfg.trainer.epochs, **schedule

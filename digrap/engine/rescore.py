@@ -56,6 +56,7 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
         labels = bundle.parent if bundle and run and bundle.resolve() == run.path.resolve() else bundle
         scores = evaluator.score(module, _chosen(data, wanted), bundle and bundle / PREDICTIONS, labels, full=True)
         result = {"run": run and str(run.path), "backbone": cfg.backbone.name, "seed": cfg.seed,
+                  **backbone.notes,
                   **({"caveats": list(data.caveats)} if data.caveats else {}), "scores": scores}  # fmt: skip
         if accelerator.is_main_process:
             print(json.dumps({**result, "scores": {name: _short(score) for name, score in scores.items()}}, indent=2))

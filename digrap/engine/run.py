@@ -181,6 +181,7 @@ def _run(
         "protocol": job.data.source.protocol or cfg.dataset.get("version"),
         **({"caveats": list(job.data.source.caveats)} if job.data.source.caveats else {}),
         "start": earlier and {"method": earlier.method, "hash": earlier.hash},
+        **job.backbone.notes,
         "selection": {"split": validation, "epoch": epoch, "score": chosen},
         "weights": weights and str(weights.file.relative_to(here.path)),
         "weights_sha256": weights and weights.sha256,
