@@ -17,7 +17,6 @@ from torch import nn
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_atomically
 from digrap.models.backbone import Backbone
-from digrap.models.vlm import unused_layers
 
 TARGETS = {  # last parts of the names of the layers that get adapters
     "authors": ("q_proj", "k_proj", "v_proj", "o_proj"),  # SigLIP and CLIP call their last one out_proj
@@ -73,6 +72,19 @@ def write_adapter(module: nn.Module, folder: Path) -> None:
 def has_adapters(module: nn.Module) -> bool:
     """Whether `lora` changed the model."""
     return ADAPTER in (getattr(module, "peft_config", None) or {})
+
+
+def unused_layers(module: nn.Module) -> list[str]:
+    """Names of the vision layers behind the one whose features the language model gets (LLaVA's last): they have no
+    gradient, and processes that average gradients would wait for them for ever."""
+    config = getattr(module, "config", None)
+    taken = getattr(config, "vision_feature_layer", None)
+    if taken is None:
+        return []
+    count = config.vision_config.num_hidden_layers  # hidden state k is what layer k (1, 2, …) gives
+    last = max(k if k >= 0 else count + 1 + k for k in ([taken] if isinstance(taken, int) else taken))
+    ends = tuple(f".layers.{k}" for k in range(last, count))
+    return [name for name, _ in module.named_modules() if "vision_tower" in name and name.endswith(ends)]
 
 
 def _check(r: int, alpha: float, dropout: float) -> None:

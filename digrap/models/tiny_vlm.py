@@ -1,4 +1,4 @@
-"""Tiny PaliGemma and LLaVA: transformers' own classes at most 1 M parameters large, for the words and scenes of minivqa.
+"""Tiny PaliGemma and LLaVA: transformers' own classes of at most 1 M parameters, for minivqa's words and scenes.
 
 Pictures have 48 px and are seen in four patches of 24 px: one a cell of a scene.
 """
@@ -25,6 +25,7 @@ from transformers import (
 from digrap.core.files import sha256
 from digrap.core.paths import REPO
 from digrap.models.backbone import Backbone
+from digrap.models.lora import unused_layers
 from digrap.models.tiny_processor import BOS, EOS, IMAGE, PAD, VOCABULARY, TinyProcessor, check_known
 from digrap.models.vlm import Decoding, VLMAnswering, wants_type_ids
 from digrap.models.weights import WeightFile, random_weights
@@ -103,6 +104,8 @@ def _backbone(
         file = _weight_file(name, weights)
         file.load_into(module)
         provenance = file.provenance(f"data/mini/{name}.safetensors" if _is_shipped(name, file) else "file")
+    for layer in unused_layers(module):
+        module.get_submodule(layer).requires_grad_(False)
     processor = partial(TinyProcessor, SIZE, IMAGE_TOKENS)
     answering = VLMAnswering(processor, prompt, decoding, wants_type_ids(module), train_prompt, check_known)
     return Backbone(module, None, head=("lm_head",), has_head=pretrained, answering=answering, provenance=provenance)
