@@ -75,15 +75,15 @@ def has_adapters(module: nn.Module) -> bool:
 
 
 def unused_layers(module: nn.Module) -> list[str]:
-    """Names of the vision layers behind the one whose features the language model gets (LLaVA's last): they have no
-    gradient, and processes that average gradients would wait for them for ever."""
+    """Names of the vision layers behind the one whose features the language model gets (LLaVA's last, and the norm that
+    follows it): they have no gradient, and processes that average gradients would wait for them for ever."""
     config = getattr(module, "config", None)
     taken = getattr(config, "vision_feature_layer", None)
     if taken is None:
         return []
     count = config.vision_config.num_hidden_layers  # hidden state k is what layer k (1, 2, …) gives
     last = max(k if k >= 0 else count + 1 + k for k in ([taken] if isinstance(taken, int) else taken))
-    ends = tuple(f".layers.{k}" for k in range(last, count))
+    ends = (".post_layernorm", *(f".layers.{k}" for k in range(last, count)))
     return [name for name, _ in module.named_modules() if "vision_tower" in name and name.endswith(ends)]
 
 
