@@ -10,10 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from digrap.data.mini.scenes import COLORS, OBJECTS
 from digrap.data.mini.vqa.questions import Ask
-from digrap.data.mini.vqa.words import NUMBER_WORDS, name_of
-from digrap.data.mini.vqa.world import Scene
+from digrap.data.mini.vqa.words import NUMBER_WORDS
+from digrap.data.mini.vqa.world import COLOR_NAMES, OBJECT_NAMES, Scene
 
 TEN = 10
 AGREED = ((10, 0.60), (9, 0.20), (8, 0.12), (7, 0.08))
@@ -30,11 +29,10 @@ def slips_of(ask: Ask, scene: Scene, answer: str) -> tuple[str, ...]:
         place = NUMBER_WORDS.index(answer)
         return tuple(NUMBER_WORDS[other] for other in (place - 1, place + 1) if 0 <= other < len(NUMBER_WORDS))
     if ask.form == "color":
-        place = COLORS.index(answer)
-        return COLORS[place - 1], COLORS[(place + 1) % len(COLORS)]
-    names = [name_of(label) for label in OBJECTS]
-    seen = [names[kind] for kind in dict.fromkeys(scene.objects) if kind >= 0 and names[kind] != answer]
-    return tuple(seen) or (names[names.index(answer) - 1],)
+        place = COLOR_NAMES.index(answer)
+        return COLOR_NAMES[place - 1], COLOR_NAMES[(place + 1) % len(COLOR_NAMES)]
+    seen = [OBJECT_NAMES[kind] for kind in dict.fromkeys(scene.objects) if kind >= 0]
+    return tuple(name for name in seen if name != answer) or (OBJECT_NAMES[OBJECT_NAMES.index(answer) - 1],)
 
 
 def annotate(

@@ -12,9 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from digrap.data.mini.scenes import COLORS, OBJECTS
-from digrap.data.mini.vqa.words import name_of
-from digrap.data.mini.vqa.world import CELLS, Scene
+from digrap.data.mini.vqa.world import COLOR_NAMES, OBJECT_NAMES, Scene
 
 PLACES = ("top left", "top right", "bottom left", "bottom right")
 _COUNT = (
@@ -116,8 +114,8 @@ def _thing(ask: Ask) -> str:
     """Return what the question asks about, in words."""
     if ask.cell is not None:
         return PLACES[ask.cell]
-    words = [COLORS[ask.color]] if ask.color is not None else []
-    words += [name_of(OBJECTS[ask.kind])] if ask.kind is not None else []
+    words = [COLOR_NAMES[ask.color]] if ask.color is not None else []
+    words += [OBJECT_NAMES[ask.kind]] if ask.kind is not None else []
     if ask.form.startswith("there"):
         words += ["symbol"] if ask.kind is None else []
         return with_article(" ".join(words))
@@ -155,18 +153,18 @@ def answer_of(ask: Ask, scene: Scene) -> str | None:
         return None
     cell = cells[0]
     if ask.form == "color":
-        return COLORS[scene.colors[cell]]
+        return COLOR_NAMES[scene.colors[cell]]
     if ask.form == "side":
         return ("left", "right")[cell % 2]
     if ask.form == "height":
         return ("top", "bottom")[cell // 2]
-    return name_of(OBJECTS[scene.objects[cell]])
+    return OBJECT_NAMES[scene.objects[cell]]
 
 
 def caption_of(scene: Scene) -> str:
     """Return the contents of the four cells in order: "red star , none , blue sun , none"."""
     cells = zip(scene.objects, scene.colors, strict=True)
-    return " , ".join("none" if kind < 0 else f"{COLORS[color]} {name_of(OBJECTS[kind])}" for kind, color in cells)
+    return " , ".join("none" if kind < 0 else f"{COLOR_NAMES[color]} {OBJECT_NAMES[kind]}" for kind, color in cells)
 
 
 def candidates(scene: Scene, chance: list[float]) -> Iterator[tuple[Ask, str]]:
@@ -174,7 +172,7 @@ def candidates(scene: Scene, chance: list[float]) -> Iterator[tuple[Ask, str]]:
     uniform numbers."""
     cells = scene.cells()
     there = [(scene.objects[cell], scene.colors[cell]) for cell in cells]
-    kinds, colors = _seen_and_other(there, 0, len(OBJECTS)), _seen_and_other(there, 1, len(COLORS))
+    kinds, colors = _seen_and_other(there, 0, len(OBJECT_NAMES)), _seen_and_other(there, 1, len(COLOR_NAMES))
     numbers = iter(chance)
 
     def one(values):
@@ -225,7 +223,7 @@ def random_questions(
 ) -> list[list[tuple[Ask, str]]]:
     """Return for each scene up to `each` questions of different forms with their answers, without any prior."""
     chances = generator.random((len(scenes), CANDIDATE_CHANCES)).tolist()
-    order = generator.random((len(scenes), 2 * CELLS + 4)).tolist()
+    order = generator.random((len(scenes), len(WORDINGS))).tolist()
     found = []
     for scene, chance, ranks in zip(scenes, chances, order, strict=True):
         possible = list(candidates(scene, chance))

@@ -19,8 +19,13 @@ from typing import NamedTuple
 import numpy as np
 
 from digrap.data.mini.scenes import COLORS, OBJECTS
+from digrap.data.mini.vqa.words import name_of
 
 CELLS = 4
+COLOR_NAMES = tuple(COLORS)
+OBJECT_NAMES = tuple(map(name_of, OBJECTS))
+"""As questions and answers call them, in the order of scenes' indices."""
+
 COUNTS = (0.15, 0.25, 0.30, 0.30)  # share of scenes with one to four objects
 FAVORITE = 0.4  # an object has its favorite color so often, else any of the six
 IN_GROUPS, ALONE = 0.55, 0.15  # a further object of the scene is of the first one's kind
@@ -29,7 +34,7 @@ PREFERRED = 0.4  # the first object stands in the cell that it prefers, else in 
 
 
 class Scene(NamedTuple):
-    """One scene: for each of the four cells the index into OBJECTS (-1: empty), and that into COLORS."""
+    """One scene: for each of the four cells the object's place in OBJECTS (-1: empty), and its color's in COLORS."""
 
     objects: tuple[int, ...]
     colors: tuple[int, ...]
@@ -55,20 +60,20 @@ def _but(values: tuple[int, ...], cell: int) -> tuple[int, ...]:
 
 def favorite(kinds: np.ndarray) -> np.ndarray:
     """Return the favorite color of each kind."""
-    return kinds * 5 % len(COLORS)
+    return kinds * 5 % len(COLOR_NAMES)
 
 
 def companion(kinds: np.ndarray) -> np.ndarray:
     """Return the kind that each kind brings along."""
-    return (kinds * 7 + 3) % len(OBJECTS)
+    return (kinds * 7 + 3) % len(OBJECT_NAMES)
 
 
 def sample_scenes(generator: np.random.Generator, count: int, habits: bool = True) -> list[Scene]:
     """Draw scenes. Without habits every kind, color and cell is as likely as any other."""
     chance = generator.random((count, 6, CELLS))
     number = 1 + np.searchsorted(np.cumsum(COUNTS)[:-1], chance[:, 0, 0], side="right")
-    kinds = (chance[:, 1] * len(OBJECTS)).astype(int)
-    colors = (chance[:, 2] * len(COLORS)).astype(int)
+    kinds = (chance[:, 1] * len(OBJECT_NAMES)).astype(int)
+    colors = (chance[:, 2] * len(COLOR_NAMES)).astype(int)
     order = chance[:, 3].argsort(1, kind="stable")  # the cells in which the objects stand
     if habits:
         first = kinds[:, :1]
@@ -105,13 +110,13 @@ def _falling(names: tuple[str, ...], ratio: float) -> tuple[tuple[str, ...], tup
 
 
 _COUNTED = (("1", "2", "0", "3", "4"), (38, 32, 14, 11, 5))
-_NAMED = _falling(tuple(label.replace("_", " ") for label in OBJECTS), 0.85)
+_NAMED = _falling(OBJECT_NAMES, 0.85)
 _YES = (("yes", "no"), (66, 34))
 PRIORS = {
     "count kind": _COUNTED,
     "count color": _COUNTED,
     "count all": (("2", "3", "1", "4"), (38, 32, 18, 12)),
-    "color": _falling(COLORS, 0.75),
+    "color": _falling(COLOR_NAMES, 0.75),
     "there kind": _YES,
     "there color": _YES,
     "there both": _YES,

@@ -1,0 +1,75 @@
+"""The shipped adversary: answers from the question's words and the picture's colors alone, in whole numbers.
+
+A linear classifier on a bag of words and a color histogram, which counts the picture's symbols by color. Weights and
+arithmetic are whole numbers, so that every machine finds the same questions that it gets wrong: AdVQA's twin. It is
+shipped as data/mini/minivqa_adversary.npz; tools/make_adversary.py makes it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from digrap.core.errors import DigrapError
+from digrap.core.files import check_sha256
+from digrap.core.paths import REPO
+from digrap.data.mini.vqa.words import WORDS
+from digrap.data.mini.vqa.world import CELLS, COLOR_NAMES, Scene
+
+FILE = REPO / "data" / "mini" / "minivqa_adversary.npz"
+SHA256 = "0"
+EPOCHS = 6
+
+
+class Adversary:
+    """`answers` (A) in order, `weights` int64 (features, A): the answer with the highest score, of equal ones the
+    first."""
+
+    def __init__(self, answers: Sequence[str], weights: np.ndarray):
+        self.answers, self.weights = tuple(answers), weights.astype(np.int64)
+
+    def __call__(self, texts: Sequence[str], scenes: Sequence[Scene]) -> list[str]:
+        """Return its answers to questions about scenes."""
+        scores = features(texts, scenes) @ self.weights
+        return [self.answers[at] for at in scores.argmax(1)]
+
+
+def features(texts: Sequence[str], scenes: Sequence[Scene]) -> np.ndarray:
+    """Return int64 (N, features): which words the question has, then for each color and number up to four whether the
+    picture has that many symbols of it or more."""
+    place = {word: at for at, word in enumerate(WORDS)}
+    words = np.zeros((len(texts), len(WORDS)), np.int64)
+    for at, text in enumerate(texts):
+        words[at, [place[word] for word in text.split()]] = 1
+    colors = np.array([scene.colors for scene in scenes]).reshape(-1, CELLS, 1)
+    histogram = (colors == np.arange(len(COLOR_NAMES))).sum(1)  # (N, colors)
+    return np.concatenate([words, *(1 * (histogram >= number) for number in range(1, CELLS + 1))], axis=1)
+
+
+def train(texts: Sequence[str], scenes: Sequence[Scene], answers: Sequence[str]) -> Adversary:
+    """Train a perceptron on the questions in their order, EPOCHS times; its weights are summed over all steps."""
+    names = sorted(set(answers))
+    used = [np.flatnonzero(row) for row in features(texts, scenes)]
+    targets = [names.index(answer) for answer in answers]
+    weights = np.zeros((len(WORDS) + len(COLOR_NAMES) * CELLS, len(names)), np.int64)
+    total = weights.copy()
+    for _ in range(EPOCHS):
+        for row, target in zip(used, targets, strict=True):
+            said = weights[row].sum(0).argmax()
+            if said != target:
+                weights[row, target] += 1
+                weights[row, said] -= 1
+            total += weights
+    return Adversary(names, total)
+
+
+def load(path: Path = FILE) -> Adversary:
+    """Return the shipped adversary. Raises DigrapError where its file is missing or is another one."""
+    check_sha256(path, SHA256, "restore it with `git checkout -- data/mini/minivqa_adversary.npz`")
+    with np.load(io.BytesIO(path.read_bytes())) as archive:
+        if archive["weights"].shape[0] != len(WORDS) + len(COLOR_NAMES) * CELLS:
+            raise DigrapError(f"{path} is of another vocabulary; make it again with `python tools/make_adversary.py`")
+        return Adversary(archive["answers"].tolist(), archive["weights"])
