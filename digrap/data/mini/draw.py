@@ -70,7 +70,7 @@ def mix(below: Tensor, above: Tensor, coverage: Tensor) -> Tensor:
 
 
 def hsv(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
-    """The RGB colour (B, 3, 1, 1) of a hue in [0, 6) (0 red, 2 green, 4 blue), a saturation and a value, (B, 1, 1, 1)."""
+    """RGB (B, 3, 1, 1) of a hue in [0, 6) (0 red, 2 green, 4 blue), a saturation and a value (B, 1, 1, 1)."""
     offsets = torch.tensor([0.0, 4.0, 2.0])[None, :, None, None]
     pure = ((hue + offsets).remainder(6) - 3).abs().sub(1).clamp(0, 1)
     return value * (1 - saturation * (1 - pure))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from digrap.data.mini.draw import Dice, blur, colour, grid, halve, hsv, mix, place, shift, stripes
+from digrap.data.mini.draw import Dice, blur, boxes, colour, grid, grow, halve, hsv, mix, place, shift, stripes, text
 
 
 class Shade(NamedTuple):
@@ -65,9 +65,7 @@ def split(pages: Tensor) -> Tensor:
 def join(tiles: Tensor) -> Tensor:
     """Put tiles (4B, C, T, T) together to pages (B, C, 2T, 2T)."""
     channels, side = tiles.shape[1:3]
-    return (
-        tiles.reshape(-1, 2, 2, channels, side, side).permute(0, 3, 1, 4, 2, 5).reshape(-1, channels, *[2 * side] * 2)
-    )
+    return tiles.reshape(-1, 2, 2, channels, side, side).permute(0, 3, 1, 4, 2, 5).flatten(2, 3).flatten(3)
 
 
 def fill(dice: Dice, colors: Tensor, strength: float = 1.0) -> Tensor:
@@ -112,8 +110,73 @@ def real(dice: Dice, glyphs: Tensor, colors: Tensor) -> Tensor:
     return image + dice.fine * dice.uniform(0.03, 0.10)
 
 
+def clipart(dice: Dice, glyphs: Tensor, colors: Tensor) -> Tensor:
+    """Flat colours: bodies with a dark outline on white or a pastel ground."""
+    body = put(dice, glyphs, (0.90, 1.0))
+    ground = mix(torch.ones(1, 3, 1, 1), colour(dice, (0.05, 0.25), (0.9, 1.0)), (dice.uniform() < 0.6).float())
+    line = colour(dice, (0.0, 0.5), (0.0, 0.25))
+    return mix(mix(ground, line, halve(grow(body, 1))), fill(dice, colors), halve(body))
+
+
+def sketch(dice: Dice, glyphs: Tensor, colors: Tensor) -> Tensor:
+    """Coloured pencils: strokes along the edges and hatching inside, on paper with grain."""
+    size = dice.size
+    body = put(dice, glyphs, (0.92, 1.08), wobble=0.03)
+    edge = halve((grow(body, 1) - grow(body, -1)).clamp(0, 1))
+    hatch = halve(body) * (stripes(dice, size, (0.10, 0.18)) * 2).clamp(0, 1)
+    pressure = (0.9 + 0.15 * dice.field(0, 1, 8, size)).clamp(0.5, 1)
+    ink = (edge * dice.uniform(0.7, 1.0) + hatch * dice.uniform(0.3, 0.7)).clamp(0, 1) * pressure
+    paper = dice.uniform(0.85, 1.0) + dice.fine.mean(1, keepdim=True) * 0.06
+    return mix(paper, fill(dice, colors, 0.9), ink)
+
+
+def painting(dice: Dice, glyphs: Tensor, colors: Tensor) -> Tensor:
+    """Brushwork: uneven paint on an uneven, pale ground, edges bent and blurred, then few tones a channel."""
+    size = dice.size
+    cover = halve(blur(put(dice, glyphs, (0.95, 1.08), wobble=0.05), 1))
+    ground = colour(dice, (0.0, 0.2), (0.65, 0.95))
+    strokes = stripes(dice, size, (0.2, 0.5)) * dice.uniform(0.02, 0.06)
+    ground = ground + dice.field(0, 3, 5, size) * 0.04 + strokes
+    body = fill(dice, colors) + dice.field(3, 1, 6, size) * 0.06 - strokes
+    tones = dice.uniform(6, 10).round()
+    return (mix(ground, body, cover).clamp(0, 1) * tones).round() / tones
+
+
+def infograph(dice: Dice, glyphs: Tensor, colors: Tensor) -> Tensor:
+    """A page of a report: small, flat symbols on plates among panels, frames, rules and rows of text."""
+    size = dice.size
+    # Shrinking this far needs the smaller mask: grid_sample does not average.
+    cover = halve(put(dice, halve(glyphs), (0.78, 0.92), tilt=0.15))
+    page = mix(torch.ones(1, 3, 1, 1), colour(dice, (0.02, 0.15), (0.9, 1.0)), dice.uniform())
+    accent, ink = colour(dice, (0.1, 0.4), (0.5, 0.9)), colour(dice, (0.0, 0.4), (0.1, 0.5))
+    image = page
+    for _ in range(2):
+        panel, frame = boxes(dice, size, 0.15, 0.6)
+        image = mix(image, mix(page, accent, dice.uniform(0.15, 0.6)), panel * (dice.uniform() < 0.6))
+        image = mix(image, ink, frame * (dice.uniform() < 0.5) * 0.7)
+    for _ in range(2):
+        image = mix(image, ink, text(dice, size) * dice.uniform(0.3, 0.7))
+    bar, _ = boxes(dice, size, 0.03, 0.5)
+    image = mix(image, accent, bar)
+    # A plate of the page's colour keeps each symbol legible.
+    plate = grow(cover, 2) * dice.uniform(0.7, 1.0)
+    return mix(mix(image, page, plate), fill(dice, colors), cover)
+
+
+def quickdraw(dice: Dice, glyphs: Tensor, colors: Tensor) -> Tensor:
+    """Doodles with coloured pens: only thin, wobbly outlines on white."""
+    body = put(dice, glyphs, (0.95, 1.1), wobble=0.06)
+    line = halve((grow(body, 1) - body).clamp(0, 1))
+    return mix(torch.ones(1, 3, 1, 1), fill(dice, colors), (line * dice.uniform(0.85, 1.0) * 1.4).clamp(0, 1))
+
+
 STYLES: dict[str, Callable[[Dice, Tensor, Tensor], Tensor]] = {
     "plain": plain,
     "real": real,
+    "clipart": clipart,
+    "sketch": sketch,
+    "painting": painting,
+    "infograph": infograph,
+    "quickdraw": quickdraw,
 }
 """Style → its painting function. The position is part of every picture's key, so new styles go to the end."""
