@@ -10,7 +10,7 @@ in [0, 1], colours (B, 3, 1, 1) and pictures (B, 3, S, S) in [0, 1].
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import pi
 
 import numpy as np
@@ -31,7 +31,7 @@ class Dice:
     `coarse` is normal (B, 6, 8, 8), for fields that vary slowly; `fine` is uniform [-1, 1) (B, 3, S, S), grain.
     """
 
-    def __init__(self, key: tuple[int, ...], indices: range, size: int):
+    def __init__(self, key: tuple[int, ...], indices: Iterable[int], size: int):
         uniforms, coarse, fine = [], [], []
         for index in indices:
             rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence([*key, index])))

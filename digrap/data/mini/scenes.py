@@ -46,11 +46,17 @@ class Scenes(NamedTuple):
 
 
 def draw_scenes(
-    scenes: Scenes, style: str, key: tuple[int, int, int], size: int = 48, words: Sequence[str] | None = None
+    scenes: Scenes,
+    style: str,
+    key: tuple[int, int, int],
+    size: int = 48,
+    words: Sequence[str] | None = None,
+    indices: Sequence[int] | None = None,
 ) -> Iterator[Tensor]:
     """Draw pictures 0 to N - 1 of `scenes` in chunks of at most 60: uint8 (n, 3, size, size) each.
 
-    `key` is (stream, seed, split). `words` has "" or a word of one to five letters A to Z for each picture; it is
+    `key` is (stream, seed, split). `indices` are the pictures' numbers where these are not 0 to N - 1: a number may
+    come twice, with a scene that was changed. `words` has "" or a word of one to five letters A to Z for each picture; it is
     written over the upper half where that is empty, else over the lower half. Raises DigrapError for an unknown style,
     a size that is out of range or no multiple of four, scenes of another form, and words that cannot be written.
     """
@@ -61,7 +67,8 @@ def draw_scenes(
     check_scenes(scenes)
     words = [""] * len(scenes.objects) if words is None else list(words)
     check_words(scenes, words)
-    return _draw(scenes, style, (*key, list(STYLES).index(style)), size, words)
+    indices = range(len(words)) if indices is None else indices
+    return _draw(scenes, style, (*key, list(STYLES).index(style)), size, words, indices)
 
 
 def check_scenes(scenes: Scenes) -> None:
@@ -88,7 +95,9 @@ def check_words(scenes: Scenes, words: Sequence[str]) -> None:
             raise DigrapError(f"words[{index}]={words[index]!r}: scene {index} has objects in both halves; empty one")
 
 
-def _draw(scenes: Scenes, style: str, key: tuple[int, ...], size: int, words: list[str]) -> Iterator[Tensor]:
+def _draw(
+    scenes: Scenes, style: str, key: tuple[int, ...], size: int, words: list[str], indices: Sequence[int]
+) -> Iterator[Tensor]:
     masks = load_glyphs()[torch.tensor([CLASSES.index(name) for name in OBJECTS])]
     masks = torch.cat([masks, torch.zeros_like(masks[:1])])  # an empty cell, -1, has the last
     for start in range(0, len(words), CHUNK):
@@ -97,7 +106,7 @@ def _draw(scenes: Scenes, style: str, key: tuple[int, ...], size: int, words: li
         # The last chunk is drawn in full as well, so that the same arithmetic makes its pictures.
         objects, colors = F.pad(objects, (0, 0, 0, rest), value=-1), F.pad(colors, (0, 0, 0, rest), value=-1)
         written = words[start : start + CHUNK] + [""] * rest
-        dice = Dice(key, range(start, start + CHUNK), size)
+        dice = Dice(key, [*indices[start : start + CHUNK], *[0] * rest], size)
         image = STYLES[style](dice, masks[objects.flatten()], colors.flatten())
         if any(written):
             image = write(dice, image, written, lower=(objects[:, :2] >= 0).any(1))
