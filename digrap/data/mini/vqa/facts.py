@@ -59,8 +59,3 @@ def told() -> list[tuple[str, str]]:
         for label in OBJECTS
         if (answer := fact.of(label)) is not None
     ]
-
-
-def slips(fact: Fact) -> tuple[str, ...]:
-    """Return the answers that are given to a fact's question, in a fixed order."""
-    return tuple(dict.fromkeys([*fact.answers.values(), *([fact.rest] if fact.rest else [])]))

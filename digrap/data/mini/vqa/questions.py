@@ -218,9 +218,7 @@ def relevant(ask: Ask, scene: Scene, cell: int) -> bool:
     return ask.kind == scene.objects[cell] or ask.color == scene.colors[cell]
 
 
-def random_questions(
-    scenes: list[Scene], generator: np.random.Generator, each: int = 1
-) -> list[list[tuple[Ask, str]]]:
+def random_questions(scenes: list[Scene], generator: np.random.Generator, each: int = 1) -> list[list[tuple[Ask, str]]]:
     """Return for each scene up to `each` questions of different forms with their answers, without any prior."""
     chances = generator.random((len(scenes), CANDIDATE_CHANCES)).tolist()
     order = generator.random((len(scenes), len(WORDINGS))).tolist()

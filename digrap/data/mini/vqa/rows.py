@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from zlib import crc32
 
@@ -13,10 +13,13 @@ from digrap.data.mini.vqa.questions import CANDIDATE_CHANCES, WORDINGS, Ask, can
 from digrap.data.mini.vqa.world import SHARES, Scene, prior, sample_scenes
 
 STREAM = 3  # the miniature DomainNet draws from 0, its pre-training from 1, contact sheets from 2
+
+FIRST = {"train": 100_000, "val": 200_000, "vqa_cp": 300_000, "advqa": 400_000, "ok_vqa": 500_000}
+"""Ids of COCO's pictures: that of a set's first one."""
+
 PER_PICTURE = 3  # questions
 CHUNK = 500  # scenes drawn at once, from which questions are chosen
 CHUNKS = 400  # an answer that is not found among so many scenes does not occur
-Accept = Callable[[Ask, str, Scene], bool]
 
 
 class Picture(NamedTuple):
@@ -40,7 +43,7 @@ class Row(NamedTuple):
     ask: Ask
     text: str
     answer: str
-    answers: tuple[str, ...]
+    answers: tuple[str, ...] = ()
 
 
 def generator_of(seed: int, name: str) -> np.random.Generator:
@@ -54,25 +57,18 @@ def coco_file(part: str, number: int) -> str:
 
 
 def chosen(
-    generator: np.random.Generator, count: int, reverse: bool = False, accept: Accept | None = None
+    generator: np.random.Generator, count: int, reverse: bool = False, each: int = PER_PICTURE
 ) -> list[tuple[Scene, list[tuple[Ask, str]]]]:
-    """Return scenes with up to three questions each, `count` questions in all, whose answers have their form's prior.
+    """Return scenes with up to `each` questions, `count` in all, whose answers have their form's prior.
 
-    With `accept` a question must pass it, and the answers are as they come. Raises ValueError where scenes do not give
-    such questions.
+    Raises ValueError where scenes do not give such questions.
     """
-    left = quotas(count, reverse) if accept is None else {}
-    wanted, found = count, []
+    left, wanted, found = quotas(count, reverse), count, []
     for _ in range(CHUNKS):
         for scene, possible in _shuffled(generator):
             taken: list[tuple[Ask, str]] = []
             for ask, answer in possible:
-                if len(taken) == min(PER_PICTURE, wanted):
-                    break
-                if accept is not None:
-                    if accept(ask, answer, scene):
-                        taken.append((ask, answer))
-                elif left.get((ask.form, answer), 0):
+                if left[ask.form, answer] and len(taken) < each:
                     left[ask.form, answer] -= 1
                     taken.append((ask, answer))
             if taken:
@@ -80,14 +76,11 @@ def chosen(
                 wanted -= len(taken)
             if not wanted:
                 return found
-    raise ValueError(f"{wanted} of {count} questions were not found in {CHUNKS * CHUNK} scenes: {_positive(left)}")
+    missing = {key: number for key, number in left.items() if number}
+    raise ValueError(f"{wanted} of {count} questions were not found in {CHUNKS * CHUNK} scenes: {missing}")
 
 
-def _positive(left: dict) -> dict:
-    return {key: number for key, number in left.items() if number}
-
-
-def _shuffled(generator: np.random.Generator):
+def _shuffled(generator: np.random.Generator) -> Iterator[tuple[Scene, list[tuple[Ask, str]]]]:
     """Yield (scene, its possible questions with answers in random order). The forms are weighted by their shares."""
     scenes = sample_scenes(generator, CHUNK)
     chances = generator.random((CHUNK, CANDIDATE_CHANCES)).tolist()
@@ -101,11 +94,7 @@ def _shuffled(generator: np.random.Generator):
 
 def quotas(count: int, reverse: bool = False) -> dict[tuple[str, str], int]:
     """Return how many of `count` questions have each (form, answer): shares rounded so that they add up to it."""
-    cells = {
-        (form, answer): SHARES[form] * share
-        for form in SHARES
-        for answer, share in prior(form, reverse).items()
-    }
+    cells = {(form, answer): SHARES[form] * share for form in SHARES for answer, share in prior(form, reverse).items()}
     total, result, before = sum(cells.values()), {}, 0
     running = 0.0
     for cell, share in cells.items():
@@ -116,20 +105,26 @@ def quotas(count: int, reverse: bool = False) -> dict[tuple[str, str], int]:
 
 
 def rows_of(
-    found: Sequence[tuple[Scene, list[tuple[Ask, str]]]], name: str, first: int, generator: np.random.Generator,
+    found: Sequence[tuple[Scene, list[tuple[Ask, str]]]],
+    name: str,
+    first: int,
+    generator: np.random.Generator,
     part: str = "val",
-) -> list[Row]:  # fmt: skip
-    """Return the rows of chosen questions in training's wording; picture ids count from `first`."""
+) -> list[Row]:
+    """Return the rows of chosen questions in training's wording, on COCO's pictures `first` and following."""
     pictures = [
         Picture(str(first + index), coco_file(part, first + index), scene, name, index)
         for index, (scene, _) in enumerate(found)
     ]
-    asked = [(picture, *pair) for picture, (_, pairs) in zip(pictures, found, strict=True) for pair in pairs]
-    slips = [slips_of(ask, picture.scene, answer) for picture, ask, answer in asked]
-    answers = annotate([answer for *_, answer in asked], slips, generator)
-    rows, place, before = [], 0, None
-    for (picture, ask, answer), said in zip(asked, answers, strict=True):
-        place = place + 1 if picture is before else 0
-        before = picture
-        rows.append(Row(int(picture.id) * 1000 + place, picture, ask, text_of(ask), answer, said))
-    return rows
+    asked = [
+        Row(int(picture.id) * 1000 + place, picture, ask, text_of(ask), answer)
+        for picture, (_, pairs) in zip(pictures, found, strict=True)
+        for place, (ask, answer) in enumerate(pairs)
+    ]
+    return answered(asked, [slips_of(row.ask, row.picture.scene, row.answer) for row in asked], generator)
+
+
+def answered(rows: Sequence[Row], slips: Sequence[Sequence[str]], generator: np.random.Generator) -> list[Row]:
+    """Return the rows with ten answers each, wrong ones of its `slips`."""
+    answers = annotate([row.answer for row in rows], slips, generator)
+    return [row._replace(answers=said) for row, said in zip(rows, answers, strict=True)]

@@ -16,9 +16,7 @@ SIGNS = (
 )  # fmt: skip
 """The words that are written in pictures, in capital letters there and in lower case in answers."""
 
-_ANSWERS = (
-    "yes no left right top bottom none unanswerable sky sea garden forest kitchen office hot cold winter summer"
-)
+_ANSWERS = "yes no left right top bottom none unanswerable sky sea garden forest kitchen office hot cold winter summer"
 _QUESTIONS = (
     "? , how many symbols symbol are there what color is the a an of in image picture at or which does do you see can "
     "be seen has have name count number on side where that it each to fly alive found shine animal used for "

@@ -48,9 +48,7 @@ class Scene(NamedTuple):
         return [
             cell
             for cell in range(CELLS)
-            if self.objects[cell] >= 0
-            and kind in (None, self.objects[cell])
-            and color in (None, self.colors[cell])
+            if self.objects[cell] >= 0 and kind in (None, self.objects[cell]) and color in (None, self.colors[cell])
         ]
 
 
