@@ -1,7 +1,7 @@
-"""Scenes: up to four coloured symbols on a 2 x 2 grid, drawn in a style.
+"""Scenes: up to four coloured symbols on a 2 x 2 grid, drawn in a style, with or without a written word.
 
-Picture i depends on its key, its style, its index and its own scene alone. What is random about it does not
-depend on the scene: drawn again with one cell emptied, it is the same outside of that cell (up to 3 pixels around it).
+Picture i depends on its key, its style, its index and its own scene and word alone. What is random about it does not
+depend on the scene: drawn again with one cell emptied, it is the same from the fifth pixel outside of that cell on.
 
 Cells are numbered 0 top left, 1 top right, 2 bottom left, 3 bottom right.
 """
