@@ -37,7 +37,7 @@ def method_errors(method: str) -> Iterator[None]:
 DESCRIPTIVE = ("name", "task", "tasks", "select_by", "clip", "anchor")  # keys of a choice that say what it is
 
 
-def _call(group: str, node: DictConfig, **extra: Any) -> Any:
+def call_choice(group: str, node: DictConfig, **extra: Any) -> Any:
     """Call the `_target_` of a config group's choice with its other keys. Raises DigrapError for a key that the target
     does not take."""
     arguments = OmegaConf.to_container(node, resolve=True)
@@ -62,15 +62,15 @@ def _call(group: str, node: DictConfig, **extra: Any) -> Any:
 
 def build_data(cfg: DictConfig) -> DataModule:
     """The dataset's splits; reads nothing yet. Raises DigrapError where files are missing."""
-    return _call("dataset", cfg.dataset)
+    return call_choice("dataset", cfg.dataset)
 
 
 def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
     """The pre-trained model for these classes, with the adapters that `cfg.peft` adds to it."""
-    backbone = _call("backbone", cfg.backbone, num_classes=len(classes), classes=classes)
+    backbone = call_choice("backbone", cfg.backbone, num_classes=len(classes), classes=classes)
     if cfg.peft.get("_target_"):
         backbone.provenance |= base_of(backbone)  # what a run stands on has no adapters
-        backbone = _call("peft", cfg.peft, backbone=backbone)
+        backbone = call_choice("peft", cfg.peft, backbone=backbone)
     if cfg.trainer.channels_last:
         backbone.module.to(memory_format=torch.channels_last)
         transform = backbone.batch_transform
