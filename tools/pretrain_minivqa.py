@@ -12,7 +12,7 @@ Printed are exact answers in percent, on plain scenes and on those of fine-tunin
 yes/no, names, places, and the same with shuffled pictures, which must fall to what needs no picture.
 
 Expected of plain scenes alone (plain=32 and 0 of all else; prototype): captions 99, counts 98, colors 100, yes/no 98;
-shuffled 23 / 19 / 50. Ten minutes on one core; the styles take half as long again to draw. `threads=2` is for a machine with nothing else to do.
+shuffled 23 / 19 / 50. Ten minutes on one core, with the styles fifteen.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import sys
 import time
@@ -15,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor
 
-from digrap.cli.arguments import bare_keys
+from digrap.cli.arguments import as_number, bare_keys
 from digrap.core.errors import DigrapError
 from digrap.core.files import sha256, write_atomically
 from digrap.core.paths import CONFIGS, OUTPUTS, REPO
@@ -59,25 +60,30 @@ def main() -> None:
     for style, found in measures.items():
         print(f"{style}: {_line(found)}")
     out = WEIGHTS[options.model] if options.out is None else REPO / options.out
-    facts = {"made_by": "tools/pretrain_minivqa.py", "options": str(OmegaConf.to_container(options))}
-    facts |= {style: _line(found) for style, found in measures.items()}
+    about = {"made_by": "tools/pretrain_minivqa.py", "options": OmegaConf.to_container(options), **measures}
     half = {name: value.half().clone() for name, value in backbone.module.state_dict().items()}
-    write_atomically(out, lambda file: file.write(safetensors.torch.save(half, metadata=facts)))
+    content = safetensors.torch.save(half, {"about": json.dumps(about)})  # several notes would come in random order
+    write_atomically(out, lambda file: file.write(content))
     print(f"{out}: {out.stat().st_size / 2**20:.2f} MB in {time.monotonic() - start:.0f} s")
     print(f'digrap/models/tiny_vlm.py: WEIGHTS_SHA256["{options.model}"] = "{sha256(out)}"')
 
 
 def checked(options: DictConfig) -> DictConfig:
     """The options, if all are in range. Raises DigrapError otherwise."""
-    for key in ("steps", "batch", "threads", "save_every"):
-        if options[key] < 1:
-            raise DigrapError(f"{key}={options[key]}: give a whole number of at least 1")
+    if options.stop is not None:
+        options.stop = as_number(options.stop)
+    wanted = dict.fromkeys(("steps", "batch", "threads", "save_every"), 1) | dict.fromkeys(PARTS, 0)
+    wanted |= {} if options.stop is None else {"stop": 1}
+    for key, least in wanted.items():
+        if not isinstance(options[key], int) or options[key] < least:
+            raise DigrapError(f"{key}={options[key]}: give a whole number of at least {least}")
     if options.model not in WEIGHTS:
         raise DigrapError(f"model={options.model}: choose one of {', '.join(WEIGHTS)}")
-    if not 0 <= options.asking <= 1:
-        raise DigrapError(f"asking={options.asking}: give a share from 0 to 1")
-    if any(options[part] < 0 for part in PARTS) or CHUNK * sum(options[part] for part in PARTS) < options.batch:
-        raise DigrapError(f"{', '.join(PARTS)}: give whole numbers ≥ 0 that make a batch of {options.batch} pictures")
+    for key, most in (("asking", 1.0), ("lr", 1.0), ("weight_decay", 1.0)):
+        if not isinstance(options[key], float) or not 0 <= options[key] <= most:
+            raise DigrapError(f"{key}={options[key]}: give a number from 0 to {most:g}")
+    if CHUNK * sum(options[part] for part in PARTS) < options.batch:
+        raise DigrapError(f"batch={options.batch}: more pictures than a lesson has; give more of {', '.join(PARTS)}")
     return options
 
 
@@ -102,7 +108,7 @@ class Training:
         options, taken, losses = self.options, self.options.save_every, []
         parts = {part: options[part] for part in PARTS}
         per_lesson = CHUNK * sum(parts.values()) // options.batch  # steps
-        last = options.steps if options.stop is None else min(int(options.stop), options.steps)
+        last = options.steps if options.stop is None else min(options.stop, options.steps)
         self.backbone.module.train()
         number = None
         for step in track(range(self.step, last), f"{options.model}: steps"):
