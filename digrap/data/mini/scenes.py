@@ -56,9 +56,9 @@ def draw_scenes(
     """Draw pictures 0 to N - 1 of `scenes` in chunks of at most 60: uint8 (n, 3, size, size) each.
 
     `key` is (stream, seed, split). `indices` are the pictures' numbers where these are not 0 to N - 1: a number may
-    come twice, with a scene that was changed. `words` has "" or a word of one to five letters A to Z for each picture; it is
-    written over the upper half where that is empty, else over the lower half. Raises DigrapError for an unknown style,
-    a size that is out of range or no multiple of four, scenes of another form, and words that cannot be written.
+    come twice, with a scene that was changed. `words` has "" or a word of one to five letters A to Z for each picture;
+    it is written over the upper half where that is empty, else over the lower half. Raises DigrapError for an unknown
+    style, a size that is out of range or no multiple of four, scenes of another form, and words that cannot be written.
     """
     if style not in STYLES:
         raise DigrapError(f"style={style}: there is no such style; {nearest(style, STYLES)}")
