@@ -34,6 +34,7 @@ OBJECTS = (
 
 CHUNK = 60  # pictures drawn at once, from fixed indices on
 SIZES = (32, 96)  # pixels a side, a multiple of 4
+SPOILED = 100  # where a style's number stands in the key, so that no defect shares a style's random numbers
 
 
 class Scenes(NamedTuple):
@@ -117,7 +118,7 @@ def spoil(images: Tensor, kind: str, key: tuple[int, int, int]) -> Tensor:
     for start in range(0, len(images), CHUNK):
         part = images[start : start + CHUNK]
         rest = CHUNK - len(part)
-        dice = Dice((*key, list(DEFECTS).index(kind)), range(start, start + CHUNK), images.shape[-1])
+        dice = Dice((*key, SPOILED + list(DEFECTS).index(kind)), range(start, start + CHUNK), images.shape[-1])
         spoiled = DEFECTS[kind](dice, F.pad(part, (0, 0) * 3 + (0, rest)).float() / 255)
         done.append(to_bytes(spoiled[: CHUNK - rest]))
     return torch.cat(done) if done else images.clone()
