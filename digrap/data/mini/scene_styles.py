@@ -30,9 +30,9 @@ class Shade(NamedTuple):
 COLORS: dict[str, Shade] = {
     "red": Shade((-8, 6), (0.80, 1.0), (0.70, 0.95)),
     "yellow": Shade((47, 56), (0.80, 1.0), (0.85, 1.0)),
-    "green": Shade((105, 140), (0.65, 1.0), (0.45, 0.70)),
+    "green": Shade((105, 140), (0.70, 1.0), (0.50, 0.72)),
     "blue": Shade((208, 230), (0.75, 1.0), (0.65, 1.0)),
-    "purple": Shade((276, 298), (0.55, 0.95), (0.50, 0.75)),
+    "purple": Shade((276, 298), (0.65, 0.95), (0.52, 0.80)),
     "black": Shade((0, 360), (0.0, 0.3), (0.02, 0.14)),
 }
 """Name of a colour, spelled as VQA's answers are → what is painted for it."""

@@ -1,7 +1,7 @@
-"""Scenes: up to four coloured symbols on a 2 x 2 grid, drawn in a style.
+"""Scenes: up to four coloured symbols on a 2 x 2 grid, drawn in a style, with or without a written word.
 
-Picture i depends on its key, its style, its index and its own scene alone. What is random about it does not
-depend on the scene: drawn again with one cell emptied, it is the same outside of that cell (up to 3 pixels around it).
+Picture i depends on its key, its style, its index and its own scene and word alone. What is random about it does not
+depend on the scene: drawn again with one cell emptied, it is the same from the fifth pixel outside of that cell on.
 
 Cells are numbered 0 top left, 1 top right, 2 bottom left, 3 bottom right.
 """
@@ -34,6 +34,7 @@ OBJECTS = (
 
 CHUNK = 60  # pictures drawn at once, from fixed indices on
 SIZES = (32, 96)  # pixels a side, a multiple of 4
+SPOILED = 100  # where a style's number stands in the key, so that no defect shares a style's random numbers
 
 
 class Scenes(NamedTuple):
@@ -126,7 +127,7 @@ def spoil(images: Tensor, kind: str, key: tuple[int, int, int]) -> Tensor:
     for start in range(0, len(images), CHUNK):
         part = images[start : start + CHUNK]
         rest = CHUNK - len(part)
-        dice = Dice((*key, list(DEFECTS).index(kind)), range(start, start + CHUNK), images.shape[-1])
+        dice = Dice((*key, SPOILED + list(DEFECTS).index(kind)), range(start, start + CHUNK), images.shape[-1])
         spoiled = DEFECTS[kind](dice, F.pad(part, (0, 0) * 3 + (0, rest)).float() / 255)
         done.append(to_bytes(spoiled[: CHUNK - rest]))
     return torch.cat(done) if done else images.clone()
