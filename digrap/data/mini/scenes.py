@@ -34,6 +34,7 @@ OBJECTS = (
 
 CHUNK = 60  # pictures drawn at once, from fixed indices on
 SIZES = (32, 96)  # pixels a side, a multiple of 4
+SPOILED = 100  # where a style's number stands in the key, so that no defect shares a style's random numbers
 
 
 class Scenes(NamedTuple):
@@ -56,9 +57,9 @@ def draw_scenes(
     """Draw pictures 0 to N - 1 of `scenes` in chunks of at most 60: uint8 (n, 3, size, size) each.
 
     `key` is (stream, seed, split). `indices` are the pictures' numbers where these are not 0 to N - 1: a number may
-    come twice, with a scene that was changed. `words` has "" or a word of one to five letters A to Z for each picture; it is
-    written over the upper half where that is empty, else over the lower half. Raises DigrapError for an unknown style,
-    a size that is out of range or no multiple of four, scenes of another form, and words that cannot be written.
+    come twice, with a scene that was changed. `words` has "" or a word of one to five letters A to Z for each picture;
+    it is written over the upper half where that is empty, else over the lower half. Raises DigrapError for an unknown
+    style, a size that is out of range or no multiple of four, scenes of another form, and words that cannot be written.
     """
     if style not in STYLES:
         raise DigrapError(f"style={style}: there is no such style; {nearest(style, STYLES)}")
@@ -126,7 +127,7 @@ def spoil(images: Tensor, kind: str, key: tuple[int, int, int]) -> Tensor:
     for start in range(0, len(images), CHUNK):
         part = images[start : start + CHUNK]
         rest = CHUNK - len(part)
-        dice = Dice((*key, list(DEFECTS).index(kind)), range(start, start + CHUNK), images.shape[-1])
+        dice = Dice((*key, SPOILED + list(DEFECTS).index(kind)), range(start, start + CHUNK), images.shape[-1])
         spoiled = DEFECTS[kind](dice, F.pad(part, (0, 0) * 3 + (0, rest)).float() / 255)
         done.append(to_bytes(spoiled[: CHUNK - rest]))
     return torch.cat(done) if done else images.clone()

@@ -1,7 +1,8 @@
 """minivqa: the ten VQA sets in miniature, made once a seed in the official file formats and read by the real readers.
 
-Accuracy of the best constant answer per question type on the ID test (default sizes, seed 0; the scorer official2021):
-PRIOR_ID %. A model that does not see has this, or 56.5 % if it knows the colors in the picture (adversary.py).
+Without seeing, the ID test (default sizes, seed 0; the scorer official2021) gives 40.7 % to the most frequent training
+answer of each question type and 46.7 % to that of each form of question; 60.0 % to the adversary (adversary.py), which
+knows the colors in the picture besides.
 """
 
 from __future__ import annotations

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from digrap.data.mini.scenes import DEFECTS, OBJECTS
 from digrap.data.mini.vqa.answers import slips_of
 from digrap.data.mini.vqa.facts import FACTS
 from digrap.data.mini.vqa.questions import Ask, text_of
-from digrap.data.mini.vqa.rows import CHUNK, FIRST, Picture, Row, answered, chosen, coco_file, generator_of
+from digrap.data.mini.vqa.rows import CHUNK, FIRST, Picture, Row, answered, chosen, coco_file, generator_of, shared_out
 from digrap.data.mini.vqa.words import SIGNS
 from digrap.data.mini.vqa.world import COLOR_NAMES, Scene, sample_scenes
 
@@ -68,11 +66,7 @@ def ok_vqa(seed: int, count: int) -> list[Row]:
     """Return rows that ask for facts about the only symbol of a color, every fact and each of its answers as often."""
     generator = generator_of(seed, "ok_vqa")
     cells = [(place, answer) for place, fact in enumerate(FACTS) for answer in _possible(place)]
-    left = {cell: 0 for cell in cells}
-    weights = np.array([1 / len(_possible(place)) for place, _ in cells])
-    upto = np.rint(np.cumsum(weights) / weights.sum() * count).astype(int).tolist()
-    for cell, before, after in zip(cells, [0, *upto], upto, strict=False):
-        left[cell] = after - before
+    left = dict(zip(cells, shared_out(count, [1 / len(_possible(place)) for place, _ in cells]), strict=True))
     rows, slips = [], []
     while any(left.values()):
         for scene in sample_scenes(generator, CHUNK):

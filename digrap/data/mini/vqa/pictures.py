@@ -16,7 +16,7 @@ from digrap.data.mini.scenes import Scenes, draw_scenes, spoil
 from digrap.data.mini.vqa.rows import STREAM, Picture
 
 JPEG = {"format": "JPEG", "quality": 95, "subsampling": 0}
-"""Colors are stored in full: with 8-pixel blocks and cells of 24, what is in one cell then moves no pixel of another."""
+"""Colors in full: with blocks of 8 pixels and cells of 24, what is in one cell then moves no pixel of another."""
 
 
 def write_pictures(root: Path, seed: int, pictures: Iterable[Picture]) -> None:

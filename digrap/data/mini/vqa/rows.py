@@ -93,15 +93,15 @@ def _shuffled(generator: np.random.Generator) -> Iterator[tuple[Scene, list[tupl
 
 
 def quotas(count: int, reverse: bool = False) -> dict[tuple[str, str], int]:
-    """Return how many of `count` questions have each (form, answer): shares rounded so that they add up to it."""
-    cells = {(form, answer): SHARES[form] * share for form in SHARES for answer, share in prior(form, reverse).items()}
-    total, result, before = sum(cells.values()), {}, 0
-    running = 0.0
-    for cell, share in cells.items():
-        running += share
-        upto = round(count * running / total)
-        result[cell], before = upto - before, upto
-    return result
+    """Return how many of `count` questions have each (form, answer)."""
+    shares = {(form, answer): SHARES[form] * share for form in SHARES for answer, share in prior(form, reverse).items()}
+    return dict(zip(shares, shared_out(count, list(shares.values())), strict=True))
+
+
+def shared_out(count: int, weights: Sequence[float]) -> list[int]:
+    """Return whole numbers in proportion to the weights, rounded so that they add up to `count`."""
+    upto = np.rint(np.cumsum(weights) / sum(weights) * count).astype(int)
+    return np.diff(upto, prepend=0).tolist()
 
 
 def rows_of(

@@ -1,9 +1,9 @@
 """Multi-modal shortcuts, mined from training questions as VQA-CE's authors do (Dancette et al. 2021).
 
 A rule is: these question words (one or two) and these objects in the picture (one or two) → this answer. It is kept
-where at least SUPPORT training questions have the words and objects and the answer, and at least the share CONFIDENCE of
-those with the words and objects has it. A question that rules match, and none of them with an answer that any of its
-annotators gave, is a counterexample; one that no rule matches is hard.
+where the share SUPPORT of the training questions or more has its words, its objects and its answer, and the share
+CONFIDENCE or more of those with its words and objects has its answer. A question that rules match, none of them with an
+answer that one of its annotators gave, is a counterexample; one that no rule matches is hard.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from digrap.data.mini.vqa.rows import Row
 from digrap.data.mini.vqa.words import WORDS
 from digrap.data.mini.vqa.world import OBJECT_NAMES
 
-SUPPORT = 40  # training questions
+SUPPORT = 0.005  # of the training questions: 40 of 8,000
 CONFIDENCE = 0.35
 
 
@@ -40,31 +40,30 @@ def antecedents(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
     return words, objects
 
 
-def mine(rows: Sequence[Row], support: int = SUPPORT, confidence: float = CONFIDENCE) -> Rules:
+def mine(rows: Sequence[Row], support: float = SUPPORT, confidence: float = CONFIDENCE) -> Rules:
     """Return all rules of the training questions, in no particular order."""
     words, objects = antecedents(rows)
-    word_sets, object_sets = _frequent(words, support), _frequent(objects, support)
+    least = support * len(rows)
+    word_sets, object_sets = _frequent(words, least), _frequent(objects, least)
     has_words, has_objects = _having(words, word_sets), _having(objects, object_sets)
-    total = has_words.T @ has_objects  # questions with both: exact in float32 below 2 ** 24
+    total = (has_words.T @ has_objects).astype(float)  # questions with both: exact in float32 below 2 ** 24
     answers = np.array([row.answer for row in rows])
     kept = []
     for answer in sorted(set(answers)):
         those = answers == answer
         right = has_words[those].T @ has_objects[those]
-        kept += [(*pair, answer) for pair in zip(*np.nonzero((right >= support) & (right >= confidence * total)))]
+        kept += [(*pair, answer) for pair in np.argwhere((right >= least) & (right >= confidence * total))]
     first, second = np.zeros((len(kept), words.shape[1]), bool), np.zeros((len(kept), objects.shape[1]), bool)
     for at, (word_set, object_set, _) in enumerate(kept):
         first[at, word_sets[word_set]] = second[at, object_sets[object_set]] = True
     return Rules(first, second, tuple(str(answer) for *_, answer in kept))
 
 
-def _frequent(items: np.ndarray, support: int) -> list[list[int]]:
-    """Return the single items and pairs that `support` rows have; of items that always occur together the first."""
+def _frequent(items: np.ndarray, least: float) -> list[list[int]]:
+    """Return the single items and pairs that `least` rows or more have."""
     counts = items.astype(np.float32).T @ items.astype(np.float32)
-    single = np.diag(counts)
-    often = [at for at in range(len(single)) if single[at] >= support]
-    apart = [at for at in often if not any(counts[at, other] == single[at] == single[other] for other in range(at))]
-    return [[at] for at in apart] + [list(pair) for pair in combinations(apart, 2) if counts[pair] >= support]
+    often = np.flatnonzero(np.diag(counts) >= least).tolist()
+    return [[at] for at in often] + [list(pair) for pair in combinations(often, 2) if counts[pair] >= least]
 
 
 def _having(items: np.ndarray, sets: list[list[int]]) -> np.ndarray:
