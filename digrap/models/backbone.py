@@ -18,7 +18,8 @@ class Answering(Protocol):
     """How a model takes pictures with questions and gives answers in text.
 
     It is pickled for loading processes: it must not hold the model. `module` may also be a callable that runs the
-    model with other weights in place of its own.
+    model with other weights in place of its own, for the loss. A `decoding`, where there is one, is a dataclass that
+    says how answers are searched; results state it.
     """
 
     def encode(

@@ -178,6 +178,21 @@ def test_full_fine_tuning_keeps_head_and_embedding_one(overrides, tmp_path):
     assert torch.equal(module.lm_head.weight, saved["model.language_model.embed_tokens.weight"])
 
 
+@pytest.mark.parametrize("method", ["ftp", "spd", "l2sp", "mars_sp", "tpgm", "partial_fusion"])
+def test_every_rule_runs_on_adapters(overrides, tmp_path, method):
+    engine.run(compose([*overrides, f"optim={method}", "trainer.epochs=1"]), tmp_path)
+    saved = weights(tmp_path)
+    adapters = {key for key in saved if "lora_" in key}
+    assert bool(adapters) == (method != "partial_fusion") and (adapters == set(saved)) == bool(adapters)
+
+
+def test_llava_runs_with_half_precision_too(overrides, tmp_path):
+    changes = ["backbone=tiny_llava", "backbone.pretrained=false", "trainer.precision=bf16", "trainer.epochs=2"]
+    engine.run(compose([*overrides, *changes]), tmp_path)
+    losses = [event["loss"] for event in metrics(tmp_path) if event["event"] == "train"]
+    assert losses[-1] < losses[0] and {value.dtype for value in weights(tmp_path).values()} == {torch.float32}
+
+
 def test_wise_ft_halves_the_product(overrides, tmp_path):
     engine.run(compose([*overrides, "optim=wise_ft", "optim.curve=[]", "trainer.epochs=1"]), tmp_path / "wise")
     half, whole = weights(tmp_path / "wise"), weights(tmp_path / results(tmp_path / "wise")["start"]["hash"])
