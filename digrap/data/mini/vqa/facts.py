@@ -8,18 +8,17 @@ from digrap.data.mini.scenes import OBJECTS
 from digrap.data.mini.vqa.questions import with_article
 from digrap.data.mini.vqa.words import name_of
 
-THING = "{}"  # in a wording: "it", "the red symbol", or "a star"
-
 
 class Fact(NamedTuple):
-    """A property of symbols: its wording, and the answers by class; `rest` is that of all others, None for none."""
+    """A property of symbols: its wording, in which {} stands for "the red symbol" or "a star"; the answers by object,
+    and that of all others, None where they have none."""
 
     wording: str
     answers: dict[str, str]
     rest: str | None = None
 
     def of(self, label: str) -> str | None:
-        """Return the answer for a class; None where it has none."""
+        """Return the answer for an object; None where it has none."""
         return self.answers.get(label, self.rest)
 
 
@@ -29,23 +28,21 @@ def _same(answer: str, labels: str) -> dict[str, str]:
 
 FACTS: tuple[Fact, ...] = (
     Fact("can {} fly ?", _same("yes", "airplane"), "no"),
-    Fact("is {} alive ?", _same("yes", "cat flower monkey"), "no"),
-    Fact("is {} an animal ?", _same("yes", "cat monkey"), "no"),
-    Fact("does {} shine ?", _same("yes", "crescent_moon star sun"), "no"),
+    Fact("is {} alive ?", _same("yes", "cat flower"), "no"),
+    Fact("is {} an animal ?", _same("yes", "cat"), "no"),
+    Fact("does {} shine ?", _same("yes", "star sun"), "no"),
     Fact(
         "where is {} found ?",
-        _same("sky", "airplane cloud crescent_moon star sun")
-        | _same("sea", "anchor ship_wheel")
+        _same("sky", "airplane cloud star sun")
+        | _same("sea", "anchor")
         | _same("garden", "flower")
-        | _same("forest", "monkey")
-        | _same("office", "envelope pencil scissors telephone")
-        | _same("kitchen", "coffee"),
+        | _same("office", "envelope pencil scissors telephone"),
     ),
-    Fact("is {} hot or cold ?", _same("hot", "coffee hot_spring sun") | _same("cold", "snowflake")),
+    Fact("is {} hot or cold ?", _same("hot", "sun") | _same("cold", "snowflake")),
     Fact("which season has {} ?", _same("winter", "snowflake") | _same("summer", "flower sun")),
-    Fact("is {} used in a game ?", _same("yes", "chess_knight chess_queen chess_rook club die diamond spade"), "no"),
+    Fact("is {} used in a game ?", _same("yes", "diamond"), "no"),
 )
-"""Yes/no facts hold for all classes, the others for those named."""
+"""Yes/no facts hold for all objects, the others for those named."""
 
 
 def told() -> list[tuple[str, str]]:

@@ -53,11 +53,13 @@ def made(root: Path, seed: int, sizes: Sizes) -> Path:
     recipe = _recipe(seed, sizes)
     other = "" if sizes == Sizes() else f"-{hashlib.sha256(repr(sizes).encode()).hexdigest()[:8]}"
     folder = root / f"seed{seed}{other}"
+    if folder.exists() and not _fault(folder, recipe):
+        return folder  # which may lie where nothing can be written
     try:
         with _locked(root / f".{folder.name}.lock"):
             if folder.exists():
                 if not (fault := _fault(folder, recipe)):
-                    return folder
+                    return folder  # another process has made it meanwhile
                 log.warning("%s: %s; moved to %s and made again", folder, fault, _moved_aside(folder))
             _make(folder, seed, sizes, recipe)
     except OSError as error:
@@ -68,7 +70,7 @@ def made(root: Path, seed: int, sizes: Sizes) -> Path:
 def _recipe(seed: int, sizes: Sizes) -> dict:
     """Return what the content of a folder depends on."""
     versions = {"generator": VERSION, "scenes": scenes.VERSION, "drawing": draw.VERSION}
-    shipped = {"glyphs": glyphs.GLYPHS_SHA256, "adversary": adversary.SHA256}
+    shipped = {"glyphs": glyphs.GLYPHS_SHA256, "letters": glyphs.LETTERS_SHA256, "adversary": adversary.SHA256}
     return {"seed": seed, "sizes": asdict(sizes), "versions": versions, "shipped": shipped}
 
 
@@ -83,7 +85,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _make(folder: Path, seed: int, sizes: Sizes, recipe: dict) -> None:
     part = folder.with_name(f".{folder.name}.part")
-    if part.exists():  # ours, of a process that was killed: the lock says that none is at work
+    if part.exists():  # ours, of a process that was killed or failed: the lock says that none is at work
         shutil.rmtree(part)
     log.info("%s: making the ten sets of seed %d, once", folder, seed)
     sets, listed = sets_of(seed, sizes)
