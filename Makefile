@@ -58,8 +58,9 @@ lock:  ## write requirements.lock anew: the newest versions that pyproject.toml 
 	$(PYTHON) -m uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
 		--no-annotate --custom-compile-command "make lock" --output-file requirements.lock
 
-gallery: setup  ## a contact sheet of the miniature's six domains
+gallery: setup  ## contact sheets of the miniature's six domains and of minivqa's ten sets
 	$(PYTHON) scripts/gallery.py
+	$(PYTHON) scripts/gallery.py of=minivqa
 
 clean:  ## remove the environment; runs and data stay
 	rm -rf $(VENV)

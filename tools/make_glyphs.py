@@ -11,36 +11,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from matplotlib.ft2font import FT2Font
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageFilter
 
 from digrap.cli.arguments import bare_keys
 from digrap.cli.door import door
 from digrap.core.errors import DigrapError
-from digrap.core.files import sha256, write_atomically
 from digrap.core.paths import REPO
+from digrap.data.mini.font import FONTS, render_all, write_masks
 from digrap.data.mini.symbols import CLASSES, CODE_POINTS
 
-FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-SIZE, FIT = 64, 54  # mask side and the glyph's longer side in it, in pixels
 MOST_ALIKE = 0.86  # the largest cosine between an "other" glyph and a class
-
-
-def render(code: int, font: ImageFont.FreeTypeFont) -> np.ndarray:
-    """One glyph as a uint8 (64, 64) mask, its longer side 54 pixels, centred. Raises DigrapError when it is blank."""
-    page = Image.new("L", (500, 500))
-    ImageDraw.Draw(page).text((120, 120), chr(code), fill=255, font=font, anchor="la")
-    box = page.getbbox()
-    if box is None:
-        raise DigrapError(f"{FONT}: U+{code:04X} is blank; choose another code point in digrap/data/mini/symbols.py")
-    glyph = page.crop(box)
-    scale = FIT / max(glyph.size)
-    glyph = glyph.resize([max(1, round(side * scale)) for side in glyph.size], Image.Resampling.LANCZOS)
-    mask = Image.new("L", (SIZE, SIZE))
-    mask.paste(glyph, ((SIZE - glyph.width) // 2, (SIZE - glyph.height) // 2))
-    return np.asarray(mask)
 
 
 def check_distinct(masks: np.ndarray) -> None:
@@ -59,16 +40,9 @@ def check_distinct(masks: np.ndarray) -> None:
 def main() -> None:
     """Render, check and write the masks; print the file's sha256."""
     out = Path(bare_keys(sys.argv[1:], {"out": str(REPO / "data" / "mini" / "glyphs.npz")}).out)
-    known = FT2Font(str(FONT)).get_charmap()
-    unknown = [f"U+{code:04X}" for code in CODE_POINTS if code not in known]
-    if unknown:
-        raise DigrapError(f"{FONT} has no {', '.join(unknown)}; change digrap/data/mini/symbols.py")
-    font = ImageFont.truetype(str(FONT), 200)
-    masks = np.stack([render(code, font) for code in CODE_POINTS])
+    masks = render_all(CODE_POINTS, FONTS / "DejaVuSans.ttf")
     check_distinct(masks)
-    codes = np.array(CODE_POINTS, dtype=np.int32)
-    write_atomically(out, lambda file: np.savez_compressed(file, masks=masks, codes=codes))
-    print(f"{out}: {len(masks)} masks, {out.stat().st_size / 1024:.0f} KB, sha256 {sha256(out)}")
+    write_masks(out, masks, CODE_POINTS)
 
 
 if __name__ == "__main__":

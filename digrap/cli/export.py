@@ -1,6 +1,7 @@
 """Export a finished run, ready to publish: `python scripts/export.py outputs/<dataset>/<hash> [out=DIR]`.
 
-Writes model.safetensors, config.yaml, classes.json, results.json and README.md (the card). allow=my_package and
+Writes model.safetensors, config.yaml, classes.json, results.json and README.md (the card), of a run with adapters also
+adapter/, these alone in peft's format. allow=my_package and
 edited=true are those of evaluate.py: code of your own that the run's config.yaml calls, and a config.yaml that was
 changed since the run.
 """

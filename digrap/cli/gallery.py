@@ -1,28 +1,40 @@
-"""Draw a contact sheet of the miniature DomainNet: a row a domain, a column a symbol.
+"""Draw a contact sheet of a miniature.
 
-python scripts/gallery.py [seed=0 columns=15 image_size=32 out=outputs/gallery.png]
+python scripts/gallery.py [of=minidomainnet seed=0 columns=15 image_size=32 out=outputs/gallery.png]
+    a row a domain, a column a symbol
+python scripts/gallery.py of=minivqa [seed=0 columns=3 out=outputs/gallery_minivqa.png]
+    `columns` pictures of each of the ten VQA sets, with question and answers
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from digrap.cli.arguments import bare_keys, check_whole
+from digrap.core.errors import DigrapError
 from digrap.core.files import write_atomically
 from digrap.core.paths import OUTPUTS
+from digrap.data import show
 from digrap.data.mini.draw import DOMAINS, draw
 from digrap.data.mini.glyphs import load_glyphs
 from digrap.data.mini.symbols import CLASSES
+from digrap.data.mini.vqa.folder import made
+from digrap.data.mini.vqa.twins import Sizes
+from digrap.data.vqa.sets import SETS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STREAM = 2  # datasets draw from stream 0, pre-training from 1
-DEFAULTS = {"seed": 0, "columns": 15, "image_size": 32, "out": str(OUTPUTS / "gallery.png")}
+COLUMNS = {"minidomainnet": 15, "minivqa": 3}
+FILES = {"minidomainnet": "gallery.png", "minivqa": "gallery_minivqa.png"}
+DEFAULTS = {"of": "minidomainnet", "seed": 0, "columns": 0, "image_size": 32, "out": None}
+FEW = Sizes(400, 300, *[40] * 8)  # questions of each set, of which some are shown
 
 
 def contact_sheet(seed: int, columns: int, image_size: int) -> Figure:
@@ -44,11 +56,26 @@ def contact_sheet(seed: int, columns: int, image_size: int) -> Figure:
     return figure
 
 
+def sheet_of_questions(seed: int, columns: int) -> Figure:
+    """Draw `columns` pictures of each VQA set with their questions; one of each stands five in a row."""
+    with tempfile.TemporaryDirectory() as folder:
+        parts = show.load_sets(made(Path(folder), seed, FEW), list(SETS), "official", {})
+        found = show.examples(parts, (), columns * len(parts), seed)
+    order = list(parts)
+    return show.sheet(sorted(found, key=lambda one: order.index(one[1])), 5 if columns == 1 else columns)
+
+
 def main() -> None:
     """Draw the sheet and print its path."""
     options = bare_keys(sys.argv[1:], DEFAULTS)
-    check_whole(options, seed=(0, 2**32 - 1), columns=(1, len(CLASSES)), image_size=(32, 48))
-    figure = contact_sheet(options.seed, options.columns, options.image_size)
-    out = Path(options.out)
+    if options.of not in FILES:
+        raise DigrapError(f"of={options.of}: choose one of {', '.join(FILES)}")
+    check_whole(options, seed=(0, 2**32 - 1), columns=(0, len(CLASSES)), image_size=(32, 48))
+    columns = options.columns or COLUMNS[options.of]
+    if options.of == "minivqa":
+        figure = sheet_of_questions(options.seed, columns)
+    else:
+        figure = contact_sheet(options.seed, columns, options.image_size)
+    out = Path(options.out or OUTPUTS / FILES[options.of])
     write_atomically(out, lambda file: figure.savefig(file, format="png"))
     print(out)

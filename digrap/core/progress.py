@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
 log = logging.getLogger(__name__)
@@ -14,20 +14,30 @@ Item = TypeVar("Item")
 QUIET_SECONDS = 10.0
 
 
-def track(iterable: Iterable[Item], description: str, total: float | None = None) -> Iterator[Item]:
+def track(
+    iterable: Iterable[Item],
+    description: str,
+    total: float | None = None,
+    size: Callable[[Item], int] = lambda _: 1,
+) -> Iterator[Item]:
     """Yield the items and show how many are done, the rate and the time left.
 
+    An item counts as `size(item)`, a batch as its examples, say; `total` counts likewise.
+
     If stderr is a terminal, this is a bar; otherwise log lines of level INFO, at most one in ten seconds and one at the
-    end. `total` is the number of items, by default `len(iterable)` if it has a length.
+    end. By default `total` is `len(iterable)` if it has a length.
     """
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
     # The bars of a sweep's processes would overwrite each other.
     alone = multiprocessing.current_process().name == "MainProcess"
-    return _bar(iterable, description, total) if alone and sys.stderr.isatty() else _lines(iterable, description, total)
+    show = _bar if alone and sys.stderr.isatty() else _lines
+    return show(iterable, description, total, size)
 
 
-def _bar(iterable: Iterable[Item], description: str, total: float | None) -> Iterator[Item]:
+def _bar(
+    iterable: Iterable[Item], description: str, total: float | None, size: Callable[[Item], int]
+) -> Iterator[Item]:
     # rich takes a third of a second to import, so it is imported only for a terminal.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -39,7 +49,10 @@ def _bar(iterable: Iterable[Item], description: str, total: float | None) -> Ite
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield from progress.track(iterable, total=total, description=description)
+        task = progress.add_task(description, total=total)
+        for item in iterable:
+            yield item
+            progress.advance(task, size(item))
 
 
 def console():
@@ -49,12 +62,14 @@ def console():
     return Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 
 
-def _lines(iterable: Iterable[Item], description: str, total: float | None) -> Iterator[Item]:
+def _lines(
+    iterable: Iterable[Item], description: str, total: float | None, size: Callable[[Item], int]
+) -> Iterator[Item]:
     start = spoken = time.monotonic()
     done = 0
     for item in iterable:
         yield item
-        done += 1
+        done += size(item)
         now = time.monotonic()
         if now - spoken >= QUIET_SECONDS and done != total:
             rate = done / (now - start)

@@ -105,13 +105,13 @@ def _text(target: Any, classes: Sequence[str]) -> str:
     return text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate cannot be printed
 
 
-def sheet(found: Sequence[tuple[Any, str, str]]):
-    """Return a matplotlib figure of pictures, each titled with its part and text."""
+def sheet(found: Sequence[tuple[Any, str, str]], columns: int = COLUMNS):
+    """Return a matplotlib figure of pictures, `columns` in a row, each titled with its part and text."""
     from matplotlib.figure import Figure
 
-    rows = -(-len(found) // COLUMNS)
-    figure = Figure(figsize=(3.6 * min(COLUMNS, len(found)), 3.6 * rows), layout="constrained", dpi=100)
-    axes = figure.subplots(rows, min(COLUMNS, len(found)), squeeze=False).flat
+    rows = -(-len(found) // columns)
+    figure = Figure(figsize=(3.6 * min(columns, len(found)), 3.6 * rows), layout="constrained", dpi=100)
+    axes = figure.subplots(rows, min(columns, len(found)), squeeze=False).flat
     for cell in axes:
         cell.set_axis_off()
     for cell, (picture, name, text) in zip(figure.axes, found, strict=False):

@@ -16,6 +16,7 @@ from digrap.config.choices import choices
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.paths import CONFIGS
 from digrap.data.splits import DataModule
+from digrap.engine.trained_state import base_of
 from digrap.methods.method import Method
 from digrap.methods.trained import CHOICES
 from digrap.models.backbone import Backbone
@@ -33,10 +34,10 @@ def method_errors(method: str) -> Iterator[None]:
         raise DigrapError(f"optim={method}: {error}") from error
 
 
-DESCRIPTIVE = ("name", "task", "tasks", "select_by", "clip")  # keys of a choice that say what it is
+DESCRIPTIVE = ("name", "task", "tasks", "select_by", "clip", "anchor")  # keys of a choice that say what it is
 
 
-def _call(group: str, node: DictConfig, **extra: Any) -> Any:
+def call_choice(group: str, node: DictConfig, **extra: Any) -> Any:
     """Call the `_target_` of a config group's choice with its other keys. Raises DigrapError for a key that the target
     does not take."""
     arguments = OmegaConf.to_container(node, resolve=True)
@@ -61,12 +62,15 @@ def _call(group: str, node: DictConfig, **extra: Any) -> Any:
 
 def build_data(cfg: DictConfig) -> DataModule:
     """The dataset's splits; reads nothing yet. Raises DigrapError where files are missing."""
-    return _call("dataset", cfg.dataset)
+    return call_choice("dataset", cfg.dataset)
 
 
 def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
-    """The pre-trained model for these classes."""
-    backbone = _call("backbone", cfg.backbone, num_classes=len(classes), classes=classes)
+    """The pre-trained model for these classes, with the adapters that `cfg.peft` adds to it."""
+    backbone = call_choice("backbone", cfg.backbone, num_classes=len(classes), classes=classes)
+    if cfg.peft.get("_target_"):
+        backbone.provenance |= base_of(backbone)  # what a run stands on has no adapters
+        backbone = call_choice("peft", cfg.peft, backbone=backbone)
     if cfg.trainer.channels_last:
         backbone.module.to(memory_format=torch.channels_last)
         transform = backbone.batch_transform

@@ -68,7 +68,8 @@ class Evaluator:
             for buffer in module.buffers():
                 buffer.copy_(broadcast(buffer))
         parts = []
-        for batch in track(loader, name, total=len(loader)):
+        share = sum(map(len, loader.batch_sampler))  # examples of this process
+        for batch in track(loader, name, total=share, size=lambda batch: batch.size):
             with self.accelerator.autocast():
                 answers = self.task.predict(module, batch.to(self.accelerator.device))
             parts.append((answers, batch.truth))

@@ -29,6 +29,7 @@ from digrap.engine.profiling import profiling
 from digrap.engine.rng import restore_rng, rng_state
 from digrap.engine.trained_state import overlay, read_weights
 from digrap.methods.trained import training_mode
+from digrap.models.lora import has_adapters
 from digrap.optim import param_groups
 from digrap.tasks.task import Batch
 
@@ -64,7 +65,10 @@ class Fit:
                 "train on; give a smaller one"
             )
         with method_errors(method.name):
-            self.optimizer = method.optimizer(param_groups(backbone.module, unanchored=backbone.unanchored))
+            adapted = has_adapters(backbone.module)
+            self.optimizer = method.optimizer(
+                param_groups(backbone.module, unanchored=backbone.unanchored, peft=adapted)
+            )
         schedule = OmegaConf.to_container(cfg.schedule)
         factor = get_method(schedule.pop("_target_"))(
             base_lr=cfg.trainer.base.lr, steps_per_epoch=self.steps_per_epoch, epochs=cfg.trainer.epochs, **schedule

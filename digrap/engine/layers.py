@@ -14,7 +14,15 @@ def layer_report(job: Job, optimizer: Optimizer) -> dict[str, dict[str, float | 
     `norm` is ‖θ − θ0‖, `relative` ‖θ − θ0‖/‖θ0‖ (None where θ0 = 0, as for adapters). Optimizers with an
     `omega_report` (DiGraP) add ω, the share of gradient energy removed and the conflict rate.
     """
-    anchors = None if job.cfg.peft["anchor"] == "zero" else job.before
+    default = job.cfg.peft["anchor"]
+    zero = {
+        param for group in optimizer.param_groups if group.get("anchor", default) == "zero" for param in group["params"]
+    }
+    anchors = {
+        name: job.before[name]
+        for name, param in job.backbone.module.named_parameters()
+        if param not in zero and name in job.before
+    }
     moved = displacement_report(
         [
             (name, param)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from omegaconf import DictConfig
 from torch.optim import Optimizer
 
 from digrap.core.paths import REPO
@@ -24,10 +25,11 @@ STATUS = Path("/proc/self/status")
 PACKAGES = ("digrap", "torch", "torchvision", "timm", "accelerate", "hydra-core", "numpy")
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages a result depends on."""
+def versions(cfg: DictConfig) -> dict[str, str]:
+    """Versions of Python and of the packages that a run's result depends on."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
+    answers, adapters = cfg.dataset.get("task") == "vqa", cfg.peft.get("_target_")
+    for name in (*PACKAGES, *(["transformers"] if answers else []), *(["peft"] if adapters else [])):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

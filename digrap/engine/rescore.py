@@ -21,7 +21,9 @@ from digrap.engine.evaluate import Evaluator
 from digrap.engine.loaders import derive_seed
 from digrap.engine.trained_state import base_of, overlay, read_weights
 from digrap.models.backbone import Backbone
+from digrap.models.lora import has_adapters, write_adapter
 from digrap.runs.checked_config import checked_config
+from digrap.runs.export import ADAPTER
 from digrap.runs.folder import PREDICTIONS, RunFolder
 
 OWN_KEYS = ("run", "split", "out", "bundle", "allow", "edited")  # of configs/evaluate.yaml
@@ -56,6 +58,7 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
         labels = bundle.parent if bundle and run and bundle.resolve() == run.path.resolve() else bundle
         scores = evaluator.score(module, _chosen(data, wanted), bundle and bundle / PREDICTIONS, labels, full=True)
         result = {"run": run and str(run.path), "backbone": cfg.backbone.name, "seed": cfg.seed,
+                  **backbone.notes,
                   **({"caveats": list(data.caveats)} if data.caveats else {}), "scores": scores}  # fmt: skip
         if accelerator.is_main_process:
             print(json.dumps({**result, "scores": {name: _short(score) for name, score in scores.items()}}, indent=2))
@@ -75,8 +78,11 @@ def trained_backbone(cfg: DictConfig, classes: tuple[str, ...], weights: Path | 
 
 def write_whole_model(cfg: DictConfig, classes: tuple[str, ...], weights: Path, file: Path) -> str:
     """Write every tensor of the trained model, what was trained and what it stands on, as safetensors; return the
-    file's sha256."""
-    return write_tensors(file, trained_backbone(cfg, classes, weights).module.state_dict())
+    file's sha256. Adapters are also written alone, in peft's format, into a folder beside the file."""
+    module = trained_backbone(cfg, classes, weights).module
+    if has_adapters(module):
+        write_adapter(module, file.parent / ADAPTER)
+    return write_tensors(file, module.state_dict())
 
 
 def _path(cfg: DictConfig, key: str) -> Path | None:

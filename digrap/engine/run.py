@@ -157,7 +157,7 @@ def _run(
         code = starts(here, {**provenance.commit(), "started": started})
         origin = {**provenance_of(code), **origin}
         here.write_config(cfg)
-        about = {"host": platform.node(), "versions": provenance.versions(), "started": started, "starts": code}
+        about = {"host": platform.node(), "versions": provenance.versions(cfg), "started": started, "starts": code}
         here.write_facts({**origin, **about})
     log.info("%s on %s, seed %d → %s", cfg.optim.name, cfg.dataset.name, cfg.seed, here.path)
 
@@ -181,11 +181,12 @@ def _run(
         "protocol": job.data.source.protocol or cfg.dataset.get("version"),
         **({"caveats": list(job.data.source.caveats)} if job.data.source.caveats else {}),
         "start": earlier and {"method": earlier.method, "hash": earlier.hash},
+        **job.backbone.notes,
         "selection": {"split": validation, "epoch": epoch, "score": chosen},
         "weights": weights and str(weights.file.relative_to(here.path)),
         "weights_sha256": weights and weights.sha256,
         "scores": scores, **({"variants": variants} if variants else {}), **origin,
-        "versions": provenance.versions(),
+        "versions": provenance.versions(cfg),
     }  # fmt: skip
     if main:
         here.note(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import safetensors
@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from digrap.core.errors import DigrapError
+from digrap.methods.trained import untie
 from digrap.models.backbone import Backbone
 
 BASE_KEYS = ("source", "weights", "revision", "sha256")
@@ -91,6 +92,8 @@ def _buffers(module: nn.Module) -> dict[str, Tensor]:
 def overlay(module: nn.Module, weights: dict[str, Tensor], file: Path | str) -> None:
     """Load `weights` over the model's own; names that are not in them keep their values.
 
+    A parameter that shares another's values (a head those of an embedding) gets its own where the weights hold it
+    alone, or the two with different values.
     Raises DigrapError where a name or a shape is not the model's.
     """
     own = module.state_dict()
@@ -103,7 +106,17 @@ def overlay(module: nn.Module, weights: dict[str, Tensor], file: Path | str) -> 
             f"{file}: {name} has shape {tuple(weights[name].shape)}, the model's has {tuple(own[name].shape)}; "
             "is it of another backbone or number of classes?"
         )
+    untie(module, list(_told_apart(module, weights)))
     module.load_state_dict(weights, strict=False)
+
+
+def _told_apart(module: nn.Module, weights: dict[str, Tensor]) -> Iterator[str]:
+    """Further names of parameters with several names, where `weights` do not hold one value for all of them."""
+    first: dict[Tensor, str] = {}
+    for name, param in module.named_parameters(remove_duplicate=False):
+        main = first.setdefault(param, name)
+        if main != name and name in weights and not (main in weights and torch.equal(weights[main], weights[name])):
+            yield name
 
 
 def read_weights(file: Path, base: dict[str, str], module: nn.Module, anchored: bool = False) -> dict[str, Tensor]:

@@ -47,14 +47,28 @@ CHOICES: dict[str, Callable[[nn.Module, Iterable[str]], set[str]]] = {
 def choose_trained(module: nn.Module, trains: str, head: Iterable[str]) -> None:
     """Set requires_grad on the parameters that `trains` selects (a key of `CHOICES`) and clear it on all others.
 
-    `head` holds names of the head's modules or parameters. Raises ValueError for an unknown choice, and for a model
+    `head` holds names of the head's modules or parameters; where it trains without the rest, it gets a copy of what it
+    shares with another module (an embedding). Raises ValueError for an unknown choice, and for a model
     without a head or without normalisation layers where the choice needs them.
     """
     if trains not in CHOICES:
         raise ValueError(f"trains={trains!r} is not one of {', '.join(CHOICES)}")
+    if trains != "all":
+        names = [name for name, _ in module.named_parameters(remove_duplicate=False)]
+        untie(module, covered(names, head))
     chosen = CHOICES[trains](module, tuple(head))
     for name, param in module.named_parameters():
         param.requires_grad_(name in chosen)
+
+
+def untie(module: nn.Module, names: Iterable[str]) -> None:
+    """Give each of the named parameters that another module shares a copy of its own."""
+    for name in names:
+        place, _, last = name.rpartition(".")
+        owner = module.get_submodule(place)
+        param = getattr(owner, last)
+        if sum(other is param for _, other in module.named_parameters(remove_duplicate=False)) > 1:
+            setattr(owner, last, nn.Parameter(param.detach().clone(), requires_grad=param.requires_grad))
 
 
 def training_mode(module: nn.Module) -> None:

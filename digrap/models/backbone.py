@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from PIL import Image
@@ -18,7 +18,8 @@ class Answering(Protocol):
     """How a model takes pictures with questions and gives answers in text.
 
     It is pickled for loading processes: it must not hold the model. `module` may also be a callable that runs the
-    model with other weights in place of its own.
+    model with other weights in place of its own, for the loss. A `decoding`, where there is one, is a dataclass that
+    says how answers are searched; results state it.
     """
 
     def encode(
@@ -56,6 +57,12 @@ class Backbone:
     has_head: bool = True
     answering: Answering | None = None
     provenance: Provenance = field(default_factory=dict)
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What results say of the model's answers: `decoding`, where the model searches for them."""
+        decoding = getattr(self.answering, "decoding", None)
+        return {} if decoding is None else {"decoding": asdict(decoding)}
 
 
 def check_image_size(image_size: Any, default: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""A finished run as a folder to publish: weights, config, scores, card."""
+"""A finished run as a folder to publish: weights, config, scores, card; of adapters also those alone."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ With `digrap` of the commit above installed, in this folder:
 {snippet}
 ```
 
-`python evaluate.py run=<this folder>{options}`, in a clone of digrap, computes the scores again.
+`python evaluate.py run=<this folder>{options}`, in a clone of digrap, computes the scores again.{adapter}
 
 ## Licence
 
@@ -66,24 +66,39 @@ from pathlib import Path
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from torchvision.transforms.v2.functional import pil_to_tensor
-
+{imports}
 from digrap.config.schema import typed
 from digrap.engine.build import build_backbone
+from digrap.engine.trained_state import overlay
 from digrap.runs.checked_config import checked_config
 from digrap.runs.folder import RunFolder
 
 cfg = typed(checked_config(RunFolder(Path()){trust}))
 {untrained}classes = tuple(json.loads(Path("classes.json").read_text()))
 backbone = build_backbone(cfg, classes)
-backbone.module.load_state_dict(load_file("model.safetensors"))
+overlay(backbone.module, load_file("model.safetensors"), "model.safetensors")
 backbone.module.eval()
 
 image = Image.new("RGB", ({size}, {size}))  # yours: Image.open("picture.png").convert("RGB")
+{use}"""
+
+TO_CLASSIFY = """\
 prepare = backbone.eval_transform or pil_to_tensor  # to uint8 (3, H, W)
 with torch.no_grad():
     logits = backbone.module(backbone.batch_transform(prepare(image)[None]))
 print(classes[logits.argmax().item()])"""
+
+TO_ANSWER = """\
+question = "what is in the image?"
+with torch.no_grad():
+    answers = backbone.answering.generate(backbone.module, backbone.answering.encode([image], [question]))
+print(answers[0])"""
+
+ADAPTER = "adapter"  # the folder of peft's files, beside the weights
+ADAPTER_NOTE = """
+
+`adapter/` has the adapters alone, in peft's own format: `peft.PeftModel.from_pretrained(model, "adapter")` puts them on
+the pre-trained model. It has nothing of a head that trained beside them."""
 
 LICENCE = (
     "digrap's code is under the MIT licence. The weights derive from those of {backbone} and from the data of "
@@ -197,9 +212,14 @@ def card(results: Results, cfg: DictConfig, allow: Sequence[str] = (), edited: b
         rule="---:|" * len(metrics),
         scores="\n".join([*scores, *(f"\nCaveat: {caveat}." for caveat in results.caveats)]),
         snippet=snippet(cfg, allow, edited),
+        adapter=ADAPTER_NOTE if _adapted(cfg) else "",
         options=(f" allow=[{','.join(allow)}]" if allow else "") + (" edited=true" if edited else ""),
         licence=LICENCE.format(**names),
     )
+
+
+def _adapted(cfg: DictConfig) -> bool:
+    return bool(OmegaConf.select(cfg, "peft._target_"))
 
 
 def _facts(results: Results, cfg: DictConfig) -> dict[str, str]:
@@ -212,6 +232,7 @@ def _facts(results: Results, cfg: DictConfig) -> dict[str, str]:
         "training": f"{cfg.trainer.epochs} epochs, batches of {cfg.trainer.batch_size}, "
         f"precision {cfg.trainer.precision}, schedule {cfg.schedule._target_.rpartition('.')[2]}",
         "backbone": _with(cfg.backbone.name, _scalars(cfg.backbone)),
+        "adapters": _with(cfg.peft.name, _scalars(cfg.peft)) if _adapted(cfg) else "",
         "dataset": _with(cfg.dataset.name, _scalars(cfg.dataset)),
         "seed": str(results.seed),
         "run": results.hash,
@@ -239,4 +260,7 @@ def snippet(cfg: DictConfig, allow: Sequence[str] = (), edited: bool = False) ->
     skip = cfg.backbone.get("pretrained") is True
     untrained = "cfg.backbone.pretrained = False  # the file below has all weights\n" if skip else ""
     trust = (f", allow={list(allow)}" if allow else "") + (", edited=True" if edited else "")
-    return SNIPPET.format(trust=trust, untrained=untrained, size=cfg.dataset.get("image_size") or 256)
+    answers = cfg.dataset.get("task") == "vqa"
+    imports = "" if answers else "from torchvision.transforms.v2.functional import pil_to_tensor\n"
+    use, size = TO_ANSWER if answers else TO_CLASSIFY, cfg.dataset.get("image_size") or 256
+    return SNIPPET.format(imports=imports, trust=trust, untrained=untrained, size=size, use=use)

@@ -38,7 +38,7 @@ def test_alone_it_names_all(capsys):
 def test_it_takes_several_lists(capsys):
     assert print_lists(["--list", "tables", "peft"]) == 0
     printed = capsys.readouterr().out
-    assert "python train.py -m table=…\n  1 " in printed and "python train.py peft=…\n  none" in printed
+    assert "python train.py -m table=…\n  1 " in printed and "python train.py peft=…\n  lora" in printed
 
 
 def test_an_unknown_list_is_one_message(capsys):

@@ -36,8 +36,8 @@ def build(root: str | Path, seed: int, image_size: int, splits: Mapping[str, Map
     `splits` maps a name to {domain, kind, size}. Every seed ≥ 0 gives fresh pictures, and no picture is in two splits.
     Raises DigrapError for an unknown domain or kind, or a number out of range.
     """
-    _check_range("dataset.seed", seed, 0, 2**32 - 1)
-    _check_range("dataset.image_size", image_size, *SIZES)
+    check_range("dataset.seed", seed, 0, 2**32 - 1)
+    check_range("dataset.image_size", image_size, *SIZES)
     result = {}
     for name, options in splits.items():
         domain, kind, size = _check_split(name, options)
@@ -55,7 +55,8 @@ def balanced_labels(seed: int, split: int, size: int) -> Tensor:
     return torch.from_numpy(np.concatenate(blocks)[:size].astype(np.int64))
 
 
-def _check_range(name: str, value: Any, low: int, high: int) -> None:
+def check_range(name: str, value: Any, low: int, high: int) -> None:
+    """Raise DigrapError, which names the option, for a value that is no whole number from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise DigrapError(f"{name}={value}: give a whole number from {low} to {high}")
 
@@ -68,7 +69,7 @@ def _check_split(name: str, options: Mapping[str, Any]) -> tuple[str, str, int]:
     for key, value, known in (("domain", domain, tuple(DOMAINS)), ("kind", kind, KINDS)):
         if value not in known:
             raise DigrapError(f"dataset.splits.{name}.{key}={value}: choose one of {', '.join(known)}")
-    _check_range(f"dataset.splits.{name}.size", size, 1, 10**6)
+    check_range(f"dataset.splits.{name}.size", size, 1, 10**6)
     return domain, kind, size
 
 

@@ -10,7 +10,7 @@ in [0, 1], colours (B, 3, 1, 1) and pictures (B, 3, S, S) in [0, 1].
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import pi
 
 import numpy as np
@@ -31,7 +31,7 @@ class Dice:
     `coarse` is normal (B, 6, 8, 8), for fields that vary slowly; `fine` is uniform [-1, 1) (B, 3, S, S), grain.
     """
 
-    def __init__(self, key: tuple[int, ...], indices: range, size: int):
+    def __init__(self, key: tuple[int, ...], indices: Iterable[int], size: int):
         uniforms, coarse, fine = [], [], []
         for index in indices:
             rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence([*key, index])))
@@ -69,12 +69,16 @@ def mix(below: Tensor, above: Tensor, coverage: Tensor) -> Tensor:
     return below + (above - below) * coverage
 
 
-def colour(dice: Dice, saturation: tuple[float, float], value: tuple[float, float]) -> Tensor:
-    """A random hue with saturation and value drawn from ranges: (B, 3, 1, 1)."""
-    hue, saturation, value = dice.uniform(0, 6), dice.uniform(*saturation), dice.uniform(*value)
+def hsv(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
+    """RGB (B, 3, 1, 1) of a hue in [0, 6) (0 red, 2 green, 4 blue), a saturation and a value (B, 1, 1, 1)."""
     offsets = torch.tensor([0.0, 4.0, 2.0])[None, :, None, None]
     pure = ((hue + offsets).remainder(6) - 3).abs().sub(1).clamp(0, 1)
     return value * (1 - saturation * (1 - pure))
+
+
+def colour(dice: Dice, saturation: tuple[float, float], value: tuple[float, float]) -> Tensor:
+    """A random hue with saturation and value drawn from ranges: (B, 3, 1, 1)."""
+    return hsv(dice.uniform(0, 6), dice.uniform(*saturation), dice.uniform(*value))
 
 
 def contrasting(dice: Dice, ground: Tensor, contrast: tuple[float, float], saturation: float = 0.5) -> Tensor:
@@ -96,6 +100,11 @@ def blur(image: Tensor, times: int) -> Tensor:
         image = (padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]) / 4
         image = (image[..., :-2, :] + 2 * image[..., 1:-1, :] + image[..., 2:, :]) / 4
     return image
+
+
+def to_bytes(image: Tensor) -> Tensor:
+    """A picture in [0, 1], values beyond cut off, as uint8 0 to 255 in memory of its own."""
+    return image.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
 def halve(image: Tensor) -> Tensor:
@@ -273,4 +282,4 @@ def draw(glyphs: Tensor, labels: Tensor, domain: str, key: tuple[int, int, int],
         # The last chunk is drawn in full as well, so that the same arithmetic makes its pictures.
         filled = F.pad(wanted, (0, CHUNK - len(wanted)))
         image = paint(Dice(key, range(start, start + CHUNK), size), glyphs[filled])
-        yield image.clamp(0, 1).mul(255).round().to(torch.uint8)[: len(wanted)].clone()
+        yield to_bytes(image[: len(wanted)])

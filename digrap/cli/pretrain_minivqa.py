@@ -1,0 +1,204 @@
+"""Pre-training of the tiny vision-language models on captions first, then on more and more questions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from torch import Tensor
+
+from digrap.cli.arguments import as_number, bare_keys
+from digrap.core.errors import DigrapError
+from digrap.core.files import sha256, write_atomically
+from digrap.core.paths import CONFIGS, OUTPUTS, REPO
+from digrap.core.progress import track
+from digrap.data.mini.scenes import CHUNK
+from digrap.data.mini.vqa.pretraining import CAPTION, PARTS, Exam, Lesson, exam, lesson
+from digrap.engine.build import call_choice
+from digrap.models.backbone import Backbone
+from digrap.models.tiny_vlm import WEIGHTS
+
+DEFAULTS: dict[str, Any] = {
+    "model": "tiny_paligemma",
+    "out": None,  # a file within the repository: it names its own options; null: the one that is shipped
+    "steps": 1700,
+    "batch": 128,
+    "lr": 2e-3,
+    "weight_decay": 0.01,
+    "asking": 0.9,  # the share of questions at the end; it rises linearly from 0
+    "seed": 0,
+    "threads": 1,
+    "save_every": 100,  # steps
+    "stop": None,  # the number of steps after which this start ends, for one that goes on later
+    # Of 60 pictures each in a lesson, how many are of this style, have a written word, or are single symbols:
+    "plain": 16, "clipart": 4, "sketch": 4, "painting": 4, "quickdraw": 0, "real": 0, "infograph": 0, "words": 2,
+    "single": 2,
+}  # fmt: skip
+MEASURED = ("plain", "real")  # styles; the second is that of fine-tuning
+log = logging.getLogger("pretrain_minivqa")
+
+
+def main() -> None:
+    """Pre-train, measure, write the weights and print their sha256."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    options = checked(bare_keys(sys.argv[1:], DEFAULTS))
+    torch.set_num_threads(options.threads)
+    start = time.monotonic()
+    backbone = Training(options).run()
+    if backbone is None:
+        return
+    measures = {style: measure(backbone, exam(options.seed, style)) for style in MEASURED}
+    for style, found in measures.items():
+        print(f"{style}: {_line(found)}")
+    out = WEIGHTS[options.model] if options.out is None else REPO / options.out
+    about = {"made_by": "tools/pretrain_minivqa.py", "options": OmegaConf.to_container(options), **measures}
+    half = {name: value.half().clone() for name, value in backbone.module.state_dict().items()}
+    content = safetensors.torch.save(half, {"about": json.dumps(about)})  # several notes would come in random order
+    write_atomically(out, lambda file: file.write(content))
+    print(f"{out}: {out.stat().st_size / 2**20:.2f} MB in {time.monotonic() - start:.0f} s")
+    print(f'digrap/models/tiny_vlm.py: WEIGHTS_SHA256["{options.model}"] = "{sha256(out)}"')
+
+
+def checked(options: DictConfig) -> DictConfig:
+    """The options, if all are in range. Raises DigrapError otherwise."""
+    if options.stop is not None:
+        options.stop = as_number(options.stop)
+    wanted = dict.fromkeys(("steps", "batch", "threads", "save_every"), 1) | dict.fromkeys(PARTS, 0)
+    wanted |= {} if options.stop is None else {"stop": 1}
+    for key, least in wanted.items():
+        if not isinstance(options[key], int) or options[key] < least:
+            raise DigrapError(f"{key}={options[key]}: give a whole number of at least {least}")
+    if options.model not in WEIGHTS:
+        raise DigrapError(f"model={options.model}: choose one of {', '.join(WEIGHTS)}")
+    for key, most in (("asking", 1.0), ("lr", 1.0), ("weight_decay", 1.0)):
+        if not isinstance(options[key], float) or not 0 <= options[key] <= most:
+            raise DigrapError(f"{key}={options[key]}: give a number from 0 to {most:g}")
+    if CHUNK * sum(options[part] for part in PARTS) < options.batch:
+        raise DigrapError(f"batch={options.batch}: more pictures than a lesson has; give more of {', '.join(PARTS)}")
+    return options
+
+
+class Training:
+    """One pre-training, resumed where an earlier start with the same options has left it."""
+
+    def __init__(self, options: DictConfig):
+        self.options = options
+        torch.manual_seed(options.seed)
+        self.backbone = random_backbone(options.model)
+        module = self.backbone.module
+        params = [param for param in module.parameters() if param.requires_grad]
+        self.optimizer = torch.optim.AdamW(params, lr=options.lr, weight_decay=options.weight_decay)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, options.lr, total_steps=options.steps)
+        self.step = 0
+        name = hashlib.sha256(self._recipe().encode()).hexdigest()[:10]
+        self.file = OUTPUTS / "pretrain_minivqa" / f"{options.model}-{name}.pt"
+
+    def run(self) -> Backbone | None:
+        """The model after the last step; None where `stop` comes before it."""
+        self._resume()
+        options, taken, losses = self.options, self.options.save_every, []
+        parts = {part: options[part] for part in PARTS}
+        per_lesson = CHUNK * sum(parts.values()) // options.batch  # steps
+        last = options.steps if options.stop is None else min(options.stop, options.steps)
+        self.backbone.module.train()
+        number = None
+        for step in track(range(self.step, last), f"{options.model}: steps"):
+            if step // per_lesson != number:
+                number = step // per_lesson
+                whole = lesson(options.seed, number, parts, options.asking * number * per_lesson / options.steps)
+            place = step % per_lesson * options.batch
+            losses.append(self._train(whole.part(place, place + options.batch)))
+            self.step = step + 1
+            if self.step % taken == 0 or self.step == last:
+                log.info("step %d of %d: loss %.3f", self.step, options.steps, np.mean(losses))
+                losses = []
+                self._save()
+        return self.backbone if self.step == options.steps else None
+
+    def _train(self, batch: Lesson) -> float:
+        answering = self.backbone.answering
+        loss = answering.loss(self.backbone.module, answering.encode(as_pictures(batch.images), *batch[1:]))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        return loss.item()
+
+    def _recipe(self) -> str:
+        plain = OmegaConf.to_container(self.options)
+        return str({key: value for key, value in plain.items() if key not in ("out", "save_every", "stop", "threads")})
+
+    def _save(self) -> None:
+        parts = {"module": self.backbone.module, "optimizer": self.optimizer, "schedule": self.schedule}
+        state = {name: part.state_dict() for name, part in parts.items()}
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.file, lambda file: torch.save({**state, "step": self.step}, file))
+
+    def _resume(self) -> None:
+        if not self.file.exists():
+            return
+        try:
+            state = torch.load(self.file, weights_only=True)
+            for name, part in (
+                ("module", self.backbone.module), ("optimizer", self.optimizer), ("schedule", self.schedule),
+            ):  # fmt: skip
+                part.load_state_dict(state[name])
+            self.step = state["step"]
+        except Exception as error:  # zip, pickle and torch have no base class in common
+            raise DigrapError(f"{self.file} is damaged ({error}); delete it to start afresh") from error
+        log.info("resumed at step %d from %s", self.step, self.file)
+
+
+def random_backbone(model: str) -> Backbone:
+    """A tiny model of this name with random weights and the prompts of its config."""
+    config = OmegaConf.load(CONFIGS / "backbone" / f"{model}.yaml")
+    return call_choice(
+        "backbone", OmegaConf.merge(config, {"pretrained": False, "weights": None, "max_new_tokens": 20})
+    )
+
+
+def as_pictures(images: Tensor) -> list[Image.Image]:
+    """PIL images of uint8 (N, 3, H, W)."""
+    return [Image.fromarray(image) for image in images.permute(0, 2, 3, 1).contiguous().numpy()]
+
+
+@torch.no_grad()
+def measure(backbone: Backbone, of: Exam) -> dict[str, float]:
+    """Share of exact answers in percent: to captions and to each kind of question, and to questions whose pictures
+    were exchanged with those of other scenes ("shuffled …")."""
+    pictures = as_pictures(of.images)
+    shuffled = [*pictures[1:], *pictures[:1]]
+    found = {"captions": _percent(said(backbone, pictures, [CAPTION] * len(pictures)), of.captions)}
+    for prefix, seen in (("", pictures), ("shuffled ", shuffled)):
+        answers = said(backbone, [seen[number] for number in of.pictures], of.questions)
+        for kind in sorted(set(of.kinds)):
+            rows = [k for k, other in enumerate(of.kinds) if other == kind]
+            found[prefix + kind] = _percent([answers[k] for k in rows], [of.answers[k] for k in rows])
+    return found
+
+
+def said(backbone: Backbone, pictures: list[Image.Image], questions: list[str], batch: int = 300) -> list[str]:
+    """The model's answers, found greedily."""
+    backbone.module.eval()
+    answers = []
+    for start in range(0, len(questions), batch):
+        inputs = backbone.answering.encode(pictures[start : start + batch], questions[start : start + batch])
+        answers += backbone.answering.generate(backbone.module, inputs)
+    return answers
+
+
+def _percent(answers: list[str], expected: list[str]) -> float:
+    return 100 * sum(answer == right for answer, right in zip(answers, expected, strict=True)) / len(expected)
+
+
+def _line(measures: dict[str, float]) -> str:
+    return ", ".join(f"{kind} {value:.1f}" for kind, value in measures.items())

@@ -1,0 +1,126 @@
+"""Tiny PaliGemma and LLaVA: transformers' own classes of at most 1 M parameters, for minivqa's words and scenes.
+
+Pictures have 48 px and are seen in four patches of 24 px: one a cell of a scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import (
+    CLIPVisionConfig,
+    GemmaConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    PaliGemmaConfig,
+    PaliGemmaForConditionalGeneration,
+    SiglipVisionConfig,
+)
+
+from digrap.core.files import sha256
+from digrap.core.paths import REPO
+from digrap.models.backbone import Backbone
+from digrap.models.lora import unused_layers
+from digrap.models.tiny_processor import BOS, EOS, IMAGE, PAD, VOCABULARY, TinyProcessor, check_known
+from digrap.models.vlm import Decoding, VLMAnswering, wants_type_ids
+from digrap.models.weights import WeightFile, random_weights
+
+SIZE, PATCH, WIDTH, HEADS = 48, 24, 128, 4
+IMAGE_TOKENS = (SIZE // PATCH) ** 2
+MAX_LENGTH = 128  # tokens of a picture, a question and an answer
+WEIGHTS = {name: REPO / "data" / "mini" / f"{name}.safetensors" for name in ("tiny_paligemma", "tiny_llava")}
+WEIGHTS_SHA256: dict[str, str] = {}
+"""Of the shipped files. tools/pretrain_minivqa.py prints the value of a file that it writes."""
+
+_TOKENS = {
+    "vocab_size": len(VOCABULARY), "pad_token_id": VOCABULARY.index(PAD), "bos_token_id": VOCABULARY.index(BOS),
+    "eos_token_id": VOCABULARY.index(EOS),
+}  # fmt: skip
+_TEXT = {
+    "hidden_size": WIDTH, "num_hidden_layers": 3, "num_attention_heads": HEADS, "num_key_value_heads": 1,
+    "head_dim": WIDTH // HEADS, "max_position_embeddings": MAX_LENGTH, **_TOKENS,
+}  # fmt: skip
+_VISION = {"hidden_size": WIDTH, "num_attention_heads": HEADS, "image_size": SIZE, "patch_size": PATCH}
+
+
+def paligemma_module() -> PaliGemmaForConditionalGeneration:
+    """PaliGemma with 2 vision and 3 language layers of width 128, random weights; lm_head is tied to the embedding."""
+    vision = SiglipVisionConfig(**_VISION, num_hidden_layers=2, intermediate_size=256, vision_use_head=False)
+    text = GemmaConfig(**_TEXT, intermediate_size=256)
+    config = PaliGemmaConfig(
+        vision_config=vision, text_config=text, projection_dim=WIDTH, image_token_index=VOCABULARY.index(IMAGE),
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    return PaliGemmaForConditionalGeneration(config)
+
+
+def llava_module() -> LlavaForConditionalGeneration:
+    """LLaVA with 3 vision layers, the last without use as in the real one, and 3 language layers of width 128, random
+    weights; lm_head has weights of its own."""
+    vision = CLIPVisionConfig(**_VISION, num_hidden_layers=3, intermediate_size=128)
+    text = LlamaConfig(**_TEXT, intermediate_size=192)
+    config = LlavaConfig(
+        vision_config=vision, text_config=text, image_token_index=VOCABULARY.index(IMAGE),
+        image_seq_length=IMAGE_TOKENS, vision_feature_layer=-2, vision_feature_select_strategy="default",
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    return LlavaForConditionalGeneration(config)
+
+
+def tiny_paligemma(num_classes: int = 0, classes: Sequence[str] = (), **options: Any) -> Backbone:
+    """The tiny PaliGemma; for the options see `_backbone`. Classes are not used: it answers in words."""
+    return _backbone("tiny_paligemma", paligemma_module, **options)
+
+
+def tiny_llava(num_classes: int = 0, classes: Sequence[str] = (), **options: Any) -> Backbone:
+    """The tiny LLaVA; for the options see `_backbone`. Classes are not used: it answers in words."""
+    return _backbone("tiny_llava", llava_module, **options)
+
+
+def _backbone(
+    name: str,
+    make_module: Callable[[], nn.Module],
+    prompt: str,
+    train_prompt: str | None = None,
+    pretrained: bool = True,
+    weights: str | Path | None = None,
+    beams: int = 1,
+    max_new_tokens: int = 10,
+) -> Backbone:
+    """A tiny model with its processor.
+
+    `pretrained=False` leaves all weights as torch's generator made them. `weights` is a file of the model's weights
+    (None: the shipped one). Prompts and decoding: see `digrap.models.vlm`. Raises DigrapError where the weights are
+    missing, damaged or do not fit.
+    """
+    decoding = Decoding(beams, max_new_tokens)
+    module, provenance = make_module(), random_weights()
+    if pretrained:
+        file = _weight_file(name, weights)
+        file.load_into(module)
+        provenance = file.provenance(f"data/mini/{name}.safetensors" if _is_shipped(name, file) else "file")
+    for layer in unused_layers(module):
+        module.get_submodule(layer).requires_grad_(False)
+    processor = partial(TinyProcessor, SIZE, IMAGE_TOKENS)
+    answering = VLMAnswering(processor, prompt, decoding, wants_type_ids(module), train_prompt, check_known)
+    return Backbone(module, None, head=("lm_head",), has_head=pretrained, answering=answering, provenance=provenance)
+
+
+def _weight_file(name: str, weights: str | Path | None) -> WeightFile:
+    fix = (
+        f"`git checkout -- data/mini/{name}.safetensors` restores the shipped weights, "
+        f"`python tools/pretrain_minivqa.py model={name}` makes some, backbone.pretrained=false takes random ones"
+    )
+    file = WeightFile.find(WEIGHTS[name] if weights is None else weights, fix)
+    if _is_shipped(name, file) and sha256(file.path) != WEIGHTS_SHA256.get(name):
+        raise file.error("the weights are damaged or of another version (sha256 differs)")
+    return file
+
+
+def _is_shipped(name: str, file: WeightFile) -> bool:
+    return file.path.resolve() == WEIGHTS[name]

@@ -1,0 +1,69 @@
+"""The tiny models: their size, which of their parameters learn, and their weight files."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from digrap.core.errors import DigrapError
+from digrap.models import tiny_vlm
+from digrap.models.tiny_processor import VOCABULARY
+from tests.models.tiny import ANSWERS, NAMES, QUESTIONS, pictures, tiny
+
+CLASSES = {"tiny_paligemma": "PaliGemmaForConditionalGeneration", "tiny_llava": "LlavaForConditionalGeneration"}
+
+
+@pytest.fixture(params=NAMES)
+def name(request):
+    return request.param
+
+
+def test_size(name):
+    module = tiny(name).module
+    assert type(module).__name__ == CLASSES[name] and type(module).__module__.startswith("transformers.models")
+    assert 0.8e6 < sum(param.numel() for param in module.parameters()) <= 1e6
+    assert module.get_output_embeddings().weight.shape[0] == len(VOCABULARY)
+    tied = module.lm_head.weight is module.get_input_embeddings().weight
+    assert tied == (name == "tiny_paligemma")  # as in the real ones
+
+
+def test_all_that_trains_has_a_gradient(name):
+    backbone = tiny(name)
+    inputs = backbone.answering.encode(pictures(), QUESTIONS, ANSWERS)
+    backbone.answering.loss(backbone.module, inputs).backward()
+    named = list(backbone.module.named_parameters())
+    assert all(param.grad is not None for _, param in named if param.requires_grad)
+    frozen = {key for key, param in named if not param.requires_grad}
+    assert bool(frozen) == (name == "tiny_llava")
+    assert all("vision_tower" in key and (".layers.2." in key or ".post_layernorm." in key) for key in frozen)
+
+
+def test_random_weights_follow_the_seed(name):
+    first, second = tiny(name), tiny(name)
+    state = second.module.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in first.module.state_dict().items())
+    assert first.provenance == {"source": "random weights"} and not first.has_head
+
+
+def test_weights_of_half_precision_are_loaded_as_float32(name, tmp_path):
+    made = tiny(name)
+    half = {key: value.half().clone() for key, value in made.module.state_dict().items()}
+    save_file(half, tmp_path / "own.safetensors")
+    loaded = tiny(name, pretrained=True, weights=str(tmp_path / "own.safetensors"))
+    assert loaded.has_head and loaded.provenance["source"] == "file" and "sha256" in loaded.provenance
+    for key, value in loaded.module.state_dict().items():
+        assert value.dtype == torch.float32 and torch.equal(value, half[key].float())
+    assert (loaded.module.lm_head.weight is loaded.module.get_input_embeddings().weight) == (name == "tiny_paligemma")
+
+
+def test_missing_and_foreign_weights_end_in_one_message(name, tmp_path, monkeypatch):
+    with pytest.raises(
+        DigrapError, match=f"{tmp_path}/none.safetensors: there is no such file; .*model={name}.* makes"
+    ):
+        tiny(name, pretrained=True, weights=tmp_path / "none.safetensors")
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(DigrapError, match="the weights do not fit the model .*unknown keys: a; missing keys"):
+        tiny(name, pretrained=True, weights=tmp_path / "other.safetensors")
+    monkeypatch.setitem(tiny_vlm.WEIGHTS, name, (tmp_path / "other.safetensors").resolve())
+    monkeypatch.setitem(tiny_vlm.WEIGHTS_SHA256, name, "0" * 64)
+    with pytest.raises(DigrapError, match="damaged or of another version .*git checkout -- data/mini/"):
+        tiny(name, pretrained=True)

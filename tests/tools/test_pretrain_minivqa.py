@@ -1,0 +1,144 @@
+"""Pre-training of the tiny vision-language models: lessons, resuming, measuring, and the file of weights."""
+
+import sys
+
+import pytest
+import torch
+
+from digrap.cli import pretrain_minivqa as tool
+from digrap.core.errors import DigrapError
+from digrap.data.mini.vqa.facts import FACTS
+from digrap.data.mini.vqa.far_twins import READ as TEXTVQA
+from digrap.data.mini.vqa.pretraining import CAPTION, PARTS, READ, exam, lesson
+from digrap.data.mini.vqa.questions import WORDINGS
+from digrap.data.mini.vqa.words import WORDS
+from digrap.models.tiny_processor import check_known
+
+SMALL = ["steps=6", "batch=20", "save_every=2", *(f"{part}=0" for part in PARTS if part != "plain"), "plain=1"]
+
+
+@pytest.fixture
+def started(tmp_path, monkeypatch):
+    """Calls the tool with its files under tmp_path; returns the folder of its checkpoints."""
+    monkeypatch.setattr(tool, "OUTPUTS", tmp_path / "outputs")
+    monkeypatch.setattr(tool, "REPO", tmp_path)
+    monkeypatch.setattr(tool, "exam", lambda seed, style: exam(seed, style, count=12, each=3))
+
+    def start(*arguments):
+        monkeypatch.setattr(sys, "argv", ["pretrain_minivqa.py", *SMALL, "out=w.safetensors", *arguments])
+        tool.main()
+
+    start.checkpoints = tmp_path / "outputs" / "pretrain_minivqa"
+    start.weights = tmp_path / "w.safetensors"
+    return start
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_lesson_depends_on_its_number_alone(part):
+    first, again, other = (lesson(0, number, {part: 1}, 0.5) for number in (3, 3, 4))
+    assert torch.equal(first.images, again.images) and first[1:] == again[1:]
+    assert first.images.shape == (60, 3, 48, 48) and first.images.dtype == torch.uint8
+    assert not torch.equal(first.images, other.images) and first.answers != other.answers
+    for text in (*first.questions, *first.answers):
+        check_known(text)
+
+
+def test_captions_give_way_to_questions():
+    asked = [sum(text != CAPTION for text in lesson(0, 0, {"plain": 5}, share).questions) for share in (0, 0.5, 1)]
+    assert asked[0] == 0 and 100 < asked[1] < 200 and asked[2] == 300
+
+
+def test_no_lesson_has_a_wording_of_the_tests_that_ask_otherwise():
+    whole = lesson(0, 0, {"plain": 30, "words": 5}, 1.0).questions
+    rephrased = [text.split("{}") for texts in WORDINGS.values() for text in texts[1:]]
+    far = [text.split("{}") for text in (*TEXTVQA, *(fact.wording.replace("{}", "the {} symbol") for fact in FACTS))]
+    for question in whole:
+        for start, *end in (*rephrased, *far):
+            thing = end and question.startswith(start) and question.endswith(end[0]) and len(start) > 3
+            assert not (thing or question == start), (question, start, end)
+    assert set(READ) & set(whole)
+
+
+def test_an_exam_has_every_kind_and_shares_no_picture_with_a_lesson():
+    found = exam(0, "plain", count=30)
+    assert set(found.kinds) == {"counts", "colors", "yes/no", "places", "names"}
+    assert len(found.captions) == len(found.images) == 30 and max(found.pictures) == 29
+    assert len(found.kinds) == len(found.answers) == len(found.questions) == len(found.pictures)
+    pictures = {image.numpy().tobytes() for image in lesson(0, 0, {"plain": 4}, 0).images}
+    assert not pictures & {image.numpy().tobytes() for image in found.images}
+
+
+def test_an_interrupted_training_goes_on_bit_for_bit(started, capsys):
+    started()
+    whole = started.weights.read_bytes()
+    for file in started.checkpoints.iterdir():
+        file.unlink()
+    started.weights.unlink()
+    started("stop=3")
+    assert not started.weights.exists() and len(list(started.checkpoints.iterdir())) == 1
+    started("threads=1")
+    assert started.weights.read_bytes() == whole
+    printed = capsys.readouterr().out
+    assert "plain: captions " in printed and "real: captions " in printed and "shuffled counts" in printed
+    assert 'WEIGHTS_SHA256["tiny_paligemma"] = "' in printed
+
+
+def test_its_weights_are_those_of_the_backbone(started):
+    started("model=tiny_llava", "steps=2")
+    backbone = tool.random_backbone("tiny_llava")
+    from digrap.models.weights import WeightFile
+
+    WeightFile.find(started.weights, "").load_into(backbone.module)
+    (checkpoint,) = started.checkpoints.glob("tiny_llava-*.pt")
+    trained = torch.load(checkpoint, weights_only=True)["module"]
+    assert all(torch.equal(value, trained[name].half().float()) for name, value in backbone.module.state_dict().items())
+
+
+def test_a_measure_counts_exact_answers_and_exchanges_pictures(monkeypatch):
+    """A model that reads the answer off the picture is perfect, and wrong where pictures are exchanged."""
+    of = exam(0, "plain", count=8, each=2)
+    answers = {}
+    for question, number, answer in zip(of.questions, of.pictures, of.answers, strict=True):
+        answers[of.images[number].permute(1, 2, 0).numpy().tobytes(), question] = answer
+    for image, caption in zip(of.images, of.captions, strict=True):
+        answers[image.permute(1, 2, 0).numpy().tobytes(), CAPTION] = caption
+
+    def perfect(_, pictures, questions):
+        return [answers.get((picture.tobytes(), text), "") for picture, text in zip(pictures, questions, strict=True)]
+
+    monkeypatch.setattr(tool, "said", perfect)
+    found = tool.measure(None, of)
+    assert {value for key, value in found.items() if "shuffled" not in key} == {100.0}
+    assert sum(value for key, value in found.items() if "shuffled" in key) < 100
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("model=paligemma", "model=paligemma: choose one of tiny_paligemma, tiny_llava"),
+        ("steps=0", "steps=0: give a whole number of at least 1"),
+        ("steps=many", "steps=many: give a whole number"),
+        ("stop=x", "stop=x: give a whole number"),
+        ("asking=2", "asking=2.0: give a number from 0 to 1"),
+        ("batch=61", "batch=61: more pictures than a lesson has"),
+        ("plain=-1", "plain=-1: give a whole number of at least 0"),
+        ("plan=1", "unknown argument 'plan=1'"),
+    ],
+)
+def test_bad_options(started, argument, message):
+    with pytest.raises(DigrapError, match=message):
+        started(argument)
+
+
+def test_a_damaged_checkpoint_is_named(started):
+    started("stop=2")
+    (file,) = started.checkpoints.iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(DigrapError, match=f"{file} is damaged .*; delete it to start afresh"):
+        started()
+    file.unlink()
+    started("stop=2")
+
+
+def test_every_word_is_in_the_vocabulary():
+    assert set(CAPTION.split()) <= set(WORDS)

@@ -1,0 +1,24 @@
+"""Pre-train a tiny vision-language model for minivqa on general scenes, and measure it.
+
+    python tools/pretrain_minivqa.py [model=tiny_paligemma steps=1700 threads=2 plain=16 …]
+
+Captions come first, the contents of the four cells in order, and the share of questions rises linearly from 0 to 90 %:
+from questions alone a model learns their answers' prior and does not see. AdamW, one cycle up to 2e-3, batches of 128.
+Held out are the styles of fine-tuning (real) and of TextVQA (infograph), quickdraw, and the wordings of Rephrasings,
+TextVQA and OK-VQA. An interrupted start is resumed by the same command; `stop=500` ends one at step 500. The weights
+are shipped in half precision.
+
+Printed are exact answers in percent, on plain scenes and on those of fine-tuning's style: captions, counts, colors,
+yes/no, names, places, and the same with shuffled pictures, which must fall to what needs no picture.
+
+Expected of plain scenes alone (plain=32 and 0 of all else; prototype): captions 99, counts 98, colors 100, yes/no 98;
+shuffled 23 / 19 / 50. Ten minutes on one core, with the styles fifteen.
+"""
+
+from __future__ import annotations
+
+from digrap.cli.door import door
+from digrap.cli.pretrain_minivqa import main
+
+if __name__ == "__main__":
+    raise SystemExit(door(main, __doc__))
