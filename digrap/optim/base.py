@@ -17,11 +17,19 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from digrap.optim.base_update import count_of, take_step
 from digrap.optim.bucket import Bucket
-from digrap.optim.options import advertise, keep_used, unpickled
+from digrap.optim.options import OF_BASE, advertise, keep_used, unpickled
 from digrap.optim.paths import choose, described, kernel
 from digrap.optim.shards import checked_layout, local, local_gradient
 from digrap.optim.state import add_missing, ready_state, restored, start_state, step_count
-from digrap.optim.validate import check_common, check_given, check_named, check_params, given_anchors
+from digrap.optim.validate import (
+    check_base,
+    check_common,
+    check_given,
+    check_keys,
+    check_named,
+    check_params,
+    given_anchors,
+)
 
 BESIDE_THE_UPDATE = {"__init__", "check", "names", "new_state", "omega_report", *vars(Optimizer)}
 
@@ -105,6 +113,8 @@ class AnchoredOptimizer(Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group and take its parameters' anchors. Raises ValueError for what the class refuses."""
         copied = dict(param_group) if isinstance(param_group, dict) else param_group  # a list of groups may serve again
+        if isinstance(copied, dict):
+            check_keys(copied, self.defaults.keys() | self.of_base.keys())
         super().add_param_group(copied)
         group = self.param_groups[-1]
         for key, value in self.of_base.items():
@@ -115,10 +125,11 @@ class AnchoredOptimizer(Optimizer):
         try:
             given = group["anchor"]
             check_common(group)
+            check_base(group, OF_BASE)
             self.check(group)
             if not isinstance(given, str):
                 given, group["anchor"] = given_anchors(given), "given"
-                check_given(group["params"], given)
+                check_given(group["params"], given, group.get("param_names"))
             else:
                 given = [None] * len(group["params"])
             check_params(group["params"])

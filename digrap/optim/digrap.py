@@ -85,6 +85,8 @@ class DiGraP(AnchoredOptimizer):
         at_least_zero(mu=group["mu"], lam=group["lam"], omega_max=group["omega_max"])
         one_of("rule", group["rule"], RULES)
         one_of("normalize", group["normalize"], NORMALIZE)
+        if isinstance(group["omega"], (str, bool)):
+            raise ValueError(f"omega={group['omega']!r} is no number; None learns ω")
         if group["omega"] is not None and not 0.0 <= group["omega"] <= group["omega_max"]:
             raise ValueError(f"omega={group['omega']} is outside [0, omega_max={group['omega_max']}]")
         if _rebuilds(group):

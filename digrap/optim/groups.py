@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ def param_groups(
     *,
     unanchored: Iterable[str] = (),
     no_decay: Iterable[str] = (),
-    peft: bool = False,
+    peft: bool | None = None,
     anchors: Mapping[str, Tensor] | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
@@ -30,8 +31,8 @@ def param_groups(
             pre-trained; their group has anchor="none".
         no_decay: names of parameters or modules whose group has weight_decay=0, or "vectors" for every tensor of at
             most one dimension (biases, normalisation layers).
-        peft: the model has peft adapters, and each kind of parameter gets the anchor that it needs; see
-            `digrap.optim.adapters`.
+        peft: True: the model has peft adapters, and each kind of parameter gets the anchor that it needs; see
+            `digrap.optim.adapters`. False: they are parameters as any other. None: so too, and a warning says it.
         anchors: θ0 by parameter name, for a model that is not at its pre-trained weights any more (a second fit, or a
             training that goes on without the optimizer's state). Names of parameters that do not train are ignored.
         options: options of every group (lr=…, mu=…).
@@ -43,6 +44,12 @@ def param_groups(
     named = [(name, param) for name, param in model.named_parameters() if param.requires_grad]
     if not named:
         raise ValueError("param_groups: the model has no parameter with requires_grad=True")
+    if peft is None and any(getattr(module, "peft_config", None) for module in model.modules()):
+        warnings.warn(
+            "param_groups: the model has peft adapters; peft=True gives each kind its anchor (LoRA's is zero), "
+            "peft=False takes their present values",
+            stacklevel=2,
+        )
     names = [name for name, _ in model.named_parameters()]
     vectors = no_decay == "vectors"
     free, bare = covered(names, unanchored), set() if vectors else covered(names, no_decay)
@@ -82,9 +89,19 @@ def covered(names: list[str], wanted: Iterable[str]) -> set[str]:
     wanted = [wanted] if isinstance(wanted, str) else list(wanted)
     found: set[str] = set()
     for want in wanted:
+        if not isinstance(want, str):
+            raise ValueError(f"param_groups: a {type(want).__name__} was given; give names of parameters or modules")
         hits = [name for name in names if name == want or name.startswith(want + ".")]
         if not hits:
-            near = difflib.get_close_matches(want, names, n=3, cutoff=0.4) or names[:3]
+            near = _near(want, names) or names[:3]
             raise ValueError(f"param_groups: no parameter or module is called {want!r}; near: {', '.join(near)}")
         found.update(hits)
     return found
+
+
+def _near(want: str, names: list[str]) -> list[str]:
+    """Up to three names of parameters and modules most like `want`; those that end with it come first, as wrappers put
+    prefixes before names."""
+    places = dict.fromkeys(".".join(name.split(".")[:end]) for name in names for end in range(1, name.count(".") + 2))
+    ending = [place for place in places if place.endswith(f".{want}")]
+    return (ending or difflib.get_close_matches(want, places, n=3, cutoff=0.4))[:3]

@@ -78,7 +78,8 @@ def magnitudes(x: Tensor) -> Tensor:
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
     """<a, b> over the whole tensors, in float32 at least: 0-dim."""
-    if a.is_cpu and a.dtype == b.dtype == scalar_dtype(a) and a.is_contiguous() and b.is_contiguous():
+    exact = a.is_cpu and a.dtype == b.dtype == scalar_dtype(a) and a.is_contiguous() and b.is_contiguous()
+    if exact and not torch.compiler.is_compiling():
         return dot(a.view(-1), b.view(-1))
     return product(a, b).sum()
 

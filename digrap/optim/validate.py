@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch.nn.parameter import is_lazy
 from digrap.optim.options import UNSUPPORTED
 
 BASES = ("adamw", "sgd")
+INTERNAL = ("self", "defaults", "common", "symbols", "args", "kwargs")  # no arguments of a user's
 ANCHORS = ("init", "zero", "none")
 
 
@@ -35,10 +37,29 @@ def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
 def check_named(cls: type, symbols: Mapping[str, Any]) -> None:
     """Refuse arguments, with a TypeError as Python does, that no `__init__` of the class and its parents names."""
     makers = [parent.__init__ for parent in cls.__mro__ if "__init__" in vars(parent)]
-    named = {name: None for make in makers for name in inspect.signature(make).parameters}  # in their order
+    named = {name: None for make in makers for name in inspect.signature(make).parameters if name not in INTERNAL}
     if unknown := [key for key in symbols if key not in named]:
-        takes = ", ".join(key for key in named if key not in ("self", "common", "symbols", "args", "kwargs"))
-        raise TypeError(f"{cls.__name__} has no argument {unknown[0]!r}; it takes {takes}")
+        near = difflib.get_close_matches(unknown[0], named, n=1)
+        meant = f"did you mean {near[0]!r}? " if near else ""
+        raise TypeError(f"{cls.__name__} has no argument {unknown[0]!r}; {meant}it takes {', '.join(named)}")
+
+
+def check_keys(group: dict[str, Any], known: Iterable[str]) -> None:
+    """Refuse keys of a group that are almost an option. Others are left alone: schedulers and frameworks add theirs."""
+    known = {*known, "params", "param_names", "bounded_anchor"}
+    for key in group:
+        if key not in known and (near := difflib.get_close_matches(key, known, n=1, cutoff=0.85)):
+            raise ValueError(f"a group has {key!r}, which is no option; did you mean {near[0]!r}?")
+
+
+def check_base(group: dict[str, Any], options: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse values other than the defaults for options of the base that the group does not use."""
+    for base, own in options.items():
+        for key, default in own.items():
+            if base != group["base"] and group[key] != default:
+                raise ValueError(
+                    f"{key}={group[key]} has no effect with base={group['base']!r}; it belongs to base={base!r}"
+                )
 
 
 def check_common(group: dict[str, Any]) -> None:
@@ -56,6 +77,8 @@ def check_common(group: dict[str, Any]) -> None:
     else:
         at_least_zero(lr=lr)
     at_least_zero(eps=group["eps"], weight_decay=group["weight_decay"], momentum=group["momentum"])
+    if not isinstance(group["betas"], (tuple, list)) or len(group["betas"]) != 2:
+        raise ValueError(f"betas={group['betas']!r} is no pair of numbers")
     for index, beta in enumerate(group["betas"]):
         if not 0.0 <= beta < 1.0:
             raise ValueError(f"Invalid beta parameter at index {index}: {beta} (0 ≤ beta < 1)")
@@ -75,7 +98,7 @@ def check_params(params: list[Tensor]) -> None:
 
 def given_anchors(anchor: Any) -> list[Tensor]:
     """`anchor` as a list of tensors; refuses what is neither one of the names nor several tensors."""
-    if anchor is None or isinstance(anchor, (Tensor, Mapping)):
+    if isinstance(anchor, (Tensor, Mapping)) or not isinstance(anchor, Iterable):
         raise ValueError(
             f"anchor is a {type(anchor).__name__}; give 'init', 'zero', 'none' or a list of tensors, one for each "
             "parameter (by name: param_groups(model, anchors=…))"
@@ -87,14 +110,13 @@ def given_anchors(anchor: Any) -> list[Tensor]:
     return anchors
 
 
-def check_given(params: list[Tensor], anchors: list[Tensor]) -> None:
-    """Refuse anchors whose number or shapes are not those of the parameters."""
+def check_given(params: list[Tensor], anchors: list[Tensor], names: Sequence[str] | None = None) -> None:
+    """Refuse anchors whose number or shapes are not those of the parameters. `names` are the parameters', if known."""
     if len(anchors) != len(params):
         raise ValueError(f"anchor: {len(anchors)} tensors were given for {len(params)} parameters of the group")
     for index, (param, anchor) in enumerate(zip(params, anchors, strict=True)):
         if is_lazy(param):
             raise ValueError(f"anchor {index}: its parameter has no shape yet; run the lazy module once before")
         if anchor.shape != param.shape:
-            raise ValueError(
-                f"anchor {index} has shape {tuple(anchor.shape)} but its parameter has {tuple(param.shape)}"
-            )
+            whose = f"its parameter {names[index]}" if names else "its parameter"
+            raise ValueError(f"anchor {index} has shape {tuple(anchor.shape)} but {whose} has {tuple(param.shape)}")

@@ -27,8 +27,16 @@ LIMIT = 300  # seconds that a build may take
 def library(scalar: str) -> ctypes.CDLL | None:
     """The kernels for "float", "double" or "bfloat16"; None where they are turned off, no compiler is there, or the
     build fails, which is said in a warning."""
+    if os.environ.get("DIGRAP_NATIVE") == "0":
+        return None
     compiler = _compiler()
-    if compiler is None or os.environ.get("DIGRAP_NATIVE") == "0":
+    if compiler is None:
+        if given := os.environ.get("CXX"):
+            warnings.warn(
+                f"digrap.optim: CXX={given} names no program, so no kernels are compiled and slower ones are used; set "
+                "CXX to a C++ compiler, or unset it to have one looked for.",
+                stacklevel=2,
+            )
         return None
     try:
         return ctypes.CDLL(str(_built(compiler, scalar)))
@@ -54,7 +62,7 @@ def _built(compiler: str, scalar: str) -> Path:
     sources = sorted([*SOURCES.glob("*.cpp"), *SOURCES.glob("*.h")])
     openmp = _openmp()
     known = [*(path.read_bytes() for path in sources), *map(str.encode, (*FLAGS, scalar, str(openmp), _processor()))]
-    known.append(subprocess.run([compiler, "--version"], capture_output=True, timeout=LIMIT, check=True).stdout)
+    known.append(_run([compiler, "--version"]).encode())
     folder = _folder()
     path = folder / f"{scalar}-{hashlib.sha256(bytes(1).join(known)).hexdigest()[:20]}.so"
     if path.is_file():
@@ -64,9 +72,14 @@ def _built(compiler: str, scalar: str) -> Path:
             return path
         made = Path(scratch) / path.name
         command = [compiler, *FLAGS, f"-DSCALAR={scalar}", str(SOURCES / "native.cpp"), *openmp, "-o", str(made)]
-        subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=True)
+        _run(command)
         os.replace(made, path)
     return path
+
+
+def _run(command: list[str]) -> str:
+    """What a command prints. Raises subprocess.SubprocessError where it fails."""
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=True).stdout
 
 
 @contextmanager
