@@ -107,14 +107,15 @@ class AnchoredOptimizer(Optimizer):
         if given is not None:
             params = _with_given_anchors(params, given)
         super().__init__(params, defaults)
+        check_base(self.of_base, {group["base"] for group in self.param_groups}, OF_BASE)
 
     # --- groups -------------------------------------------------------------------------------------------------
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group and take its parameters' anchors. Raises ValueError for what the class refuses."""
         copied = dict(param_group) if isinstance(param_group, dict) else param_group  # a list of groups may serve again
-        if isinstance(copied, dict):
-            check_keys(copied, self.defaults.keys() | self.of_base.keys())
+        given_options = dict(copied) if isinstance(copied, dict) else {}
+        check_keys(given_options, self.defaults.keys() | self.of_base.keys())
         super().add_param_group(copied)
         group = self.param_groups[-1]
         for key, value in self.of_base.items():
@@ -125,7 +126,7 @@ class AnchoredOptimizer(Optimizer):
         try:
             given = group["anchor"]
             check_common(group)
-            check_base(group, OF_BASE)
+            check_base(given_options, {group["base"]}, OF_BASE)
             self.check(group)
             if not isinstance(given, str):
                 given, group["anchor"] = given_anchors(given), "given"

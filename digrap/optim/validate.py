@@ -52,14 +52,14 @@ def check_keys(group: dict[str, Any], known: Iterable[str]) -> None:
             raise ValueError(f"a group has {key!r}, which is no option; did you mean {near[0]!r}?")
 
 
-def check_base(group: dict[str, Any], options: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse values other than the defaults for options of the base that the group does not use."""
+def check_base(given: dict[str, Any], bases: set[str], options: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse values in `given` other than the defaults for options of a base that is not among `bases`, those in use.
+    `options` are those of each base with their defaults."""
     for base, own in options.items():
         for key, default in own.items():
-            if base != group["base"] and group[key] != default:
-                raise ValueError(
-                    f"{key}={group[key]} has no effect with base={group['base']!r}; it belongs to base={base!r}"
-                )
+            if base not in bases and given.get(key, default) != default:
+                used = " and ".join(map(repr, sorted(bases)))
+                raise ValueError(f"{key}={given[key]} has no effect with base={used}; it belongs to base={base!r}")
 
 
 def check_common(group: dict[str, Any]) -> None:

@@ -46,9 +46,10 @@ def test_a_compiler_that_fails_is_named_with_a_remedy(fresh, monkeypatch, tmp_pa
     assert list(fresh.glob("*.so")) == []
 
 
-@pytest.mark.parametrize(("name", "value"), [("CXX", "no-such-compiler"), ("DIGRAP_NATIVE", "0")])
-def test_without_a_compiler_nothing_is_built_or_said(fresh, monkeypatch, name, value):
-    monkeypatch.setenv(name, value)
+@pytest.mark.parametrize("off", [True, False])
+def test_without_a_compiler_nothing_is_built_or_said(fresh, monkeypatch, off):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv(*(("DIGRAP_NATIVE", "0") if off else ("PATH", str(fresh))))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert build.library("float") is None
