@@ -18,7 +18,7 @@ from digrap.data.mini.vqa.folder import made
 from digrap.data.mini.vqa.twins import Sizes
 from digrap.data.splits import DataModule
 
-SMALLEST, LARGEST = 40, 100_000  # questions of a set; ids of pictures have room for so many
+SMALLEST, LARGEST = 40, 20_000  # questions of a set
 
 
 def build(

@@ -19,7 +19,7 @@ FIRST = {"train": 100_000, "val": 200_000, "vqa_cp": 300_000, "advqa": 400_000, 
 
 PER_PICTURE = 3  # questions
 CHUNK = 500  # scenes drawn at once, from which questions are chosen
-CHUNKS = 400  # an answer that is not found among so many scenes does not occur
+SCENES = 2000  # a question that is not found among so many scenes a question does not occur
 
 
 class Picture(NamedTuple):
@@ -64,7 +64,7 @@ def chosen(
     Raises ValueError where scenes do not give such questions.
     """
     left, wanted, found = quotas(count, reverse), count, []
-    for _ in range(CHUNKS):
+    for _ in range(-(-count * SCENES // CHUNK)):
         for scene, possible in _shuffled(generator):
             taken: list[tuple[Ask, str]] = []
             for ask, answer in possible:
@@ -77,7 +77,7 @@ def chosen(
             if not wanted:
                 return found
     missing = {key: number for key, number in left.items() if number}
-    raise ValueError(f"{wanted} of {count} questions were not found in {CHUNKS * CHUNK} scenes: {missing}")
+    raise ValueError(f"{wanted} of {count} questions were not found in {count * SCENES} scenes: {missing}")
 
 
 def _shuffled(generator: np.random.Generator) -> Iterator[tuple[Scene, list[tuple[Ask, str]]]]:
