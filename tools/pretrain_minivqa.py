@@ -11,8 +11,10 @@ are shipped in half precision.
 Printed are exact answers in percent, on plain scenes and on those of fine-tuning's style: captions, counts, colors,
 yes/no, names, places, and the same with shuffled pictures, which must fall to what needs no picture.
 
-Expected of plain scenes alone (plain=32 and 0 of all else; prototype): captions 99, counts 98, colors 100, yes/no 98;
-shuffled 23 / 19 / 50. Ten minutes on one core, with the styles fifteen.
+Expected of plain scenes alone (plain=16, all other parts 0): with asking=0, captions alone, the loss stays at 1.3,
+that of not seeing, for 150 steps, and is 0.07 at step 240; steps=360 gives captions 99.3 on plain scenes and 2.7 on
+those of style real, which are unlike. In a prototype 1,700 steps gave captions 99, counts 98, colors 100, yes/no 98;
+with shuffled pictures 23, 19, 50. A step takes half a second on one core, its pictures a tenth (plain) to a third.
 """
 
 from __future__ import annotations

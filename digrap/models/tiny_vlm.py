@@ -32,10 +32,13 @@ from digrap.models.weights import WeightFile, random_weights
 
 SIZE, PATCH, WIDTH, HEADS = 48, 24, 128, 4
 IMAGE_TOKENS = (SIZE // PATCH) ** 2
+SPREAD = (
+    0.06  # standard deviation of random weights; 0.02, for large widths, makes the first hundred steps learn little
+)
 MAX_LENGTH = 128  # tokens of a picture, a question and an answer
 WEIGHTS = {name: REPO / "data" / "mini" / f"{name}.safetensors" for name in ("tiny_paligemma", "tiny_llava")}
 WEIGHTS_SHA256: dict[str, str] = {}
-"""Of the shipped files. tools/pretrain_minivqa.py prints the value of a file that it writes."""
+"""Of the shipped files; tools/pretrain_minivqa.py prints it. A file of a model that is not named here is as it is."""
 
 _TOKENS = {
     "vocab_size": len(VOCABULARY), "pad_token_id": VOCABULARY.index(PAD), "bos_token_id": VOCABULARY.index(BOS),
@@ -43,7 +46,7 @@ _TOKENS = {
 }  # fmt: skip
 _TEXT = {
     "hidden_size": WIDTH, "num_hidden_layers": 3, "num_attention_heads": HEADS, "num_key_value_heads": 1,
-    "head_dim": WIDTH // HEADS, "max_position_embeddings": MAX_LENGTH, **_TOKENS,
+    "head_dim": WIDTH // HEADS, "max_position_embeddings": MAX_LENGTH, "initializer_range": SPREAD, **_TOKENS,
 }  # fmt: skip
 _VISION = {"hidden_size": WIDTH, "num_attention_heads": HEADS, "image_size": SIZE, "patch_size": PATCH}
 
@@ -112,15 +115,18 @@ def _backbone(
 
 
 def _weight_file(name: str, weights: str | Path | None) -> WeightFile:
-    fix = (
-        f"`git checkout -- data/mini/{name}.safetensors` restores the shipped weights, "
-        f"`python tools/pretrain_minivqa.py model={name}` makes some, backbone.pretrained=false takes random ones"
+    """The file of a model's weights. Raises DigrapError where it is missing, or the shipped one damaged."""
+    get = (
+        f"`git checkout -- data/mini/{name}.safetensors` restores the shipped weights"
+        if name in WEIGHTS_SHA256
+        else f"`python tools/pretrain_minivqa.py model={name}` makes them"
     )
-    file = WeightFile.find(WEIGHTS[name] if weights is None else weights, fix)
-    if _is_shipped(name, file) and sha256(file.path) != WEIGHTS_SHA256.get(name):
+    path = WEIGHTS[name] if weights is None else weights
+    file = WeightFile.find(path, f"{get}; backbone.pretrained=false takes random ones")
+    if _is_shipped(name, file) and sha256(file.path) != WEIGHTS_SHA256[name]:
         raise file.error("the weights are damaged or of another version (sha256 differs)")
     return file
 
 
 def _is_shipped(name: str, file: WeightFile) -> bool:
-    return file.path.resolve() == WEIGHTS[name]
+    return name in WEIGHTS_SHA256 and file.path.resolve() == WEIGHTS[name]

@@ -55,15 +55,25 @@ def test_weights_of_half_precision_are_loaded_as_float32(name, tmp_path):
     assert (loaded.module.lm_head.weight is loaded.module.get_input_embeddings().weight) == (name == "tiny_paligemma")
 
 
-def test_missing_and_foreign_weights_end_in_one_message(name, tmp_path, monkeypatch):
+def test_missing_weights_end_in_a_remedy_that_helps(name, tmp_path, monkeypatch):
+    place = (tmp_path / f"{name}.safetensors").resolve()
+    monkeypatch.setitem(tiny_vlm.WEIGHTS, name, place)
+    monkeypatch.delitem(tiny_vlm.WEIGHTS_SHA256, name, raising=False)
     with pytest.raises(
-        DigrapError, match=f"{tmp_path}/none.safetensors: there is no such file; .*model={name}.* makes"
+        DigrapError, match=f"there is no such file; .*pretrain_minivqa.py model={name}` makes them; back"
     ):
-        tiny(name, pretrained=True, weights=tmp_path / "none.safetensors")
-    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+        tiny(name, pretrained=True)
+    tiny(name, pretrained=False)
+    save_file({key: value.half().clone() for key, value in tiny(name).module.state_dict().items()}, place)  # as it does
+    tiny(name, pretrained=True)
+
+
+def test_damaged_and_foreign_weights_end_in_one_message(name, tmp_path, monkeypatch):
+    place = (tmp_path / "other.safetensors").resolve()
+    save_file({"a": torch.zeros(1)}, place)
     with pytest.raises(DigrapError, match="the weights do not fit the model .*unknown keys: a; missing keys"):
-        tiny(name, pretrained=True, weights=tmp_path / "other.safetensors")
-    monkeypatch.setitem(tiny_vlm.WEIGHTS, name, (tmp_path / "other.safetensors").resolve())
+        tiny(name, pretrained=True, weights=place)
+    monkeypatch.setitem(tiny_vlm.WEIGHTS, name, place)
     monkeypatch.setitem(tiny_vlm.WEIGHTS_SHA256, name, "0" * 64)
     with pytest.raises(DigrapError, match="damaged or of another version .*git checkout -- data/mini/"):
         tiny(name, pretrained=True)
