@@ -107,7 +107,7 @@ class AnchoredOptimizer(Optimizer):
         if given is not None:
             params = _with_given_anchors(params, given)
         super().__init__(params, defaults)
-        check_base(self.of_base, {group["base"] for group in self.param_groups}, OF_BASE)
+        check_base(self.of_base, {base, *(group["base"] for group in self.param_groups)}, OF_BASE)
 
     # --- groups -------------------------------------------------------------------------------------------------
 
