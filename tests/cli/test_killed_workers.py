@@ -54,6 +54,7 @@ def test_a_plain_sweep_keeps_and_makes_what_is_not_killed_twice(small_arguments,
     assert len(list((tmp_path / "the runs").glob("*/results.json"))) == 3
 
 
+@pytest.mark.slow
 def test_a_table_makes_the_other_rows(small_arguments, tmp_path, rules):
     rows = f'  always: [optim=file, "optim.file={rules}/always.py"]\n  zero-shot: [optim=zero_shot]'
     table = tmp_path / "mine.yaml"

@@ -2,10 +2,13 @@
 
 import json
 
+import pytest
+
 from tests.doors import begin, typed
 from tests.engine.runs import metrics
 
 
+@pytest.mark.slow
 def test_joblib_and_basic_at_once(small_arguments, tmp_path):
     """wise_ft is initialised from vanilla's run, so both sweeps also make that one's folder."""
     choices = ["optim=vanilla,wise_ft,zero_shot", "trainer.epochs=1"]

@@ -75,6 +75,7 @@ def test_the_step_count_must_be_on_the_device(by_triton):
         by_triton[0].step(optimizer, bucket)
 
 
+@pytest.mark.slow
 def test_kernels_compile_for_a_gpu(tmp_path):
     """Down to machine code, without a GPU; in a process of its own, where the kernels are not interpreted."""
     from triton.backends.nvidia.compiler import get_ptxas
