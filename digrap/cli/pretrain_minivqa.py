@@ -30,7 +30,7 @@ from digrap.models.tiny_vlm import WEIGHTS
 DEFAULTS: dict[str, Any] = {
     "model": "tiny_paligemma",
     "out": None,  # a file within the repository: it names its own options; null: the one that is shipped
-    "steps": 1700,
+    "steps": 1000,
     "batch": 128,
     "lr": 2e-3,
     "weight_decay": 0.01,

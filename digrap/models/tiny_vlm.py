@@ -37,7 +37,9 @@ SPREAD = (
 )
 MAX_LENGTH = 128  # tokens of a picture, a question and an answer
 WEIGHTS = {name: REPO / "data" / "mini" / f"{name}.safetensors" for name in ("tiny_paligemma", "tiny_llava")}
-WEIGHTS_SHA256: dict[str, str] = {}
+WEIGHTS_SHA256 = {
+    "tiny_paligemma": "110c8bc36965fe4bf2f8f4b033e6313b258127ced628c316d6db2fb5318349a5",
+}
 """Of the shipped files; tools/pretrain_minivqa.py prints it. A file of a model that is not named here is as it is."""
 
 _TOKENS = {

@@ -57,7 +57,8 @@ def check_base(given: dict[str, Any], bases: set[str], options: Mapping[str, Map
     `options` are those of each base with their defaults."""
     for base, own in options.items():
         for key, default in own.items():
-            if base not in bases and given.get(key, default) != default:
+            value = given.get(key, default)
+            if base not in bases and (tuple(value) if isinstance(value, list) else value) != default:
                 used = " and ".join(map(repr, sorted(bases)))
                 raise ValueError(f"{key}={given[key]} has no effect with base={used}; it belongs to base={base!r}")
 

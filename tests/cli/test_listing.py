@@ -66,7 +66,7 @@ def test_every_group_of_the_primary_config_has_a_list():
     [
         ("optim=digrop", "optim=digrop: there is no such optim; nearest: digrap; `python train.py --list methods`"),
         ("dataset=vqa", "`python train.py --list datasets` describes them all"),
-        ("trainer=x", "valid: domainnet, folder, mini; `python train.py --list trainers` describes them all"),
+        ("trainer=x", "valid: domainnet, folder, mini, minivqa; `python train.py --list trainers` describes them all"),
     ],
 )
 def test_an_unknown_choice_points_to_the_list(override, message, capsys):

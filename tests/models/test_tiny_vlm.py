@@ -4,7 +4,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from digrap.cli.pretrain_minivqa import measure
 from digrap.core.errors import DigrapError
+from digrap.data.mini.vqa.pretraining import exam
 from digrap.models import tiny_vlm
 from digrap.models.tiny_processor import VOCABULARY
 from tests.models.tiny import ANSWERS, NAMES, QUESTIONS, pictures, tiny
@@ -77,3 +79,12 @@ def test_damaged_and_foreign_weights_end_in_one_message(name, tmp_path, monkeypa
     monkeypatch.setitem(tiny_vlm.WEIGHTS_SHA256, name, "0" * 64)
     with pytest.raises(DigrapError, match="damaged or of another version .*git checkout -- data/mini/"):
         tiny(name, pretrained=True)
+
+
+def test_the_shipped_weights_see():
+    """Colors and names are answered from the picture: with shuffled pictures far fewer are right."""
+    backbone = tiny("tiny_paligemma", pretrained=True)
+    found = measure(backbone, exam(seed=1, style="real", count=60))
+    assert backbone.provenance["sha256"] == tiny_vlm.WEIGHTS_SHA256["tiny_paligemma"]
+    assert found["colors"] > 50 > 35 > found["shuffled colors"]
+    assert found["names"] > 40 > 20 > found["shuffled names"]

@@ -168,7 +168,7 @@ def compiled(cell):
         runs.append((over_sgd, [dict(optimizer.state[param]) for param in over_sgd], over_adamw))
     torch._dynamo.reset()
     eager, other = runs
-    torch.testing.assert_close(eager[:2], other[:2], rtol=0, atol=0)
+    torch.testing.assert_close(eager[:2], other[:2], rtol=1e-12, atol=1e-15)  # sums are taken in another order
     torch.testing.assert_close(eager[2], other[2], rtol=1e-4, atol=1e-6)
 
 

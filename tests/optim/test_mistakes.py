@@ -44,6 +44,11 @@ def test_values(options, message):
         DiGraP(model().parameters(), **options)
 
 
+def test_defaults_of_the_other_base_may_be_given():
+    """A config gives both; its lists are tuples elsewhere."""
+    assert DiGraP(model().parameters(), base="sgd", betas=[0.9, 0.999]).param_groups[0]["base"] == "sgd"
+
+
 def test_an_unknown_argument():
     with pytest.raises(TypeError, match="DiGraP has no argument 'omga'; did you mean 'omega'. it takes params, lr"):
         DiGraP(model().parameters(), omga=1)
