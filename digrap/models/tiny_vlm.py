@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 from transformers import (
@@ -77,19 +76,10 @@ def llava_module() -> LlavaForConditionalGeneration:
     return LlavaForConditionalGeneration(config)
 
 
-def tiny_paligemma(num_classes: int = 0, classes: Sequence[str] = (), **options: Any) -> Backbone:
-    """The tiny PaliGemma; for the options see `_backbone`. Classes are not used: it answers in words."""
-    return _backbone("tiny_paligemma", paligemma_module, **options)
-
-
-def tiny_llava(num_classes: int = 0, classes: Sequence[str] = (), **options: Any) -> Backbone:
-    """The tiny LLaVA; for the options see `_backbone`. Classes are not used: it answers in words."""
-    return _backbone("tiny_llava", llava_module, **options)
-
-
-def _backbone(
-    name: str,
-    make_module: Callable[[], nn.Module],
+def tiny_paligemma(
+    num_classes: int = 0,
+    classes: Sequence[str] = (),
+    *,
     prompt: str,
     train_prompt: str | None = None,
     pretrained: bool = True,
@@ -97,13 +87,42 @@ def _backbone(
     beams: int = 1,
     max_new_tokens: int = 10,
 ) -> Backbone:
+    """The tiny PaliGemma; for the options see `_backbone`. Classes are not used: it answers in words."""
+    decoding = Decoding(beams, max_new_tokens)
+    return _backbone("tiny_paligemma", paligemma_module, prompt, train_prompt, pretrained, weights, decoding)
+
+
+def tiny_llava(
+    num_classes: int = 0,
+    classes: Sequence[str] = (),
+    *,
+    prompt: str,
+    train_prompt: str | None = None,
+    pretrained: bool = True,
+    weights: str | Path | None = None,
+    beams: int = 1,
+    max_new_tokens: int = 10,
+) -> Backbone:
+    """The tiny LLaVA; for the options see `_backbone`. Classes are not used: it answers in words."""
+    decoding = Decoding(beams, max_new_tokens)
+    return _backbone("tiny_llava", llava_module, prompt, train_prompt, pretrained, weights, decoding)
+
+
+def _backbone(
+    name: str,
+    make_module: Callable[[], nn.Module],
+    prompt: str,
+    train_prompt: str | None,
+    pretrained: bool,
+    weights: str | Path | None,
+    decoding: Decoding,
+) -> Backbone:
     """A tiny model with its processor.
 
     `pretrained=False` leaves all weights as torch's generator made them. `weights` is a file of the model's weights
     (None: the shipped one). Prompts and decoding: see `digrap.models.vlm`. Raises DigrapError where the weights are
     missing, damaged or do not fit.
     """
-    decoding = Decoding(beams, max_new_tokens)
     module, provenance = make_module(), random_weights()
     if pretrained:
         file = _weight_file(name, weights)

@@ -145,4 +145,4 @@ def test_damaged_glyphs_are_refused(tmp_path):
 
 
 def test_what_is_shipped_is_small():
-    assert sum(path.stat().st_size for path in (REPO / "data" / "mini").iterdir()) < 3 * 2**20
+    assert sum(path.stat().st_size for path in (REPO / "data" / "mini").iterdir()) < 8 * 2**20
