@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torchvision.transforms import v2
 
-from digrap.core.files import sha256
 from digrap.core.paths import REPO
 from digrap.models.backbone import Backbone
 from digrap.models.weights import WeightFile, random_weights
@@ -57,8 +56,8 @@ def mini_resnet(
     if pretrained:
         file = WeightFile.find(weights, FIX)
         shipped = file.path.resolve() == WEIGHTS
-        if shipped and sha256(file.path) != WEIGHTS_SHA256:
-            raise file.error("the weights are damaged or of another version (sha256 differs)")
+        if shipped:
+            file.check_shipped(WEIGHTS_SHA256)
         file.load_into(module)
         provenance = file.provenance(SOURCE if shipped else "file")
     return Backbone(module, image_transform(), head=("fc",), has_head=pretrained, provenance=provenance)

@@ -21,7 +21,6 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from digrap.core.files import sha256
 from digrap.core.paths import REPO
 from digrap.models.backbone import Backbone
 from digrap.models.lora import unused_layers
@@ -76,53 +75,26 @@ def llava_module() -> LlavaForConditionalGeneration:
     return LlavaForConditionalGeneration(config)
 
 
-def tiny_paligemma(
-    num_classes: int = 0,
-    classes: Sequence[str] = (),
-    *,
-    prompt: str,
-    train_prompt: str | None = None,
-    pretrained: bool = True,
-    weights: str | Path | None = None,
-    beams: int = 1,
-    max_new_tokens: int = 10,
-) -> Backbone:
-    """The tiny PaliGemma; for the options see `_backbone`. Classes are not used: it answers in words."""
-    decoding = Decoding(beams, max_new_tokens)
-    return _backbone("tiny_paligemma", paligemma_module, prompt, train_prompt, pretrained, weights, decoding)
-
-
-def tiny_llava(
-    num_classes: int = 0,
-    classes: Sequence[str] = (),
-    *,
-    prompt: str,
-    train_prompt: str | None = None,
-    pretrained: bool = True,
-    weights: str | Path | None = None,
-    beams: int = 1,
-    max_new_tokens: int = 10,
-) -> Backbone:
-    """The tiny LLaVA; for the options see `_backbone`. Classes are not used: it answers in words."""
-    decoding = Decoding(beams, max_new_tokens)
-    return _backbone("tiny_llava", llava_module, prompt, train_prompt, pretrained, weights, decoding)
-
-
-def _backbone(
+def _tiny(
     name: str,
     make_module: Callable[[], nn.Module],
+    num_classes: int = 0,
+    classes: Sequence[str] = (),
+    *,
     prompt: str,
-    train_prompt: str | None,
-    pretrained: bool,
-    weights: str | Path | None,
-    decoding: Decoding,
+    train_prompt: str | None = None,
+    pretrained: bool = True,
+    weights: str | Path | None = None,
+    beams: int = 1,
+    max_new_tokens: int = 10,
 ) -> Backbone:
-    """A tiny model with its processor.
+    """A tiny model with its processor. Classes are not used: it answers in words.
 
     `pretrained=False` leaves all weights as torch's generator made them. `weights` is a file of the model's weights
     (None: the shipped one). Prompts and decoding: see `digrap.models.vlm`. Raises DigrapError where the weights are
     missing, damaged or do not fit.
     """
+    decoding = Decoding(beams, max_new_tokens)
     module, provenance = make_module(), random_weights()
     if pretrained:
         file = _weight_file(name, weights)
@@ -135,6 +107,11 @@ def _backbone(
     return Backbone(module, None, head=("lm_head",), has_head=pretrained, answering=answering, provenance=provenance)
 
 
+tiny_paligemma = partial(_tiny, "tiny_paligemma", paligemma_module)
+tiny_llava = partial(_tiny, "tiny_llava", llava_module)
+"""The builders that the configs name; see `_tiny`."""
+
+
 def _weight_file(name: str, weights: str | Path | None) -> WeightFile:
     """The file of a model's weights. Raises DigrapError where it is missing, or the shipped one damaged."""
     get = (
@@ -144,8 +121,8 @@ def _weight_file(name: str, weights: str | Path | None) -> WeightFile:
     )
     path = WEIGHTS[name] if weights is None else weights
     file = WeightFile.find(path, f"{get}; backbone.pretrained=false takes random ones")
-    if _is_shipped(name, file) and sha256(file.path) != WEIGHTS_SHA256[name]:
-        raise file.error("the weights are damaged or of another version (sha256 differs)")
+    if _is_shipped(name, file):
+        file.check_shipped(WEIGHTS_SHA256[name])
     return file
 
 

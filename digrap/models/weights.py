@@ -143,6 +143,11 @@ class WeightFile:
         if problems := found.problems():
             raise self.error(f"the weights do not fit the model ({'; '.join(problems)})")
 
+    def check_shipped(self, digest: str) -> None:
+        """Raise DigrapError unless the file has this SHA-256 digest, that of a file which the repository ships."""
+        if sha256(self.path) != digest:
+            raise self.error("the weights are damaged or of another version (sha256 differs)")
+
     def provenance(self, source: str, **names: str) -> Provenance:
         """The record of the file: `source`, `names` (model, tag), its own name, sha256 and, from the hub, revision."""
         revision = hub_revision(self.path)

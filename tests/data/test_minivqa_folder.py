@@ -46,7 +46,7 @@ def test_the_checksums_are_those_of_sha256sum(folder):
 
 
 def test_a_whole_folder_is_not_made_again(own, monkeypatch):
-    monkeypatch.setattr(folders, "_locked", None)  # nothing is written: the folder may be read-only
+    monkeypatch.setattr(folders, "FileLock", None)  # nothing is written: the folder may be read-only
     (own / "my notes.txt").write_text("kept")
     assert made(own.parent, 0, TINY) == own
 

@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from digrap.core.paths import CONFIGS
@@ -48,6 +50,21 @@ def cut_and_resume(monkeypatch, cfg, folder, step):
         with pytest.raises(KeyboardInterrupt):
             engine.run(cfg, folder)
     engine.run(cfg, folder)
+
+
+def finished_run(folder, cfg):
+    """Make a run; its folder and its config."""
+    engine.run(cfg, folder)
+    return folder, cfg
+
+
+def assert_resume_is_bit_equal(monkeypatch, finished, folder):
+    """A run as the finished one, interrupted after five steps and resumed, leaves what that has left."""
+    whole, cfg = finished
+    cut_and_resume(monkeypatch, OmegaConf.merge(cfg, {"trainer": {"checkpoint_minutes": 0}}), folder, 5)
+    assert results(folder) == results(whole) and metrics(folder) == metrics(whole)
+    cut, expected = weights(folder), weights(whole)
+    assert all(torch.equal(cut[name], expected[name]) for name in expected)
 
 
 def evaluate(*overrides):

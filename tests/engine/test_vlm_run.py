@@ -19,7 +19,7 @@ from digrap.engine.rescore import rescore, trained_backbone, write_whole_model
 from digrap.runs.export import card, export, portable, read_trained
 from digrap.runs.folder import RunFolder
 from digrap.runs.predictions import read_bundle
-from tests.engine.runs import cut_and_resume, load_checkpoint, metrics, results, weights
+from tests.engine.runs import assert_resume_is_bit_equal, finished_run, load_checkpoint, metrics, results, weights
 
 COLORS = ("red", "blue", "green", "black")
 
@@ -54,9 +54,7 @@ def overrides(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(overrides, tmp_path_factory):
     """A finished run of DiGraP and its config."""
-    folder, cfg = tmp_path_factory.mktemp("runs") / "whole", compose(overrides)
-    engine.run(cfg, folder)
-    return folder, cfg
+    return finished_run(tmp_path_factory.mktemp("runs") / "whole", compose(overrides))
 
 
 def test_it_learns_and_says_how_it_decodes(finished):
@@ -95,12 +93,7 @@ def test_a_checkpoint_holds_nothing_of_frozen_weights(overrides, tmp_path, monke
 
 
 def test_resume_is_bit_equal(finished, tmp_path, monkeypatch):
-    folder, cfg = finished
-    cfg = OmegaConf.merge(cfg, {"trainer": {"checkpoint_minutes": 0}})
-    cut_and_resume(monkeypatch, cfg, tmp_path / "cut", 5)
-    assert results(tmp_path / "cut") == results(folder) and metrics(tmp_path / "cut") == metrics(folder)
-    cut, whole = weights(tmp_path / "cut"), weights(folder)
-    assert all(torch.equal(cut[name], whole[name]) for name in whole)
+    assert_resume_is_bit_equal(monkeypatch, finished, tmp_path / "cut")
 
 
 def test_loading_processes_change_nothing(finished, overrides, tmp_path):

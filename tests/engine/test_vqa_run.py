@@ -14,7 +14,7 @@ from digrap.engine import run as engine
 from digrap.engine.rescore import rescore
 from digrap.runs.folder import RunFolder
 from digrap.runs.predictions import read_bundle
-from tests.engine.runs import cut_and_resume, metrics, results, weights
+from tests.engine.runs import assert_resume_is_bit_equal, finished_run, metrics, results, weights
 from tests.tasks.answering import ANSWERS, write_questions
 
 
@@ -26,9 +26,7 @@ def questions(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(questions, tmp_path_factory):
     """A finished run and its config."""
-    folder, cfg = tmp_path_factory.mktemp("runs") / "whole", compose(questions)
-    engine.run(cfg, folder)
-    return folder, cfg
+    return finished_run(tmp_path_factory.mktemp("runs") / "whole", compose(questions))
 
 
 def test_every_scorer_is_in_the_results(finished):
@@ -56,12 +54,7 @@ def test_the_bundle_holds_answers_ids_and_soft_scores(finished):
 
 
 def test_resume_is_bit_equal(finished, tmp_path, monkeypatch):
-    folder, cfg = finished
-    cfg = OmegaConf.merge(cfg, {"trainer": {"checkpoint_minutes": 0}})
-    cut_and_resume(monkeypatch, cfg, tmp_path / "cut", 5)
-    assert results(tmp_path / "cut") == results(folder) and metrics(tmp_path / "cut") == metrics(folder)
-    cut, whole = weights(tmp_path / "cut"), weights(folder)
-    assert all(bool((cut[name] == whole[name]).all()) for name in whole)
+    assert_resume_is_bit_equal(monkeypatch, finished, tmp_path / "cut")
 
 
 def test_evaluate_reports_by_scorer_and_type(finished, capsys, tmp_path):

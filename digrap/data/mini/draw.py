@@ -230,21 +230,27 @@ def text(dice: Dice, size: int) -> Tensor:
     return (inside & letters).float()
 
 
+def decorated(dice: Dice, page: Tensor, accent: Tensor, ink: Tensor, strength: tuple[float, float]) -> Tensor:
+    """A page of a report before anything stands on it: panels in the accent, frames and rows of text in ink, whose
+    `strength` is drawn from that range."""
+    image = page
+    for _ in range(2):
+        panel, frame = boxes(dice, dice.size, 0.15, 0.6)
+        image = mix(image, mix(page, accent, dice.uniform(0.15, 0.6)), panel * (dice.uniform() < 0.6))
+        image = mix(image, ink, frame * (dice.uniform() < 0.5) * 0.7)
+    for _ in range(2):
+        image = mix(image, ink, text(dice, dice.size) * dice.uniform(*strength))
+    return image
+
+
 def infograph(dice: Dice, glyphs: Tensor) -> Tensor:
     """A page of a report: the glyph, small and flat, among panels, frames, rules and rows of text."""
-    size = dice.size
     # Shrinking this far needs the smaller mask: grid_sample does not average.
     cover = halve(place(dice, halve(glyphs), (0.40, 0.62), tilt=0.2))
     page = mix(torch.ones(1, 3, 1, 1), colour(dice, (0.05, 0.3), (0.85, 1.0)), dice.uniform())
     accent, ink = colour(dice, (0.4, 1.0), (0.4, 0.9)), colour(dice, (0.0, 0.5), (0.0, 0.4))
-    image = page
-    for _ in range(2):
-        panel, frame = boxes(dice, size, 0.15, 0.6)
-        image = mix(image, mix(page, accent, dice.uniform(0.15, 0.6)), panel * (dice.uniform() < 0.6))
-        image = mix(image, ink, frame * (dice.uniform() < 0.5) * 0.7)
-    for _ in range(2):
-        image = mix(image, ink, text(dice, size) * dice.uniform(0.5, 0.9))
-    bar, _ = boxes(dice, size, 0.03, 0.5)
+    image = decorated(dice, page, accent, ink, (0.5, 0.9))
+    bar, _ = boxes(dice, dice.size, 0.03, 0.5)
     image = mix(image, colour(dice, (0.4, 1.0), (0.4, 0.9)), bar)
     # A plate of the page's colour keeps the glyph legible.
     plate = grow(cover, 2) * dice.uniform(0.3, 1.0)

@@ -16,7 +16,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from digrap.data.mini.draw import Dice, blur, boxes, colour, grid, grow, halve, hsv, mix, place, shift, stripes, text
+from digrap.data.mini.draw import (
+    Dice,
+    blur,
+    boxes,
+    colour,
+    decorated,
+    grid,
+    grow,
+    halve,
+    hsv,
+    mix,
+    place,
+    shift,
+    stripes,
+)
 
 
 class Shade(NamedTuple):
@@ -144,19 +158,12 @@ def painting(dice: Dice, glyphs: Tensor, colors: Tensor) -> Tensor:
 
 def infograph(dice: Dice, glyphs: Tensor, colors: Tensor) -> Tensor:
     """A page of a report: small, flat symbols on plates among panels, frames, rules and rows of text."""
-    size = dice.size
     # Shrinking this far needs the smaller mask: grid_sample does not average.
     cover = halve(put(dice, halve(glyphs), (0.78, 0.92), tilt=0.15))
     page = mix(torch.ones(1, 3, 1, 1), colour(dice, (0.02, 0.15), (0.9, 1.0)), dice.uniform())
     accent, ink = colour(dice, (0.1, 0.4), (0.5, 0.9)), colour(dice, (0.0, 0.4), (0.1, 0.5))
-    image = page
-    for _ in range(2):
-        panel, frame = boxes(dice, size, 0.15, 0.6)
-        image = mix(image, mix(page, accent, dice.uniform(0.15, 0.6)), panel * (dice.uniform() < 0.6))
-        image = mix(image, ink, frame * (dice.uniform() < 0.5) * 0.7)
-    for _ in range(2):
-        image = mix(image, ink, text(dice, size) * dice.uniform(0.3, 0.7))
-    bar, _ = boxes(dice, size, 0.03, 0.5)
+    image = decorated(dice, page, accent, ink, (0.3, 0.7))
+    bar, _ = boxes(dice, dice.size, 0.03, 0.5)
     image = mix(image, accent, bar)
     # A plate of the page's colour keeps each symbol legible.
     plate = grow(cover, 2) * dice.uniform(0.7, 1.0)

@@ -16,8 +16,8 @@ import numpy as np
 from digrap.core.errors import DigrapError
 from digrap.core.files import check_sha256, sha256, write_atomically
 from digrap.core.paths import REPO
-from digrap.data.mini.vqa.rows import STREAM, Row, chosen, rows_of
-from digrap.data.mini.vqa.words import WORDS
+from digrap.data.mini.vqa.rows import STREAM, Row, chosen, rows_of, some
+from digrap.data.mini.vqa.words import WORDS, words_of
 from digrap.data.mini.vqa.world import CELLS, COLOR_NAMES, Scene
 
 FILE = REPO / "data" / "mini" / "minivqa_adversary.npz"
@@ -41,13 +41,9 @@ class Adversary:
 def features(texts: Sequence[str], scenes: Sequence[Scene]) -> np.ndarray:
     """Return int64 (N, features): which words the question has, then for each color and number up to four whether the
     picture has that many symbols of it or more."""
-    place = {word: at for at, word in enumerate(WORDS)}
-    words = np.zeros((len(texts), len(WORDS)), np.int64)
-    for at, text in enumerate(texts):
-        words[at, [place[word] for word in text.split()]] = 1
     colors = np.array([scene.colors for scene in scenes]).reshape(-1, CELLS, 1)
     histogram = (colors == np.arange(len(COLOR_NAMES))).sum(1)  # (N, colors)
-    return np.concatenate([words, *(1 * (histogram >= number) for number in range(1, CELLS + 1))], axis=1)
+    return np.concatenate([1 * words_of(texts), *(1 * (histogram >= number) for number in range(1, CELLS + 1))], axis=1)
 
 
 def train(texts: Sequence[str], scenes: Sequence[Scene], answers: Sequence[str]) -> Adversary:
@@ -88,8 +84,7 @@ def make(path: Path) -> str:
 
 
 def _asked(generator: np.random.Generator) -> list[Row]:
-    rows = rows_of(chosen(generator, QUESTIONS), "adversary", 0, generator)
-    return [rows[at] for at in generator.permutation(len(rows)).tolist()]
+    return some(generator, rows_of(chosen(generator, QUESTIONS), "adversary", 0, generator))
 
 
 def _parts(rows: list[Row]) -> tuple[list[str], list[Scene]]:

@@ -6,7 +6,18 @@ from digrap.data.mini.scenes import DEFECTS, OBJECTS
 from digrap.data.mini.vqa.answers import slips_of
 from digrap.data.mini.vqa.facts import FACTS
 from digrap.data.mini.vqa.questions import Ask, text_of
-from digrap.data.mini.vqa.rows import CHUNK, FIRST, Picture, Row, answered, chosen, coco_file, generator_of, shared_out
+from digrap.data.mini.vqa.rows import (
+    CHUNK,
+    FIRST,
+    Picture,
+    Row,
+    answered,
+    chosen,
+    coco_file,
+    generator_of,
+    shared_out,
+    some,
+)
 from digrap.data.mini.vqa.words import SIGNS
 from digrap.data.mini.vqa.world import COLOR_NAMES, Scene, sample_scenes
 
@@ -45,8 +56,7 @@ def textvqa(seed: int, count: int) -> list[Row]:
 def vizwiz(seed: int, count: int) -> list[Row]:
     """Return rows about pictures with a defect, one each; some ask about what is not there (`UNANSWERABLE`)."""
     generator = generator_of(seed, "vizwiz")
-    found = chosen(generator, count, each=1)
-    found = [found[at] for at in generator.permutation(count).tolist()]
+    found = some(generator, chosen(generator, count, each=1))
     chance, rows, slips = generator.random((count, 4)).tolist(), [], []
     for index, ((scene, [(ask, answer)]), draw) in enumerate(zip(found, chance, strict=True)):
         wrong = slips_of(ask, scene, answer)
@@ -79,8 +89,8 @@ def ok_vqa(seed: int, count: int) -> list[Row]:
             text = FACTS[place].wording.format(f"the {COLOR_NAMES[color]} symbol")
             rows.append(Row(number * 1000 + 5, picture, Ask(f"fact {place}", color=color), text, answer))
             slips.append([other for other in _possible(place) if other != answer])
-    order = generator.permutation(len(rows)).tolist()
-    return answered([rows[at] for at in order], [slips[at] for at in order], generator)
+    rows, slips = zip(*some(generator, list(zip(rows, slips, strict=True))), strict=True)
+    return answered(rows, slips, generator)
 
 
 def _possible(place: int) -> list[str]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+
+from filelock import FileLock
 
 from digrap.core.errors import DigrapError
 from digrap.core.files import sha256
@@ -56,7 +55,8 @@ def made(root: Path, seed: int, sizes: Sizes) -> Path:
     if folder.exists() and not _fault(folder, recipe):
         return folder  # which may lie where nothing can be written
     try:
-        with _locked(root / f".{folder.name}.lock"):
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f".{folder.name}.lock"):  # the others wait, and find it made
             if folder.exists():
                 if not (fault := _fault(folder, recipe)):
                     return folder  # another process has made it meanwhile
@@ -72,15 +72,6 @@ def _recipe(seed: int, sizes: Sizes) -> dict:
     versions = {"generator": VERSION, "scenes": scenes.VERSION, "drawing": draw.VERSION}
     shipped = {"glyphs": glyphs.GLYPHS_SHA256, "letters": glyphs.LETTERS_SHA256, "adversary": adversary.SHA256}
     return {"seed": seed, "sizes": asdict(sizes), "versions": versions, "shipped": shipped}
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let one process at a time make a folder; the others wait and find it made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _make(folder: Path, seed: int, sizes: Sizes, recipe: dict) -> None:

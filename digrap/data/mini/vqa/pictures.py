@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from digrap.core.progress import track
-from digrap.data.mini.scenes import Scenes, draw_scenes, spoil
+from digrap.data.mini.scenes import draw_scenes, spoil
 from digrap.data.mini.vqa.rows import STREAM, Picture
+from digrap.data.mini.vqa.world import as_tensors
 
 JPEG = {"format": "JPEG", "quality": 95, "subsampling": 0}
 """Colors in full: with blocks of 8 pixels and cells of 24, what is in one cell then moves no pixel of another."""
@@ -37,7 +38,7 @@ def _batch(picture: Picture) -> tuple[str, str, str]:
 def _draw(seed: int, pictures: list[Picture]) -> Iterator[tuple[Picture, Tensor]]:
     name, style, defect = _batch(pictures[0])
     key = (STREAM, seed, crc32(name.encode()))
-    scenes = Scenes(*(torch.tensor([picture.scene[part] for picture in pictures]) for part in range(2)))
+    scenes = as_tensors([picture.scene for picture in pictures])
     words, indices = [picture.word for picture in pictures], [picture.index for picture in pictures]
     chunks = draw_scenes(scenes, style, key, words=words, indices=indices)
     if defect:

@@ -15,12 +15,12 @@ import torch
 
 from digrap.data.mini.draw import draw
 from digrap.data.mini.glyphs import load_glyphs
-from digrap.data.mini.scenes import CHUNK, STYLES, Scenes, draw_scenes
+from digrap.data.mini.scenes import CHUNK, STYLES, draw_scenes
 from digrap.data.mini.symbols import CLASSES
 from digrap.data.mini.vqa.facts import told
 from digrap.data.mini.vqa.questions import caption_of, pretraining_texts, random_questions
 from digrap.data.mini.vqa.words import SIGNS, name_of
-from digrap.data.mini.vqa.world import Scene, sample_scenes
+from digrap.data.mini.vqa.world import Scene, as_tensors, sample_scenes
 
 STREAM = 4  # the sets of minivqa draw from 3
 TRAIN, TEST = 0, 1  # splits of the stream
@@ -66,8 +66,7 @@ def lesson(seed: int, number: int, parts: Mapping[str, int], asking: float, spli
 
 def drawn(scenes: list[Scene], style: str, key: tuple[int, int, int], words: list[str] | None = None) -> torch.Tensor:
     """Pictures of scenes, uint8 (N, 3, 48, 48)."""
-    tensors = Scenes(*(torch.tensor([scene[part] for scene in scenes]) for part in range(2)))
-    return torch.cat(list(draw_scenes(tensors, style, key, words=words)))
+    return torch.cat(list(draw_scenes(as_tensors(scenes), style, key, words=words)))
 
 
 def _one(generator: np.random.Generator, values):

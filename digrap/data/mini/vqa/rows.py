@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy as np
 from digrap.data.mini.vqa.answers import annotate, slips_of
 from digrap.data.mini.vqa.questions import CANDIDATE_CHANCES, WORDINGS, Ask, candidates, text_of
 from digrap.data.mini.vqa.world import SHARES, Scene, prior, sample_scenes
+
+Item = TypeVar("Item")
 
 STREAM = 3  # the miniature DomainNet draws from 0, its pre-training from 1, contact sheets from 2
 
@@ -102,6 +104,11 @@ def shared_out(count: int, weights: Sequence[float]) -> list[int]:
     """Return whole numbers in proportion to the weights, rounded so that they add up to `count`."""
     upto = np.rint(np.cumsum(weights) / sum(weights) * count).astype(int)
     return np.diff(upto, prepend=0).tolist()
+
+
+def some(generator: np.random.Generator, items: Sequence[Item], count: int | None = None) -> list[Item]:
+    """Return `count` of the items, or all, in random order."""
+    return [items[at] for at in generator.permutation(len(items))[:count].tolist()]
 
 
 def rows_of(

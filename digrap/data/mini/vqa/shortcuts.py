@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from digrap.data.mini.vqa.rows import Row
-from digrap.data.mini.vqa.words import WORDS
+from digrap.data.mini.vqa.words import words_of
 from digrap.data.mini.vqa.world import OBJECT_NAMES
 
 SUPPORT = 0.005  # of the training questions: 40 of 8,000
@@ -32,10 +32,8 @@ class Rules(NamedTuple):
 
 def antecedents(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
     """Return which of WORDS each question has, bool (N, W), and which objects its picture has, bool (N, O)."""
-    place = {word: at for at, word in enumerate(WORDS)}
-    words, objects = np.zeros((len(rows), len(WORDS)), bool), np.zeros((len(rows), len(OBJECT_NAMES)), bool)
+    words, objects = words_of([row.text for row in rows]), np.zeros((len(rows), len(OBJECT_NAMES)), bool)
     for at, row in enumerate(rows):
-        words[at, [place[word] for word in row.text.split()]] = True
         objects[at, [kind for kind in row.picture.scene.objects if kind >= 0]] = True
     return words, objects
 

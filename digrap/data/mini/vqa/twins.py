@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from digrap.data.mini.vqa import adversary
 from digrap.data.mini.vqa.questions import WORDINGS, answer_of, relevant, text_of
-from digrap.data.mini.vqa.rows import FIRST, Row, chosen, generator_of, rows_of
+from digrap.data.mini.vqa.rows import FIRST, Row, chosen, generator_of, rows_of, some
 from digrap.data.mini.vqa.shortcuts import judge, mine
 
 POOL = 3  # questions of which one fools the adversary, or more
@@ -48,7 +46,7 @@ def iv_vqa(seed: int, val: list[Row], count: int) -> list[Row]:
     Of questions on which all annotators agree; the object is the only one of its kind. The picture's second number is
     one more than the object's place in OBJECTS, as COCO's categories count from 1.
     """
-    return _some(generator_of(seed, "iv_vqa"), list(_irrelevant(val)), count)
+    return some(generator_of(seed, "iv_vqa"), list(_irrelevant(val)), count)
 
 
 def _irrelevant(val: list[Row]) -> Iterator[Row]:
@@ -67,7 +65,7 @@ def cv_vqa(seed: int, val: list[Row], count: int) -> list[Row]:
 
     Of questions on which all annotators agree. The picture's second number names the object, as COCO's instances do.
     """
-    return _some(generator_of(seed, "cv_vqa"), list(_counted(val)), count)
+    return some(generator_of(seed, "cv_vqa"), list(_counted(val)), count)
 
 
 def _counted(val: list[Row]) -> Iterator[Row]:
@@ -91,11 +89,6 @@ def _edit(row: Row, folder: str, cell: int, erased: int, answer: str) -> Row:
     return row._replace(picture=picture, answer=answer, answers=(answer,) * len(row.answers))
 
 
-def _some(generator: np.random.Generator, rows: list[Row], count: int) -> list[Row]:
-    """Return `count` of the rows, or all, in random order."""
-    return [rows[at] for at in generator.permutation(len(rows))[:count].tolist()]
-
-
 def vqa_rephrasings(seed: int, val: list[Row], count: int) -> list[Row]:
     """Return originals, each followed by its three rephrasings: same picture and answers, wordings 1 to 3.
 
@@ -104,7 +97,7 @@ def vqa_rephrasings(seed: int, val: list[Row], count: int) -> list[Row]:
     each = len(next(iter(WORDINGS.values())))
     return [
         row._replace(number=row.number + 100 * wording, text=text_of(row.ask, wording))
-        for row in _some(generator_of(seed, "vqa_rephrasings"), val, count // each)
+        for row in some(generator_of(seed, "vqa_rephrasings"), val, count // each)
         for wording in range(each)
     ]
 
@@ -130,4 +123,4 @@ def advqa(seed: int, count: int) -> list[Row]:
     generator = generator_of(seed, "advqa")
     rows = rows_of(chosen(generator, POOL * count), "advqa", FIRST["advqa"], generator)
     said = adversary.load()([row.text for row in rows], [row.picture.scene for row in rows])
-    return _some(generator, [row for row, answer in zip(rows, said, strict=True) if answer not in row.answers], count)
+    return some(generator, [row for row, answer in zip(rows, said, strict=True) if answer not in row.answers], count)

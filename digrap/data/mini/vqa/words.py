@@ -6,6 +6,10 @@ at the end only, because shipped weights depend on it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from digrap.data.mini.symbols import CLASSES
 
 COLOR_WORDS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "gray", "white")
@@ -36,3 +40,13 @@ def _all() -> tuple[str, ...]:
 
 
 WORDS: tuple[str, ...] = _all()
+
+_PLACES = {word: place for place, word in enumerate(WORDS)}
+
+
+def words_of(texts: Sequence[str]) -> np.ndarray:
+    """Return which of WORDS each text has: bool (N, W)."""
+    found = np.zeros((len(texts), len(WORDS)), bool)
+    for row, text in enumerate(texts):
+        found[row, [_PLACES[word] for word in text.split()]] = True
+    return found

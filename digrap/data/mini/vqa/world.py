@@ -13,12 +13,13 @@ Nothing else about objects, colors and cells is correlated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
-from digrap.data.mini.scenes import COLORS, OBJECTS
+from digrap.data.mini.scenes import COLORS, OBJECTS, Scenes
 from digrap.data.mini.vqa.words import name_of
 
 CELLS = 4
@@ -50,6 +51,11 @@ class Scene(NamedTuple):
             for cell in range(CELLS)
             if self.objects[cell] >= 0 and kind in (None, self.objects[cell]) and color in (None, self.colors[cell])
         ]
+
+
+def as_tensors(scenes: Sequence[Scene]) -> Scenes:
+    """Return the scenes as `draw_scenes` takes them."""
+    return Scenes(*(torch.tensor([scene[part] for scene in scenes]) for part in range(2)))
 
 
 def _but(values: tuple[int, ...], cell: int) -> tuple[int, ...]:
