@@ -7,6 +7,8 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from digrap.core.files import sha256, write_atomically
 from digrap.core.paths import CONFIGS, OUTPUTS, REPO
 from digrap.core.progress import track
 from digrap.data.mini.scenes import CHUNK
-from digrap.data.mini.vqa.pretraining import CAPTION, PARTS, Exam, Lesson, exam, lesson
+from digrap.data.mini.vqa.pretraining import PARTS, WORDS, Exam, Lesson, Share, exam, lesson
 from digrap.engine.build import call_choice
 from digrap.models.backbone import Backbone
 from digrap.models.tiny_vlm import WEIGHTS
@@ -35,7 +37,9 @@ DEFAULTS: dict[str, Any] = {
     "lr": 2e-3,
     "weight_decay": 0.01,
     "asking": 0.9,  # the share of questions at the end; it rises linearly from 0
+    "facts": 0.1,  # the share of the questions that are about facts
     "seed": 0,
+    "device": "cpu",
     "threads": 1,
     "save_every": 100,  # steps
     "stop": None,  # the number of steps after which this start ends, for one that goes on later
@@ -43,7 +47,8 @@ DEFAULTS: dict[str, Any] = {
     "plain": 16, "clipart": 4, "sketch": 4, "painting": 4, "quickdraw": 0, "real": 0, "infograph": 0, "words": 2,
     "single": 2,
 }  # fmt: skip
-MEASURED = ("plain", "real")  # styles; the second is that of fine-tuning
+BESIDE_THE_RECIPE = ("device", "out", "save_every", "stop", "threads")
+MEASURED = ("plain", "real", WORDS)  # "real" is the style of fine-tuning
 log = logging.getLogger("pretrain_minivqa")
 
 
@@ -61,7 +66,7 @@ def main() -> None:
         print(f"{style}: {_line(found)}")
     out = WEIGHTS[options.model] if options.out is None else REPO / options.out
     about = {"made_by": "tools/pretrain_minivqa.py", "options": OmegaConf.to_container(options), **measures}
-    half = {name: value.half().clone() for name, value in backbone.module.state_dict().items()}
+    half = {name: value.half().cpu().clone() for name, value in backbone.module.state_dict().items()}
     content = safetensors.torch.save(half, {"about": json.dumps(about)})  # several notes would come in random order
     write_atomically(out, lambda file: file.write(content))
     print(f"{out}: {out.stat().st_size / 2**20:.2f} MB in {time.monotonic() - start:.0f} s")
@@ -77,9 +82,10 @@ def checked(options: DictConfig) -> DictConfig:
     for key, least in wanted.items():
         if not isinstance(options[key], int) or options[key] < least:
             raise DigrapError(f"{key}={options[key]}: give a whole number of at least {least}")
-    if options.model not in WEIGHTS:
-        raise DigrapError(f"model={options.model}: choose one of {', '.join(WEIGHTS)}")
-    for key, most in (("asking", 1.0), ("lr", 1.0), ("weight_decay", 1.0)):
+    for key, names in {"model": tuple(WEIGHTS), "device": ("cpu", "cuda")}.items():
+        if options[key] not in names:
+            raise DigrapError(f"{key}={options[key]}: choose one of {', '.join(names)}")
+    for key, most in (("asking", 1.0), ("facts", 1.0), ("lr", 1.0), ("weight_decay", 1.0)):
         if not isinstance(options[key], float) or not 0 <= options[key] <= most:
             raise DigrapError(f"{key}={options[key]}: give a number from 0 to {most:g}")
     if CHUNK * sum(options[part] for part in PARTS) < options.batch:
@@ -94,7 +100,7 @@ class Training:
         self.options = options
         torch.manual_seed(options.seed)
         self.backbone = random_backbone(options.model)
-        module = self.backbone.module
+        module = self.backbone.module.to(options.device)
         params = [param for param in module.parameters() if param.requires_grad]
         self.optimizer = torch.optim.AdamW(params, lr=options.lr, weight_decay=options.weight_decay)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, options.lr, total_steps=options.steps)
@@ -106,17 +112,11 @@ class Training:
         """The model after the last step; None where `stop` comes before it."""
         self._resume()
         options, taken, losses = self.options, self.options.save_every, []
-        parts = {part: options[part] for part in PARTS}
-        per_lesson = CHUNK * sum(parts.values()) // options.batch  # steps
         last = options.steps if options.stop is None else min(options.stop, options.steps)
         self.backbone.module.train()
-        number = None
-        for step in track(range(self.step, last), f"{options.model}: steps"):
-            if step // per_lesson != number:
-                number = step // per_lesson
-                whole = lesson(options.seed, number, parts, options.asking * number * per_lesson / options.steps)
-            place = step % per_lesson * options.batch
-            losses.append(self._train(whole.part(place, place + options.batch)))
+        batches = self._batches(self.step, last)
+        for step, batch in zip(track(range(self.step, last), f"{options.model}: steps"), batches, strict=True):
+            losses.append(self._train(batch))
             self.step = step + 1
             if self.step % taken == 0 or self.step == last:
                 log.info("step %d of %d: loss %.3f", self.step, options.steps, np.mean(losses))
@@ -124,9 +124,31 @@ class Training:
                 self._save()
         return self.backbone if self.step == options.steps else None
 
+    def _batches(self, first: int, stop: int) -> Iterator[Lesson]:
+        """The batches of the steps `first` to `stop` - 1; the next lesson is drawn while one is learnt."""
+        options = self.options
+        parts = {part: options[part] for part in PARTS}
+        each = CHUNK * sum(parts.values()) // options.batch  # steps of a lesson
+
+        def drawn(number: int) -> Lesson:
+            asking = options.asking * number * each / options.steps
+            return lesson(options.seed, number, parts, Share(asking, options.facts))
+
+        numbers = range(first // each, -(-stop // each))
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(drawn, numbers[0]) if numbers else None
+            for number in numbers:
+                whole = coming.result()
+                if number + 1 in numbers:
+                    coming = pool.submit(drawn, number + 1)
+                for step in range(max(first, number * each), min(stop, (number + 1) * each)):
+                    place = step % each * options.batch
+                    yield whole.part(place, place + options.batch)
+
     def _train(self, batch: Lesson) -> float:
         answering = self.backbone.answering
-        loss = answering.loss(self.backbone.module, answering.encode(as_pictures(batch.images), *batch[1:]))
+        inputs = answering.encode(as_pictures(batch.images), *batch[1:])
+        loss = answering.loss(self.backbone.module, placed(inputs, self.options.device))
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -135,7 +157,7 @@ class Training:
 
     def _recipe(self) -> str:
         plain = OmegaConf.to_container(self.options)
-        return str({key: value for key, value in plain.items() if key not in ("out", "save_every", "stop", "threads")})
+        return str({key: value for key, value in plain.items() if key not in BESIDE_THE_RECIPE})
 
     def _save(self) -> None:
         parts = {"module": self.backbone.module, "optimizer": self.optimizer, "schedule": self.schedule}
@@ -147,7 +169,7 @@ class Training:
         if not self.file.exists():
             return
         try:
-            state = torch.load(self.file, weights_only=True)
+            state = torch.load(self.file, weights_only=True, map_location="cpu")
             for name, part in (
                 ("module", self.backbone.module), ("optimizer", self.optimizer), ("schedule", self.schedule),
             ):  # fmt: skip
@@ -171,16 +193,21 @@ def as_pictures(images: Tensor) -> list[Image.Image]:
     return [Image.fromarray(image) for image in images.permute(0, 2, 3, 1).contiguous().numpy()]
 
 
+def placed(inputs: dict[str, Tensor], device: str | torch.device) -> dict[str, Tensor]:
+    """The tensors on a device."""
+    return {name: value.to(device) for name, value in inputs.items()}
+
+
 @torch.no_grad()
 def measure(backbone: Backbone, of: Exam) -> dict[str, float]:
-    """Share of exact answers in percent: to captions and to each kind of question, and to questions whose pictures
-    were exchanged with those of other scenes ("shuffled …")."""
+    """Share of exact answers in percent of each kind of question, and of those whose pictures were exchanged with those
+    of other scenes ("shuffled …")."""
     pictures = as_pictures(of.images)
     shuffled = [*pictures[1:], *pictures[:1]]
-    found = {"captions": _percent(said(backbone, pictures, [CAPTION] * len(pictures)), of.captions)}
+    found = {}
     for prefix, seen in (("", pictures), ("shuffled ", shuffled)):
         answers = said(backbone, [seen[number] for number in of.pictures], of.questions)
-        for kind in sorted(set(of.kinds)):
+        for kind in dict.fromkeys(of.kinds):
             rows = [k for k, other in enumerate(of.kinds) if other == kind]
             found[prefix + kind] = _percent([answers[k] for k in rows], [of.answers[k] for k in rows])
     return found
@@ -189,10 +216,10 @@ def measure(backbone: Backbone, of: Exam) -> dict[str, float]:
 def said(backbone: Backbone, pictures: list[Image.Image], questions: list[str], batch: int = 300) -> list[str]:
     """The model's answers, found greedily."""
     backbone.module.eval()
-    answers = []
+    answers, device = [], next(backbone.module.parameters()).device
     for start in range(0, len(questions), batch):
         inputs = backbone.answering.encode(pictures[start : start + batch], questions[start : start + batch])
-        answers += backbone.answering.generate(backbone.module, inputs)
+        answers += backbone.answering.generate(backbone.module, placed(inputs, device))
     return answers
 
 

@@ -63,12 +63,14 @@ def _known() -> PreTrainedTokenizerFast:
     return make_tokenizer()
 
 
-def check_known(answer: str) -> None:
+def check_known(answers: Sequence[str]) -> None:
     """Raise DigrapError for an answer with words that the vocabulary lacks: a model would learn to say <unk>."""
-    found = _known()(answer, add_special_tokens=False)
-    unknown = [k for k, token in enumerate(found.input_ids) if token == _known().unk_token_id]
-    if unknown:
-        words = [answer[slice(*found[0].offsets[k])] for k in unknown]
+    found = _known()(list(answers), add_special_tokens=False)
+    for answer, encoding in zip(answers, found.encodings, strict=True):
+        unknown = [k for k, token in enumerate(encoding.ids) if token == _known().unk_token_id]
+        if not unknown:
+            continue
+        words = [answer[slice(*encoding.offsets[k])] for k in unknown]
         raise DigrapError(
             f"answer {answer!r}: the tiny models know {len(WORDS)} words (digrap/data/mini/vqa/words.py), and not "
             f"{', '.join(words)}; train them on other answers"

@@ -7,6 +7,7 @@ own and followed by the end token, for PaliGemma as for LLaVA; the loss is on th
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,7 +44,7 @@ class VLMAnswering:
     `make_processor` makes the processor, in every loading process once: it and not the processor is pickled. `prompt`
     is the template of the text that the processor gets, with the picture's token where the processor wants it and
     {question}; `train_prompt` is another one for training. `type_ids`: whether the model wants token_type_ids, 0 for
-    what sees all of the prompt, 1 for the answer. `check_answer`, where given, raises DigrapError for an answer that
+    what sees all of the prompt, 1 for the answer. `check_answers`, where given, raises DigrapError for answers that
     the model cannot be trained to give.
     """
 
@@ -52,7 +53,7 @@ class VLMAnswering:
     decoding: Decoding
     type_ids: bool
     train_prompt: str | None = None
-    check_answer: Callable[[str], None] | None = None
+    check_answers: Callable[[Sequence[str]], None] | None = None
     _processor: Any = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self):
@@ -92,14 +93,13 @@ class VLMAnswering:
         answer's tokens and the end token, -100 where the row's answer is shorter than the longest.
         """
         template = self.prompt if answers is None or self.train_prompt is None else self.train_prompt
-        texts = [template.replace(QUESTION, self._plain(question)) for question in questions]
+        texts = [template.replace(QUESTION, question) for question in self._plain(questions)]
         found = self.processor(images=list(images), text=texts, padding=True, return_tensors="pt")
         inputs = {name: value for name, value in found.items() if name not in ("labels", "token_type_ids")}
-        suffixes = None if answers is None else [self._suffix(answer) for answer in answers]
-        if suffixes is None:
+        if answers is None:
             answered = torch.zeros_like(inputs["input_ids"])
         else:
-            inputs, answered = self._append(inputs, suffixes)
+            inputs, answered = self._append(inputs, self._suffixes(answers))
         return {**inputs, "token_type_ids": answered} if self.type_ids else inputs
 
     def loss(self, module: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
@@ -122,18 +122,18 @@ class VLMAnswering:
         answers = tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return [answer.strip() for answer in answers]
 
-    def _plain(self, text: str) -> str:
-        """A text without the tokenizer's special tokens, which would be read as such (a second picture, an end)."""
-        for token in self._special:
-            text = text.replace(token, " ")
-        return " ".join(text.split())
+    def _plain(self, texts: Sequence[str]) -> list[str]:
+        """The texts without the tokenizer's special tokens, which would be read as such (a second picture, an end)."""
+        special = re.compile("|".join(map(re.escape, self._special)) or "(?!)")
+        return [" ".join(special.sub(" ", text).split()) for text in texts]
 
-    def _suffix(self, answer: str) -> list[int]:
-        """Token ids of an answer and the end token."""
-        answer = self._plain(answer)
-        if self.check_answer is not None:
-            self.check_answer(answer)
-        return [*self.tokenizer(answer, add_special_tokens=False).input_ids, self.tokenizer.eos_token_id]
+    def _suffixes(self, answers: Sequence[str]) -> list[list[int]]:
+        """Token ids of each answer and the end token."""
+        answers = self._plain(answers)
+        if self.check_answers is not None:
+            self.check_answers(answers)
+        tokens = self.tokenizer(answers, add_special_tokens=False).input_ids
+        return [[*ids, self.tokenizer.eos_token_id] for ids in tokens]
 
     def _append(self, inputs: dict[str, Tensor], suffixes: list[list[int]]) -> tuple[dict[str, Tensor], Tensor]:
         """The inputs with answers behind the prompts and all padding on the left, and where the answers are (N, L)."""

@@ -7,11 +7,14 @@ import torch
 
 from digrap.cli import pretrain_minivqa as tool
 from digrap.core.errors import DigrapError
-from digrap.data.mini.vqa.facts import FACTS
+from digrap.data.mini.scenes import OBJECTS
+from digrap.data.mini.vqa.facts import FACTS, facts_of, told
 from digrap.data.mini.vqa.far_twins import READ as TEXTVQA
-from digrap.data.mini.vqa.pretraining import CAPTION, PARTS, READ, exam, lesson
+from digrap.data.mini.vqa.pretraining import CAPTION, PARTS, READ, Share, exam, lesson
 from digrap.data.mini.vqa.questions import WORDINGS
-from digrap.data.mini.vqa.words import WORDS
+from digrap.data.mini.vqa.words import SIGNS
+from digrap.data.mini.vqa.words import WORDS as VOCABULARY
+from digrap.data.mini.vqa.world import Scene
 from digrap.models.tiny_processor import check_known
 
 SMALL = ["steps=6", "batch=20", "save_every=2", *(f"{part}=0" for part in PARTS if part != "plain"), "plain=1"]
@@ -35,21 +38,40 @@ def started(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_lesson_depends_on_its_number_alone(part):
-    first, again, other = (lesson(0, number, {part: 1}, 0.5) for number in (3, 3, 4))
+    first, again, other = (lesson(0, number, {part: 1}, Share(0.5, 0.3)) for number in (3, 3, 4))
     assert torch.equal(first.images, again.images) and first[1:] == again[1:]
     assert first.images.shape == (60, 3, 48, 48) and first.images.dtype == torch.uint8
     assert not torch.equal(first.images, other.images) and first.answers != other.answers
-    for text in (*first.questions, *first.answers):
-        check_known(text)
+    check_known([*first.questions, *first.answers])
 
 
 def test_captions_give_way_to_questions():
-    asked = [sum(text != CAPTION for text in lesson(0, 0, {"plain": 5}, share).questions) for share in (0, 0.5, 1)]
+    asked = [
+        sum(text != CAPTION for text in lesson(0, 0, {"plain": 5}, Share(share)).questions) for share in (0, 0.5, 1)
+    ]
     assert asked[0] == 0 and 100 < asked[1] < 200 and asked[2] == 300
 
 
+def test_facts_are_told_of_names_and_asked_of_symbols():
+    told_facts, found = set(told()), lesson(0, 0, {"plain": 10}, Share(1.0, 1.0))
+    of_names = [row for row in zip(found.questions, found.answers, strict=True) if "symbol" not in row[0]]
+    assert 200 < len(of_names) < 400 and set(of_names) <= told_facts
+    assert 0.4 < sum(answer == "no" for answer in found.answers) / 600 < 0.6
+    assert not any("symbol that is" in text for text in lesson(0, 0, {"plain": 5}, Share(1.0)).questions)
+
+
+def test_facts_are_those_of_symbols_whose_color_is_theirs_alone():
+    star, cat, sun = map(OBJECTS.index, ("star", "cat", "sun"))
+    found = facts_of(Scene((star, cat, -1, sun), (0, 1, -1, 1)))
+    assert {color for _, color, _ in found} == {0}
+    assert {FACTS[place].wording: answer for place, _, answer in found} == {
+        "can {} fly ?": "no", "is {} alive ?": "no", "is {} an animal ?": "no", "does {} shine ?": "yes",
+        "where is {} found ?": "sky", "is {} used in a game ?": "no",
+    }  # fmt: skip
+
+
 def test_no_lesson_has_a_wording_of_the_tests_that_ask_otherwise():
-    whole = lesson(0, 0, {"plain": 30, "words": 5}, 1.0).questions
+    whole = lesson(0, 0, {"plain": 30, "words": 5}, Share(1.0, 0.3)).questions
     rephrased = [text.split("{}") for texts in WORDINGS.values() for text in texts[1:]]
     far = [text.split("{}") for text in (*TEXTVQA, *(fact.wording.replace("{}", "the {} symbol") for fact in FACTS))]
     for question in whole:
@@ -61,10 +83,12 @@ def test_no_lesson_has_a_wording_of_the_tests_that_ask_otherwise():
 
 def test_an_exam_has_every_kind_and_shares_no_picture_with_a_lesson():
     found = exam(0, "plain", count=30)
-    assert set(found.kinds) == {"counts", "colors", "yes/no", "places", "names"}
-    assert len(found.captions) == len(found.images) == 30 and max(found.pictures) == 29
+    assert set(found.kinds) == {"captions", "counts", "colors", "yes/no", "places", "names", "facts"}
+    assert len(found.images) == 30 and max(found.pictures) == 29
+    read = exam(0, "words", count=99)
+    assert set(read.kinds) == {"words"} and set(read.answers) == set(SIGNS)
     assert len(found.kinds) == len(found.answers) == len(found.questions) == len(found.pictures)
-    pictures = {image.numpy().tobytes() for image in lesson(0, 0, {"plain": 4}, 0).images}
+    pictures = {image.numpy().tobytes() for image in lesson(0, 0, {"plain": 4}, Share(0)).images}
     assert not pictures & {image.numpy().tobytes() for image in found.images}
 
 
@@ -100,8 +124,6 @@ def test_a_measure_counts_exact_answers_and_exchanges_pictures(monkeypatch):
     answers = {}
     for question, number, answer in zip(of.questions, of.pictures, of.answers, strict=True):
         answers[of.images[number].permute(1, 2, 0).numpy().tobytes(), question] = answer
-    for image, caption in zip(of.images, of.captions, strict=True):
-        answers[image.permute(1, 2, 0).numpy().tobytes(), CAPTION] = caption
 
     def perfect(_, pictures, questions):
         return [answers.get((picture.tobytes(), text), "") for picture, text in zip(pictures, questions, strict=True)]
@@ -141,4 +163,4 @@ def test_a_damaged_checkpoint_is_named(started):
 
 
 def test_every_word_is_in_the_vocabulary():
-    assert set(CAPTION.split()) <= set(WORDS)
+    assert set(CAPTION.split()) <= set(VOCABULARY)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from digrap.data.mini.scenes import OBJECTS
 from digrap.data.mini.vqa.questions import with_article
 from digrap.data.mini.vqa.words import name_of
+from digrap.data.mini.vqa.world import Scene
 
 
 class Fact(NamedTuple):
@@ -55,4 +56,15 @@ def told() -> list[tuple[str, str]]:
         for fact in FACTS
         for label in OBJECTS
         if (answer := fact.of(label)) is not None
+    ]
+
+
+def facts_of(scene: Scene) -> list[tuple[int, int, str]]:
+    """Return (place of the fact in FACTS, color, answer) of the symbols whose color is theirs alone."""
+    cells = [cell for cell in scene.cells() if len(scene.cells(color=scene.colors[cell])) == 1]
+    return [
+        (place, scene.colors[cell], answer)
+        for cell in cells
+        for place, fact in enumerate(FACTS)
+        if (answer := fact.of(OBJECTS[scene.objects[cell]])) is not None
     ]

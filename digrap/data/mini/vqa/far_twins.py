@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from digrap.data.mini.scenes import DEFECTS, OBJECTS
 from digrap.data.mini.vqa.answers import slips_of
-from digrap.data.mini.vqa.facts import FACTS
+from digrap.data.mini.vqa.facts import FACTS, facts_of
 from digrap.data.mini.vqa.questions import Ask, text_of
 from digrap.data.mini.vqa.rows import (
     CHUNK,
@@ -19,7 +19,7 @@ from digrap.data.mini.vqa.rows import (
     some,
 )
 from digrap.data.mini.vqa.words import SIGNS
-from digrap.data.mini.vqa.world import COLOR_NAMES, Scene, sample_scenes
+from digrap.data.mini.vqa.world import COLOR_NAMES, sample_scenes
 
 READ = (
     "what does it say ?",
@@ -80,7 +80,7 @@ def ok_vqa(seed: int, count: int) -> list[Row]:
     rows, slips = [], []
     while any(left.values()):
         for scene in sample_scenes(generator, CHUNK):
-            if not (cells := _asked_for(scene, left)):
+            if not (cells := [fact for fact in facts_of(scene) if left.get((fact[0], fact[2]))]):
                 continue
             place, color, answer = max(cells, key=lambda cell: left[cell[0], cell[2]])
             left[place, answer] -= 1
@@ -96,14 +96,3 @@ def ok_vqa(seed: int, count: int) -> list[Row]:
 def _possible(place: int) -> list[str]:
     """Return the answers that a fact has about the objects."""
     return sorted({answer for label in OBJECTS if (answer := FACTS[place].of(label)) is not None})
-
-
-def _asked_for(scene: Scene, left: dict[tuple[int, str], int]) -> list[tuple[int, int, str]]:
-    """Return (fact, color, answer) that are still wanted, of the symbols whose color is theirs alone."""
-    found = []
-    for cell in scene.cells():
-        color, label = scene.colors[cell], OBJECTS[scene.objects[cell]]
-        if len(scene.cells(color=color)) == 1:
-            answers = [(place, fact.of(label)) for place, fact in enumerate(FACTS)]
-            found += [(place, color, answer) for place, answer in answers if left.get((place, answer))]
-    return found

@@ -2,7 +2,9 @@
 
 Pictures are drawn in parts of 60. The parts of a lesson are scenes in a style, scenes with a written word (style plain)
 and single symbols as the miniature DomainNet draws them. Scenes have no habits (see world.py). Questions have the
-wordings of `pretraining_texts`: those of Rephrasings, TextVQA and OK-VQA are never seen, nor any set's pictures.
+wordings of `pretraining_texts`; facts are told of an object's name ("can a star fly ?"), or asked of a symbol in the
+picture ("can the symbol that is red fly ?"). The wordings of Rephrasings, TextVQA and OK-VQA are never seen, nor any
+set's pictures.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ from digrap.data.mini.draw import draw
 from digrap.data.mini.glyphs import load_glyphs
 from digrap.data.mini.scenes import CHUNK, STYLES, draw_scenes
 from digrap.data.mini.symbols import CLASSES
-from digrap.data.mini.vqa.facts import told
+from digrap.data.mini.vqa.facts import FACTS, facts_of, told
 from digrap.data.mini.vqa.questions import caption_of, pretraining_texts, random_questions
 from digrap.data.mini.vqa.words import SIGNS, name_of
-from digrap.data.mini.vqa.world import Scene, as_tensors, sample_scenes
+from digrap.data.mini.vqa.world import COLOR_NAMES, Scene, as_tensors, sample_scenes
 
 STREAM = 4  # the sets of minivqa draw from 3
 TRAIN, TEST = 0, 1  # splits of the stream
@@ -30,7 +32,7 @@ SINGLE = ("what is in the image ?", "what do you see here ?", "which symbol show
 SINGLE_DOMAINS = ("clipart", "sketch", "painting")
 WORDS, SINGLES = "words", "single"
 PARTS = (*STYLES, WORDS, SINGLES)
-FACT = 0.05  # share of questions in whose place a fact about an object is told, whatever the picture
+OF_A_SYMBOL = "the symbol that is {}"  # OK-VQA says "the {} symbol"
 
 
 class Lesson(NamedTuple):
@@ -45,16 +47,22 @@ class Lesson(NamedTuple):
         return Lesson(self.images[start:stop], self.questions[start:stop], self.answers[start:stop])
 
 
-def lesson(seed: int, number: int, parts: Mapping[str, int], asking: float, split: int = TRAIN) -> Lesson:
-    """Lesson `number`, in random order: 60 pictures for each of `parts` {style, "words" or "single": how many}.
+class Share(NamedTuple):
+    """The share of a lesson's scenes that have a question instead of their caption, and of the questions that are about
+    facts."""
 
-    A picture has a question with probability `asking`, else its caption. It depends on the arguments alone.
-    """
-    made, generator = [], np.random.default_rng([STREAM, seed, split, number])
+    asking: float
+    facts: float = 0.0
+
+
+def lesson(seed: int, number: int, parts: Mapping[str, int], share: Share) -> Lesson:
+    """Lesson `number`, in random order: 60 pictures for each of `parts` {style, "words" or "single": how many}. It
+    depends on the arguments alone."""
+    made, generator = [], np.random.default_rng([STREAM, seed, TRAIN, number])
     for place, (name, count) in enumerate(parts.items()):
         if count:
-            key = (STREAM, seed, (split * 2**20 + number) * len(PARTS) + place)
-            made.append(_MAKERS.get(name, _scenes)(name, count * CHUNK, key, generator, asking))
+            key = (STREAM, seed, (TRAIN * 2**20 + number) * len(PARTS) + place)
+            made.append(_MAKERS.get(name, _scenes)(name, count * CHUNK, key, generator, share))
     whole = Lesson(
         torch.cat([part.images for part in made]),
         [text for part in made for text in part.questions],
@@ -73,15 +81,15 @@ def _one(generator: np.random.Generator, values):
     return values[int(generator.random() * len(values))]
 
 
-def _scenes(style: str, count: int, key: tuple[int, int, int], generator: np.random.Generator, asking: float) -> Lesson:
-    scenes, facts = sample_scenes(generator, count, habits=False), told()
+def _scenes(style: str, count: int, key: tuple[int, int, int], generator: np.random.Generator, share: Share) -> Lesson:
+    scenes = sample_scenes(generator, count, habits=False)
     questions, answers = [], []
-    asked = generator.random(count) < asking
+    asked = generator.random(count) < share.asking
     for scene, ask, [(about, answer)] in zip(scenes, asked, random_questions(scenes, generator), strict=True):
         if not ask:
             question, answer = CAPTION, caption_of(scene)
-        elif generator.random() < FACT:
-            question, answer = _one(generator, facts)
+        elif generator.random() < share.facts:
+            question, answer = _fact(scene, generator)
         else:
             question = _one(generator, pretraining_texts(about))
         questions.append(question)
@@ -89,7 +97,18 @@ def _scenes(style: str, count: int, key: tuple[int, int, int], generator: np.ran
     return Lesson(drawn(scenes, style, key), questions, answers)
 
 
-def _words(_: str, count: int, key: tuple[int, int, int], generator: np.random.Generator, asking: float) -> Lesson:
+def _fact(scene: Scene, generator: np.random.Generator) -> tuple[str, str]:
+    """A fact, told of a name as often as asked of a symbol, "no" as often as all other answers together."""
+    of_symbols = [
+        (FACTS[place].wording.format(OF_A_SYMBOL.format(COLOR_NAMES[color])), answer)
+        for place, color, answer in facts_of(scene)
+    ]
+    found = of_symbols if of_symbols and generator.random() < 0.5 else told()
+    wanted = generator.random() < 0.5
+    return _one(generator, [row for row in found if (row[1] == "no") == wanted] or found)
+
+
+def _words(_: str, count: int, key: tuple[int, int, int], generator: np.random.Generator, share: Share) -> Lesson:
     scenes, answers = [], []
     for scene in sample_scenes(generator, count, habits=False):
         half = int(generator.random() * 2)
@@ -99,7 +118,7 @@ def _words(_: str, count: int, key: tuple[int, int, int], generator: np.random.G
     return Lesson(images, [_one(generator, READ) for _ in answers], answers)
 
 
-def _single(_: str, count: int, key: tuple[int, int, int], generator: np.random.Generator, asking: float) -> Lesson:
+def _single(_: str, count: int, key: tuple[int, int, int], generator: np.random.Generator, share: Share) -> Lesson:
     labels = torch.from_numpy(generator.integers(len(CLASSES), size=count))
     domain = _one(generator, SINGLE_DOMAINS)
     images = torch.cat(list(draw(load_glyphs(), labels, domain, key, 48)))
@@ -110,13 +129,12 @@ _MAKERS = {WORDS: _words, SINGLES: _single}
 
 
 class Exam(NamedTuple):
-    """Scenes of one style with all their questions, and the captions: what a pre-trained model is measured on.
+    """Pictures with questions, answers and the kind of each question: what a pre-trained model is measured on.
 
-    `kinds` has the kind of each question; `pictures` the number of its picture.
+    `pictures` has the number of each question's picture.
     """
 
     images: torch.Tensor
-    captions: list[str]
     questions: list[str]
     answers: list[str]
     kinds: list[str]
@@ -128,13 +146,19 @@ EXAM_KINDS = {"count": "counts", "color": "colors", "there": "yes/no", "side": "
 
 
 def exam(seed: int, style: str, count: int = 300, each: int = 4) -> Exam:
-    """`count` scenes that no lesson has, with `each` questions in the wording of fine-tuning."""
-    generator = np.random.default_rng([STREAM, seed, TEST, list(STYLES).index(style)])
+    """`count` scenes that no lesson has, each with its caption ("captions"), `each` questions in the wording of
+    fine-tuning and a fact ("facts"); or, where the style is "words", each with the word to be read ("words")."""
+    generator = np.random.default_rng([STREAM, seed, TEST, PARTS.index(style)])
+    key = (STREAM, seed, TEST * 2**20 * len(PARTS))
+    if style == WORDS:
+        images, _, answers = _words(style, count, key, generator, Share(1.0))
+        return Exam(images, [READ[0]] * count, answers, [WORDS] * count, list(range(count)))
     scenes = sample_scenes(generator, count, habits=False)
-    images = drawn(scenes, style, (STREAM, seed, TEST * 2**20 * len(PARTS)))
-    rows = [
-        (pretraining_texts(ask)[0], answer, EXAM_KINDS.get(ask.form.split()[0], "names"), number)
-        for number, asked in enumerate(random_questions(scenes, generator, each))
-        for ask, answer in asked
-    ]
-    return Exam(images, [caption_of(scene) for scene in scenes], *map(list, zip(*rows, strict=True)))
+    rows = []
+    for number, (scene, asked) in enumerate(zip(scenes, random_questions(scenes, generator, each), strict=True)):
+        rows.append((CAPTION, caption_of(scene), "captions", number))
+        for ask, answer in asked:
+            kind = EXAM_KINDS.get(ask.form.split()[0], "names")
+            rows.append((pretraining_texts(ask)[0], answer, kind, number))
+        rows.append((*_fact(scene, generator), "facts", number))
+    return Exam(drawn(scenes, style, key), *map(list, zip(*rows, strict=True)))
