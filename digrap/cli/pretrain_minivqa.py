@@ -32,19 +32,19 @@ from digrap.models.tiny_vlm import WEIGHTS
 DEFAULTS: dict[str, Any] = {
     "model": "tiny_paligemma",
     "out": None,  # a file within the repository: it names its own options; null: the one that is shipped
-    "steps": 1000,
+    "steps": 2500,
     "batch": 128,
     "lr": 2e-3,
     "weight_decay": 0.01,
     "asking": 0.9,  # the share of questions at the end; it rises linearly from 0
-    "facts": 0.1,  # the share of the questions that are about facts
+    "facts": 0.15,  # the share of the questions that are about facts
     "seed": 0,
     "device": "cpu",
     "threads": 1,
     "save_every": 100,  # steps
     "stop": None,  # the number of steps after which this start ends, for one that goes on later
     # Of 60 pictures each in a lesson, how many are of this style, have a written word, or are single symbols:
-    "plain": 16, "clipart": 4, "sketch": 4, "painting": 4, "quickdraw": 0, "real": 0, "infograph": 0, "words": 2,
+    "plain": 16, "clipart": 4, "sketch": 4, "painting": 4, "quickdraw": 0, "real": 0, "infograph": 0, "words": 5,
     "single": 2,
 }  # fmt: skip
 BESIDE_THE_RECIPE = ("device", "out", "save_every", "stop", "threads")

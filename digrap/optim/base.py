@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from digrap.optim.base_update import count_of, take_step
+from digrap.optim.base_update import take_step
 from digrap.optim.bucket import Bucket
 from digrap.optim.options import OF_BASE, advertise, keep_used, unpickled
-from digrap.optim.paths import choose, described, kernel
-from digrap.optim.shards import checked_layout, local, local_gradient
-from digrap.optim.state import add_missing, ready_state, restored, start_state, step_count
+from digrap.optim.partition import partition
+from digrap.optim.paths import described, kernel
+from digrap.optim.state import add_missing, restored, start_state, step_count
 from digrap.optim.validate import (
     check_base,
     check_common,
@@ -198,7 +198,7 @@ class AnchoredOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for bucket in self._buckets(group):
+            for bucket in partition(self, group):
                 self.take(bucket)
         return loss
 
@@ -206,27 +206,6 @@ class AnchoredOptimizer(Optimizer):
     def implementation(self) -> str:
         """The implementation that a step takes, as "native"; several with their numbers of tensors."""
         return described(self)
-
-    def _buckets(self, group: dict[str, Any]) -> Iterable[Bucket]:
-        """The group's parameters that have a gradient, in buckets. Raises RuntimeError for sparse or complex ones."""
-        buckets: dict[tuple, Bucket] = {}
-        for param in group["params"]:
-            if (grad := param.grad) is None or not grad.numel():
-                continue
-            if grad.layout != torch.strided:
-                raise RuntimeError(f"{type(self).__name__} does not support sparse gradients; use dense ones")
-            if grad.is_complex():
-                raise RuntimeError(f"{type(self).__name__} does not support complex gradients")
-            layout = checked_layout(self, param, group)
-            state = ready_state(self, param, group)
-            step = count_of(self, param, state, group)
-            path = choose(self, group, param, grad, state)
-            key = param.device, param.dtype, step, path, layout
-            bucket = buckets.setdefault(key, Bucket([], [], [], group, step, path, layout))
-            bucket.params.append(local(param))
-            bucket.grads.append(local_gradient(param, grad))
-            bucket.states.append(state)
-        return buckets.values()
 
     def take(self, bucket: Bucket) -> None:
         """Take one step for a bucket, by the implementation that was chosen for it."""

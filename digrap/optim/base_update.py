@@ -59,7 +59,7 @@ def take_step(bucket: Bucket, grads: list[Tensor]) -> None:
         _sgd_unread(bucket, grads, buffers)
     else:
         sgd(bucket.params, grads, buffers, momentum=momentum, dampening=0.0, nesterov=nesterov, **shared)
-    torch._foreach_add_(bucket.gather("step"), 1.0)
+    bucket.count()
 
 
 def _sgd_unread(bucket: Bucket, grads: list[Tensor], buffers: list[Tensor | None]) -> None:

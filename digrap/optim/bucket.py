@@ -29,6 +29,8 @@ class Bucket:
     path: str = "foreach"  # one of digrap.optim.paths.PATHS
     layout: Layout | None = None  # of DTensors
     plan: Tensor | None = None  # one number per tensor, from the rule's `plan`
+    # What an implementation keeps for the next step, for as long as all tensors but gradients stay where they are.
+    memory: dict[str, Any] | None = None
 
     @property
     def fused(self) -> bool:
@@ -92,6 +94,14 @@ class Bucket:
         if self.layout is None:
             return [state[key] for state in self.states]
         return [local(state[key]) for state in self.states]
+
+    def count(self) -> None:
+        """Add 1 to the parameters' `step`."""
+        steps = self.gather("step")
+        if steps[0].is_cpu and not torch.compiler.is_compiling():
+            torch._foreach_add_(steps, torch.ones(()), alpha=1.0)  # a number would become a tensor for each of them
+        else:
+            torch._foreach_add_(steps, 1.0)
 
     def numbers(self, key: str) -> Tensor:
         """The per-tensor numbers called `key`, stacked: shape (number of tensors,)."""

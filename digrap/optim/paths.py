@@ -2,7 +2,7 @@
 
 native   compiled kernels, on a CPU where a C++ compiler is there (float32, float64, bfloat16)
 blocked  torch operations on cache-sized blocks, on a CPU without a compiler (float32, float64)
-triton   Triton kernels over all tensors of a group, on CUDA; they have not run on a GPU yet, so only with fused=True
+triton   Triton kernels over all tensors of a group, on CUDA where Triton works
 foreach  torch operations over lists of tensors, any device and dtype
 loop     the same, one tensor at a time
 
@@ -52,6 +52,11 @@ def implementations(*names: str) -> Iterator[None]:
         _allowed.reset(token)
 
 
+def allowed() -> tuple[str, ...]:
+    """The first three implementations, or those that `implementations` names."""
+    return _allowed.get()
+
+
 def choose(
     optimizer: AnchoredOptimizer,
     group: dict[str, Any],
@@ -62,7 +67,7 @@ def choose(
     """The implementation that updates `param`. Raises RuntimeError for fused=True where none is there."""
     if group["foreach"] is not None or group["fused"] is False or torch.compiler.is_compiling():
         return "loop" if group["foreach"] is False and not group["fused"] else "foreach"
-    if "triton" in _allowed.get() and triton_choice.takes(optimizer, group, param, grad):
+    if "triton" in allowed() and triton_choice.takes(optimizer, group, param, grad):
         return "triton"
     found = _fused_path(optimizer, group, param)
     if group["fused"] and not found:
@@ -77,10 +82,9 @@ def _fused_path(optimizer: AnchoredOptimizer, group: dict[str, Any], param: Tens
         return None
     if param.is_cuda or group["capturable"]:
         return "foreach"
-    allowed = _allowed.get()
-    if "native" in allowed and param.dtype in SCALARS and library(SCALARS[param.dtype]):
+    if "native" in allowed() and param.dtype in SCALARS and library(SCALARS[param.dtype]):
         return "native"
-    return "blocked" if "blocked" in allowed and param.dtype in BLOCKED else "foreach"
+    return "blocked" if "blocked" in allowed() and param.dtype in BLOCKED else "foreach"
 
 
 def kernel(path: str) -> Callable[[AnchoredOptimizer, Bucket], None] | None:

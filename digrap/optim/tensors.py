@@ -23,9 +23,13 @@ PIECE = LONG // 2
 WHOLE = ("exp_avg", "exp_avg_sq", "momentum_buffer", "anchor", "delta", "candidate")
 
 
+# Types of tensors that are what their memory holds: no DTensor, no quantised or fake one.
+PLAIN = frozenset((Tensor, torch.nn.Parameter))
+
+
 def plain(tensor: Tensor) -> bool:
-    """Whether the tensor is what its memory holds: no DTensor, no quantised or fake one."""
-    return type(tensor) in (Tensor, torch.nn.Parameter)
+    """Whether the tensor is what its memory holds."""
+    return type(tensor) in PLAIN
 
 
 def uniform(param: Tensor, grad: Tensor | None, state: Mapping[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from digrap.optim import base, paths
+from digrap.optim import base, partition, paths
 from tests.optim.interpreted import interpreted
 
 
@@ -16,7 +16,7 @@ def triton_modules():
 @pytest.fixture
 def by_triton(triton_modules, monkeypatch):
     """The Triton path takes every step of optimizers with fused=True."""
-    monkeypatch.setattr(base, "choose", lambda optimizer, group, *_: "triton" if group["fused"] else "foreach")
+    monkeypatch.setattr(partition, "choose", lambda optimizer, group, *_: "triton" if group["fused"] else "foreach")
     step = triton_modules[0].step
     monkeypatch.setattr(base, "kernel", lambda path: step if path == "triton" else paths.kernel(path))
     return triton_modules

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from digrap.optim import FTP, L2SP, MARSSP, SPD, DiGraP
+from digrap.optim import FTP, L2SP, MARSSP, SPD, DiGraP, kernels
 
 KERNELS = "digrap.optim.kernels.triton"
 CLASSES = {"L2SP": L2SP, "MARSSP": MARSSP, "SPD": SPD, "FTP": FTP, "DiGraP": DiGraP}
@@ -30,7 +30,7 @@ def interpreted():
     from triton.runtime import interpreter
     from triton.runtime.jit import JITFunction
 
-    before = {name: sys.modules.pop(name) for name in list(sys.modules) if name.startswith(KERNELS)}
+    before = forgotten()
     patched, scopes = set(), []
 
     def patch_once(function):
@@ -57,9 +57,18 @@ def interpreted():
         finally:
             for scope in reversed(scopes):
                 scope.restore()
-            for name in [name for name in sys.modules if name.startswith(KERNELS)]:
-                del sys.modules[name]
+            forgotten()
             sys.modules.update(before)
+            for name, module in before.items():
+                setattr(kernels, name.rpartition(".")[2], module)
+
+
+def forgotten():
+    """Make Python forget the modules of the Triton path; returns them by name."""
+    names = [name for name in sys.modules if name.startswith(KERNELS)]
+    for name in names:
+        vars(kernels).pop(name.rpartition(".")[2], None)  # `from package import module` looks here first
+    return {name: sys.modules.pop(name) for name in names}
 
 
 def _rounded(data, source, target, mode):

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from digrap.optim.bucket import Bucket
 from digrap.optim.kernels.blocked_rules import RULES
 from digrap.optim.kernels.blocked_units import units
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 
 def step(optimizer: AnchoredOptimizer, bucket: Bucket) -> None:
     """Take one step of the optimizer's rule for a bucket of contiguous float32 or float64 tensors on the CPU."""
-    torch._foreach_add_(bucket.gather("step"), 1.0)
+    bucket.count()
     rule = RULES[optimizer.kernel]
     every = list(units(bucket, middle=optimizer.kernel == "digrap"))
     found = [rule.first(optimizer, unit) for unit in every]

@@ -8,6 +8,8 @@ it off. It shares the OpenMP threads of torch.
 from __future__ import annotations
 
 import ctypes
+from array import array
+from itertools import chain
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,7 @@ SIZES = (
 )  # fmt: skip
 NUMBERS = 6  # per-tensor numbers that a rule may have here; further ones are not the kernels'
 FIELDS = 16  # pointers and sizes of a tensor
+GRAD = 1  # the place of its gradient's
 
 
 class Options(ctypes.Structure):
@@ -44,11 +47,8 @@ class Options(ctypes.Structure):
 
 def step(optimizer: AnchoredOptimizer, bucket: Bucket) -> None:
     """Take one step of the optimizer's rule for a bucket of contiguous tensors on the CPU."""
-    given = _options(optimizer, bucket)
-    table = [number for args in zip(bucket.params, bucket.grads, bucket.states, strict=True)
-             for number in _row(optimizer, bucket.group, *args)]  # fmt: skip
-    compiled = library(SCALARS[bucket.params[0].dtype])
-    if compiled.digrap_step(ctypes.byref(given), (ctypes.c_int64 * len(table))(*table)):
+    given, compiled = _options(optimizer, bucket), library(SCALARS[bucket.params[0].dtype])
+    if compiled.digrap_step(ctypes.byref(given), _table(optimizer, bucket)):
         raise RuntimeError(f"native.cpp knows no rule {optimizer.kernel!r}")
     if "delta" in bucket.states[0]:  # written to: what is kept of it elsewhere holds no more
         torch.autograd.graph.increment_version(bucket.gather("delta"))
@@ -68,13 +68,24 @@ def _options(optimizer: AnchoredOptimizer, bucket: Bucket) -> Options:
     return Options(**given | {key: group[key] for key in (*COUNTS, *SIZES) if key in group and key not in given})
 
 
-def _row(optimizer: AnchoredOptimizer, group: dict[str, Any], param: Tensor, grad: Tensor, state: dict) -> list[int]:
-    """Pointers and sizes of one tensor; `Tensor` of common.h."""
+def _table(optimizer: AnchoredOptimizer, bucket: Bucket) -> ctypes.Array:
+    """The rows of all tensors; the next step finds them in the bucket's memory, and writes the gradients' addresses."""
+    memory = {} if bucket.memory is None else bucket.memory
+    if "table" not in memory:
+        rows = (_row(optimizer, bucket.group, *pair) for pair in zip(bucket.params, bucket.states, strict=True))
+        memory["table"] = array("q", chain.from_iterable(rows))
+    table = memory["table"]
+    table[GRAD::FIELDS] = array("q", map(Tensor.data_ptr, bucket.grads))
+    return (ctypes.c_int64 * len(table)).from_buffer(table)
+
+
+def _row(optimizer: AnchoredOptimizer, group: dict[str, Any], param: Tensor, state: dict[str, Any]) -> list[int]:
+    """Pointers and sizes of one tensor, without its gradient's; `Tensor` of common.h."""
     adamw = group["base"] == "adamw"
     entries = (
         "anchor", "exp_avg" if adamw else "momentum_buffer", "exp_avg_sq",
         "candidate" if optimizer.kernel == "ftp" else "delta", "step", *optimizer.scalars[:NUMBERS],
     )  # fmt: skip
-    row = [param.data_ptr(), grad.data_ptr(), *(state[key].data_ptr() if key in state else 0 for key in entries)]
+    row = [param.data_ptr(), 0, *(state[key].data_ptr() if key in state else 0 for key in entries)]
     row += [0] * (FIELDS - 3 - len(row))
     return [*row, *row_layout(param.shape, middle=optimizer.kernel == "digrap")]

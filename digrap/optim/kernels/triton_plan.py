@@ -139,24 +139,33 @@ class Plan:
         self.candidates = torch.empty(programs, dtype=torch.int64, device=device)
         self.best = torch.empty(len(shapes), dtype=torch.int64, device=device)
         self.row_sums = torch.empty(self.rows.rows if rows_of is rows_of_first else 0, dtype=dtype, device=device)
-        self.known: list[int] = []
+        self.memory: dict | None = None
+        self.grads: list[int] = []
         self.addresses = self.numbers = torch.empty(0, device=device)
 
     def point(self, bucket: Bucket, scalars: tuple[str, ...], numbers: list[float], lr: Tensor | None) -> None:
         """Bring the addresses and the hyper-parameters up to date. `lr`: a learning rate that is on the device."""
-        keys = columns(bucket, scalars)
-        found = [
-            tensor.data_ptr() if tensor is not None else 0
-            for param, grad, state in zip(bucket.params, bucket.grads, bucket.states, strict=True)
-            for tensor in (grad, param, *[state.get(key) for key in keys])
-        ]
-        if found != self.known:
-            self.known = found
-            table = torch.tensor(found, dtype=torch.int64).view(len(bucket.params), -1)
-            self.addresses = self.upload(table)
+        grads = [*map(Tensor.data_ptr, bucket.grads)]
+        standing = bucket.memory is not None and self.memory is bucket.memory
+        if not standing:
+            self.memory, self.table = bucket.memory, _addresses(bucket, columns(bucket, scalars))
+        if not standing or grads != self.grads:
+            self.grads = grads
+            self.table = self.table.clone()  # without a GPU, a kernel of before may have this one
+            self.table[:, TENSORS.index("grad")] = torch.tensor(grads, dtype=torch.int64)
+            self.addresses = self.upload(self.table)
         self.numbers = self.upload(torch.tensor(numbers, dtype=torch.float64))
         if lr is not None:
             self.numbers[0].copy_(lr.reshape(()))
+
+
+def _addresses(bucket: Bucket, keys: tuple[str, ...]) -> Tensor:
+    """The address table on the CPU, without the gradients."""
+    rows = [
+        [0, param.data_ptr(), *(state[key].data_ptr() if key in state else 0 for key in keys)]
+        for param, state in zip(bucket.params, bucket.states, strict=True)
+    ]
+    return torch.tensor(rows, dtype=torch.int64)
 
 
 def columns(bucket: Bucket, scalars: tuple[str, ...]) -> tuple[str, ...]:

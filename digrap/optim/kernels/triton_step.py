@@ -3,8 +3,8 @@
 A launch per bucket reduces (DiGraP, MARS-SP) or updates while it reduces (SPD, FTP), one of a program per tensor turns
 sums into the rule's numbers, and one updates or shrinks; L2-SP is one launch. The arithmetic is float32 (float64 for
 float64 parameters); states are those of the other paths, with their names and dtypes. What a CUDA graph needs is in
-`triton_plan`. The kernels are tested by Triton's interpreter and compiled for NVIDIA GPUs in the tests; they have not
-run on a GPU yet, so only fused=True chooses them.
+`triton_plan`. The kernels are tested by Triton's interpreter and compiled for NVIDIA GPUs in the tests, which also run
+them where there is one (tests/optim/test_gpu.py).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def step(optimizer: AnchoredOptimizer, bucket: Bucket) -> None:
     if not capturable and triton_plan.capturing(device):
         name = type(optimizer).__name__
         raise RuntimeError(f"a CUDA graph can capture {name}.step() only with capturable=True in every group")
-    torch._foreach_add_(steps, 1.0)
+    bucket.count()
     with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
         rows_of, launch = RULES[optimizer.kernel]
         plan = plan_for(optimizer, bucket, rows_of(group))
