@@ -27,7 +27,7 @@ def id_against_ood(scores: Scores) -> Figure | None:
     many = len(scores.table.rows) > LEGEND_INSIDE
     figure = Figure(figsize=(8.6 if many else 6.4, 4.6), layout="constrained")
     axes = figure.subplots()
-    colours = colormaps["tab10"].colors
+    colours = (*colormaps["tab10"].colors, "black", "gold")  # as many as markers
     for position, row in enumerate(scores.table.rows):
         if row not in wide.index.get_level_values("row"):
             continue

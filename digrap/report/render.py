@@ -148,7 +148,10 @@ def _measure(scores: Scores) -> str:
 
 def _provenance(scores: Scores) -> str:
     made = [run.results for run in scores.runs]
-    versions = sorted({f"{name} {run.versions.get(name, '?')}" for run in made for name in ("torch", "timm")})
+    versions = sorted(
+        {f"{name} {run.versions.get(name, '?')}" for run in made for name in ("torch", "timm")}
+        | {f"{name} {run.versions[name]}" for run in made for name in ("transformers", "peft") if name in run.versions}
+    )
     commits = sorted({run.commit[:10] + (" with local changes" if run.dirty else "") for run in made})
     devices = sorted({run.device for run in made})
     text = f"Commit {', '.join(commits)}; {', '.join(versions)}; device {', '.join(devices)}"
