@@ -34,7 +34,7 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup  ## zero-shot, vanilla and DiGraP on the miniature; prints the table
 	$(PYTHON) train.py -m table=demo seed=$(SEEDS) hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS)
 	$(PYTHON) scripts/make_tables.py table=demo seeds=$(SEEDS) dirty=allow
-	@echo "The ten VQA shifts in miniature, answered by a tiny PaliGemma: python train.py dataset=minivqa (3 minutes)"
+	@echo "The ten VQA shifts in miniature, answered by a tiny PaliGemma: python train.py dataset=minivqa (3 minutes); every method on them: -m table=mini_3"
 
 judge: setup  ## METHOD=my_rule.py: an optimizer of your own against the others, on the miniature (docs/judge.md)
 	@$(PYTHON) scripts/judge.py $(if $(METHOD),"method=$(METHOD)") seeds=$(SEEDS) jobs=$(JOBS) $(ARGS)

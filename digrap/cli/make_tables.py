@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -41,6 +42,10 @@ def show(scores: Scores) -> None:
     for row in render.body(scores):
         grid.add_row(*(Text(cell, style="bold" if isinstance(cell, render.Bold) else "") for cell in row))
     console = Console(width=None if sys.stdout.isatty() else 150)
+    if not sys.stdout.isatty():  # no line of a file need be broken
+        console.width = max(
+            console.width, Measurement.get(console, console.options.update(max_width=1000), grid).maximum
+        )
     console.print(f"[bold]{escape(render.title(scores))}[/bold]", grid, sep="\n", highlight=False)
     console.print(*render.notes(scores), sep="\n", highlight=False, markup=False)
     if scores.missing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ def method_errors(method: str) -> Iterator[None]:
         raise DigrapError(f"optim={method}: {error}") from error
 
 
+CLASSIFICATION = "classification"
 DESCRIPTIVE = ("name", "task", "tasks", "select_by", "clip", "anchor")  # keys of a choice that say what it is
 
 
@@ -84,15 +86,27 @@ def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
     return backbone
 
 
+def check_weights(cfg: DictConfig) -> None:
+    """Raise the builder's own DigrapError where the file of weights that the config names is not there: minivqa makes
+    its data when it is built. Backbones that classify need the data's classes and are built before any data is made."""
+    named = cfg.backbone.get("weights") if cfg.backbone.get("pretrained", True) else None
+    if _task_of(cfg) != CLASSIFICATION and named and not Path(named).expanduser().is_file():
+        call_choice("backbone", cfg.backbone, num_classes=0, classes=())
+
+
 def build_task(cfg: DictConfig, backbone: Backbone, classes: tuple[str, ...]) -> Task:
-    """The dataset's task for a backbone. Configs of the first release named none: they are classification."""
-    name, select_by = cfg.dataset.get("task", "classification"), cfg.dataset.get("select_by", "accuracy")
-    return task_named(name, backbone, classes, select_by)
+    """The dataset's task for a backbone."""
+    return task_named(_task_of(cfg), backbone, classes, cfg.dataset.get("select_by", "accuracy"))
+
+
+def _task_of(cfg: DictConfig) -> str:
+    """The dataset's task. Configs of the first release named none: they are classification."""
+    return cfg.dataset.get("task", CLASSIFICATION)
 
 
 def check_task(cfg: DictConfig) -> None:
     """Raise DigrapError for a backbone that is not made for the dataset's task: before any file is asked for."""
-    task, made_for = cfg.dataset.get("task", "classification"), _made_for(cfg.backbone)
+    task, made_for = _task_of(cfg), _made_for(cfg.backbone)
     if task not in made_for:
         configs = {name: OmegaConf.load(CONFIGS / "backbone" / f"{name}.yaml") for name in choices("backbones")}
         others = [name for name, config in configs.items() if task in _made_for(config)]
@@ -105,7 +119,7 @@ def check_task(cfg: DictConfig) -> None:
 
 def _made_for(backbone: DictConfig) -> list[str]:
     """The tasks that a backbone's config names; classification where it names none."""
-    return list(backbone.get("tasks", ["classification"]))
+    return list(backbone.get("tasks", [CLASSIFICATION]))
 
 
 def build_method(cfg: DictConfig) -> Method:

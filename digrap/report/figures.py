@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from digrap.report.scores import OOD_MEAN, Scores
+from digrap.report.scores import Scores
 from digrap.runs.history import History
 
 MARKERS = "oDs^vP*X<>hd"
@@ -19,25 +20,29 @@ LEGEND_INSIDE = 6  # rows
 
 def id_against_ood(scores: Scores) -> Figure | None:
     """One point a row with its standard deviations, the runs as small dots; None where no run is finished."""
-    identity = next((name for name, kind in scores.columns.items() if kind == "id_test"), None)
-    if identity is None or OOD_MEAN not in scores.columns or scores.values.empty:
+    identity, ood = scores.identity, scores.ood_mean
+    if identity is None or ood is None or scores.values.empty:
         return None
     wide = scores.values.pivot_table(index=["row", "seed"], columns="column", values="value")
     many = len(scores.table.rows) > LEGEND_INSIDE
     figure = Figure(figsize=(8.6 if many else 6.4, 4.6), layout="constrained")
     axes = figure.subplots()
-    colours = colormaps["tab10"].colors
+    colours = (*colormaps["tab10"].colors, "black", "gold")  # as many as markers
     for position, row in enumerate(scores.table.rows):
         if row not in wide.index.get_level_values("row"):
             continue
         points, colour = wide.loc[row], colours[position % len(colours)]
-        axes.scatter(points[identity], points[OOD_MEAN], s=12, color=colour, alpha=0.45, linewidths=0)
-        (x, dx, _), (y, dy, _) = scores.cell(row, identity), scores.cell(row, OOD_MEAN)
+        axes.scatter(points[identity], points[ood], s=12, color=colour, alpha=0.45, linewidths=0)
+        (x, dx, _), (y, dy, _) = scores.cell(row, identity), scores.cell(row, ood)
         axes.errorbar(
             x, y, xerr=dx, yerr=dy, fmt=MARKERS[position % len(MARKERS)], color=colour, capsize=2, ms=8,
             markeredgecolor="black", markeredgewidth=0.6, label=row,
         )  # fmt: skip
-    axes.set(xlabel=f"ID accuracy, {identity} (%)", ylabel="OOD accuracy, mean (%)", title=scores.table.title)
+    axes.set(
+        xlabel=f"ID accuracy, {scores.parts[identity][0]} (%)",
+        ylabel="OOD accuracy, mean (%)",
+        title=scores.table.title,
+    )
     axes.grid(alpha=0.3)
     beside = dict(loc="center left", bbox_to_anchor=(1, 0.5)) if many else {}  # inside, it would cover points
     axes.legend(frameon=False, fontsize=9, **beside)
@@ -56,10 +61,11 @@ def omega_over_training(histories: Mapping[str, list[History]], title: str) -> F
     figure = Figure(figsize=(1.5 + 5.5 * len(curves), 4.2), layout="constrained")
     panels = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]
     for axes, (row, curve) in zip(panels, curves.items(), strict=True):
-        blocks = list(dict.fromkeys(_block(name) for name in curve.columns))
+        block_of = _blocks(list(curve.columns))
+        blocks = list(dict.fromkeys(block_of.values()))
         for position, block in enumerate(blocks):
             colour = colormaps["viridis"](position / max(len(blocks) - 1, 1) * 0.92)
-            members = curve[[name for name in curve.columns if _block(name) == block]]
+            members = curve[[name for name in curve.columns if block_of[name] == block]]
             axes.plot(members.index, members, color=colour, alpha=0.18, linewidth=0.7)
             axes.plot(members.index, members.mean(axis=1), color=colour, linewidth=2.2, label=block)
         axes.set(xlabel="step", ylabel="ω", title=row, ylim=(-0.02, 1.02))
@@ -86,9 +92,12 @@ def _mean_over_seeds(runs: list[History]) -> pd.DataFrame | None:
     return curve.sort_index()
 
 
-def _block(tensor: str) -> str:
-    """The part of the model a tensor belongs to: the first component of its name."""
-    return tensor.split(".", 1)[0]
+def _blocks(tensors: list[str]) -> dict[str, str]:
+    """Tensor → the part of the model that it belongs to: the first component in which the names differ, but not the
+    tensor's own name in its layer."""
+    parts = {name: name.split(".") for name in tensors}
+    alike = len(os.path.commonprefix(list(parts.values())))
+    return {name: found[max(min(alike, len(found) - 2), 0)] for name, found in parts.items()}
 
 
 def as_png(figure: Figure) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from digrap.report.formats import EMPTY, format_difference, format_score
 from digrap.report.paired import ALPHA, DRAWS
-from digrap.report.scores import OOD_MEAN, Scores
+from digrap.report.scores import Scores
 from digrap.tables.spec import PILOT, Row
 
 LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "±": r"$\pm$", "—": "---", "Δ": r"$\Delta$",
@@ -18,6 +18,7 @@ LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "±": r"$\p
          "”": "''", "^": r"\textasciicircum{}", "·": r"$\cdot$"}  # fmt: skip
 
 
+WIDE = 12  # columns of a LaTeX table; one with more is scaled to the page
 CSV = ["row", "column", "kind", "mean", "std", "n", "delta", "delta_low", "delta_high", "bold", "published"]
 
 
@@ -32,27 +33,32 @@ def title(scores: Scores) -> str:
 
 def header(scores: Scores) -> list[str]:
     """The table's column titles."""
-    identity = next((name for name, kind in scores.columns.items() if kind == "id_test"), None)
-    titles = ["", *(f"{name} (ID)" if name == identity else name for name in scores.columns)]
-    return [*titles, *(["Δ ID", "Δ OOD"] if scores.table.baseline else []), "n"]
+    named = scores.table.columns  # titles of the table's own stay as they are
+    titles = [f"{name} (ID)" if name == scores.identity and name not in named else name for name in scores.printed]
+    return ["", *titles, *_compared(scores), "n"]
+
+
+def _compared(scores: Scores) -> dict[str, str]:
+    """Title of a difference → the column that it is of."""
+    found = {"Δ ID": scores.identity, "Δ OOD": scores.ood_mean} if scores.table.baseline else {}
+    return {title: column for title, column in found.items() if column}
 
 
 def body(scores: Scores) -> Iterator[list[str]]:
     """The table's rows as text: mean ± standard deviation, differences to the baseline, number of runs. A row with
     published numbers is followed by them."""
-    compared = [name for name, kind in scores.columns.items() if kind == "id_test" or name == OOD_MEAN]
-    best = {column: scores.best(column) for column in scores.columns}
+    compared = _compared(scores).values()
+    best = {column: scores.best(column) for column in scores.printed}
     for row in scores.table.rows:
-        cells = {column: scores.cell(row, column) for column in scores.columns}
+        cells = {column: scores.cell(row, column) for column in scores.printed}
         texts = [row]
         for column, (mean, std, _) in cells.items():
             texts.append(Bold(format_score(mean, std)) if best[column] == row else format_score(mean, std))
-        if scores.table.baseline:
-            itself = row == scores.table.baseline
-            texts += [EMPTY if itself else format_difference(scores.difference(row, column)[0]) for column in compared]
+        itself = row == scores.table.baseline
+        texts += [EMPTY if itself else format_difference(scores.difference(row, column)[0]) for column in compared]
         yield [*texts, str(max(n for *_, n in cells.values()))]
         if targets := scores.table.targets.get(row):
-            published = [format_score(targets.get(column, math.nan), math.nan) for column in scores.columns]
+            published = [format_score(targets.get(column, math.nan), math.nan) for column in scores.printed]
             yield [f"{row}, published", *published, *[""] * (len(texts) - 1 - len(published)), ""]
 
 
@@ -67,6 +73,8 @@ def notes(scores: Scores) -> list[str]:
         f"Checkpoint: best ID validation.{_selection(scores)}",
     ]
     lines += sorted({f"Caveat: {caveat}." for run in scores.runs for caveat in run.results.caveats})
+    if table.columns:
+        lines.append(f"Columns: {'; '.join(f'{title}: {name}' for title, name in table.columns.items())}.")
     if table.baseline:
         lines.append(f"Δ: mean difference to “{table.baseline}”, seed by seed.")
     lines.append(
@@ -140,7 +148,10 @@ def _measure(scores: Scores) -> str:
 
 def _provenance(scores: Scores) -> str:
     made = [run.results for run in scores.runs]
-    versions = sorted({f"{name} {run.versions.get(name, '?')}" for run in made for name in ("torch", "timm")})
+    versions = sorted(
+        {f"{name} {run.versions.get(name, '?')}" for run in made for name in ("torch", "timm")}
+        | {f"{name} {run.versions[name]}" for run in made for name in ("transformers", "peft") if name in run.versions}
+    )
     commits = sorted({run.commit[:10] + (" with local changes" if run.dirty else "") for run in made})
     devices = sorted({run.device for run in made})
     text = f"Commit {', '.join(commits)}; {', '.join(versions)}; device {', '.join(devices)}"
@@ -173,11 +184,13 @@ def _pipes(cells: list[str]) -> str:
 def latex(scores: Scores) -> str:
     """A booktabs table environment; the notes are its caption."""
     titles, caption = header(scores), " ".join([f"{title(scores)}.", *notes(scores)])
+    wide = len(titles) > WIDE
     lines = [
-        "% needs \\usepackage{booktabs}", r"\begin{table}", r"  \centering", f"  \\caption{{{escape(caption)}}}",
+        f"% needs \\usepackage{{booktabs{',graphicx' * wide}}}", r"\begin{table}", r"  \centering",
+        f"  \\caption{{{escape(caption)}}}", *([r"  \resizebox{\textwidth}{!}{%"] if wide else []),
         f"  \\begin{{tabular}}{{l{'r' * (len(titles) - 1)}}}", r"    \toprule",
         _ampersands(titles), r"    \midrule", *(_ampersands(row) for row in body(scores)),
-        r"    \bottomrule", r"  \end{tabular}", r"\end{table}",
+        r"    \bottomrule", r"  \end{tabular}" + "}" * wide, r"\end{table}",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 

@@ -24,8 +24,9 @@ MEAN_NAMES = {"near_ood": "near OOD", "far_ood": "far OOD"}
 class Scores:
     """The numbers of a table.
 
-    `columns` maps a column to its kind: the tested splits, ID first, then means over them; `parts` maps a column to
-    the splits it is the mean of. `values` has one line a row, seed and column (percent).
+    `columns` maps a column to its kind: the tested splits, ID first, then means over them, or those that the table
+    names; `parts` maps a column to the splits it is the mean of. `values` has one line a row, seed and column
+    (percent).
     """
 
     source: Source
@@ -45,6 +46,23 @@ class Scores:
     @property
     def runs(self) -> list[Run]:
         return self.source.runs
+
+    @property
+    def printed(self) -> list[str]:
+        """The columns of the printed table: those that it names, else all."""
+        return list(self.table.columns or self.columns)
+
+    @property
+    def identity(self) -> str | None:
+        """The column of the ID test; None without one."""
+        return next((name for name, kind in self.columns.items() if kind == "id_test"), None)
+
+    @property
+    def ood_mean(self) -> str | None:
+        """The column of the mean over all OOD splits; None without any."""
+        every = [name for name, kind in self.source.splits.items() if kind in OOD]
+        means = [name for name, kind in self.columns.items() if kind == "mean"]
+        return next((name for name in means if self.parts[name] == every), None)
 
     def cell(self, row: str, column: str) -> tuple[float, float, int]:
         """Mean, sample standard deviation (NaN for one run) and number of runs of a cell."""
@@ -115,8 +133,10 @@ def tally(source: Source, dirty: bool = False) -> Scores:
     check_alike(source.runs)
     if not dirty:
         check_clean(source.runs)
-    parts = _parts(source.splits) | _own_means(source.table, source.splits)
-    columns = {name: source.splits.get(name, "mean") for name in parts}
+    known = _parts(source.splits) | _own_means(source.table, source.splits)
+    shown = _titles(source.table, source.splits, known)
+    parts = {title: known[name] for title, name in shown.items()}
+    columns = {title: source.splits.get(name, "mean") for title, name in shown.items()}
     _check_targets(source.table, columns)
     lines = []
     for run in source.runs:
@@ -157,6 +177,20 @@ def _own_means(table: Table, splits: dict[str, str]) -> dict[str, list[str]]:
             if name not in splits:
                 raise DigrapError(f"table={table.name}: means.{label}: no split {name!r}; {nearest(name, splits)}")
     return {label: list(names) for label, names in table.means.items()}
+
+
+def _titles(table: Table, splits: dict[str, str], known: dict[str, list[str]]) -> dict[str, str]:
+    """Title → split or mean of every column: those that the table names, and the ID test and the OOD mean, to which
+    others are compared; all under their own names where it names none. Raises DigrapError for what is not `known`."""
+    for title, name in table.columns.items():
+        if name not in known:
+            raise DigrapError(f"table={table.name}: columns.{title}: no split or mean {name!r}; {nearest(name, known)}")
+        if title in known and title != name:
+            raise DigrapError(f"table={table.name}: columns.{title}: that is a column's own name; choose another title")
+    if not table.columns:
+        return {name: name for name in known}
+    needed = [name for name in known if splits.get(name) == "id_test" or name == OOD_MEAN]
+    return table.columns | {name: name for name in needed if name not in table.columns.values()}
 
 
 def check_alike(runs: list[Run]) -> None:

@@ -21,7 +21,7 @@ from digrap.config.overrides import as_typed
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.paths import CONFIGS, OUTPUTS
 
-KEYS = ("title", "overrides", "seeds", "baseline", "rows", "search", "means", "targets", "scorer")
+KEYS = ("title", "overrides", "seeds", "baseline", "rows", "search", "means", "columns", "targets", "scorer")
 ROW_KEYS = ("overrides", "grid", "start")
 SEARCH_KEYS = ("seeds", "rule")
 TARGET_KEYS = ("source", "values")
@@ -97,8 +97,10 @@ class Search:
 @dataclass(frozen=True)
 class Table:
     """Rows × seeds. `overrides` come before those of every row; `targets` are published numbers with their source;
-    `means` further columns, each the mean of the splits it names; `scorer` is the score that is printed (None: the
-    metric that chose the checkpoint); `own_file` the file of a table that is none of configs/tables."""
+    `means` further columns, each the mean of the splits it names; `columns` maps the titles of the columns that are
+    printed to splits and means, in order (empty: all of them, under their own names); `scorer` is the score that is
+    printed (None: the metric that chose the checkpoint); `own_file` the file of a table that is none of
+    configs/tables."""
 
     name: str
     title: str
@@ -110,6 +112,7 @@ class Table:
     targets: dict[str, dict[str, float]]
     source: str | None
     means: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
     scorer: str | None = None
     own_file: Path | None = None
 
@@ -160,6 +163,7 @@ def load_table(
         targets=targets.get("values", {}),
         source=targets.get("source"),
         means={str(label): tuple(splits) for label, splits in (plain.get("means") or {}).items()},
+        columns={str(title): str(name) for title, name in (plain.get("columns") or {}).items()},
         scorer=plain.get("scorer") if scorer is None else scorer,
         own_file=path.resolve() if own else None,
     )
@@ -177,6 +181,9 @@ def _check(path: Path, plain: object) -> None:
             raise DigrapError(f"{path}: {key} must be a {kind.__name__} that is not empty")
     if (baseline := plain.get("baseline")) is not None and baseline not in plain["rows"]:
         raise DigrapError(f"{path}: baseline {baseline!r} is no row; {nearest(baseline, plain['rows'])}")
+    for key in ("means", "columns"):
+        if not isinstance(plain.get(key) or {}, dict):
+            raise DigrapError(f"{path}: {key} must be a mapping from a column's title to what it shows")
     if not isinstance(plain.get("scorer"), str | None):
         raise DigrapError(f"{path}: scorer={plain['scorer']}: give the name of one score")
     _check_keys(path, plain.get("search") or {}, SEARCH_KEYS, "search.")

@@ -1,0 +1,35 @@
+"""Weights that are not there are said before any data is made for the run."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from digrap.config.choices import choices
+from digrap.config.compose import compose
+from digrap.core.errors import DigrapError
+from digrap.core.paths import CONFIGS
+from digrap.engine import run as engine
+
+
+def made_for(backbone):
+    """A dataset that makes its own data, for the backbone's task."""
+    tasks = OmegaConf.load(CONFIGS / "backbone" / f"{backbone}.yaml").get("tasks", ["classification"])
+    return {"classification": "minidomainnet", "vqa": "minivqa"}[tasks[0]]
+
+
+@pytest.mark.parametrize("backbone", choices("backbones"))
+@pytest.mark.parametrize("method", ["vanilla", "lp_ft"])  # the second has an earlier run
+def test_missing_weights_are_said_before_data_is_made(backbone, method, tmp_path):
+    file, data = tmp_path / "not there.safetensors", tmp_path / "data"
+    words = [f"dataset={made_for(backbone)}", f"backbone={backbone}", f"backbone.weights='{file}'", f"data_root={data}"]
+    cfg = compose([*words, f"optim={method}", "device=cpu"])
+    with pytest.raises(DigrapError, match="not there.safetensors: there is no such file; "):
+        engine.run(cfg, tmp_path / "runs" / "run")
+    assert not data.exists()
+
+
+def test_the_option_that_the_message_names_lets_the_run_begin(tmp_path, monkeypatch):
+    words = ["dataset=minivqa", f"backbone.weights={tmp_path}/none.safetensors", "device=cpu"]
+    monkeypatch.setattr(engine, "_run", lambda *_: 1.0)
+    with pytest.raises(DigrapError, match="backbone.pretrained=false takes random ones"):
+        engine.run(compose(words), tmp_path / "run")
+    assert engine.run(compose([*words, "backbone.pretrained=false"]), tmp_path / "run") == 1.0
