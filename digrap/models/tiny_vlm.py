@@ -36,7 +36,8 @@ SPREAD = (
 MAX_LENGTH = 128  # tokens of a picture, a question and an answer
 WEIGHTS = {name: REPO / "data" / "mini" / f"{name}.safetensors" for name in ("tiny_paligemma", "tiny_llava")}
 WEIGHTS_SHA256 = {
-    "tiny_paligemma": "110c8bc36965fe4bf2f8f4b033e6313b258127ced628c316d6db2fb5318349a5",
+    "tiny_paligemma": "02db20d676d4dc737a5e2d0b52a6e38ceffc53afcc7a14ca6776e90b7ac858ad",
+    "tiny_llava": "d9cfc7706ba1d08b1ab1819f4ad38aaf4ca842007a635645c84eed47da837cac",
 }
 """Of the shipped files; tools/pretrain_minivqa.py prints it. A file of a model that is not named here is as it is."""
 
