@@ -87,6 +87,12 @@ def unused_layers(module: nn.Module) -> list[str]:
     return [name for name, _ in module.named_modules() if "vision_tower" in name and name.endswith(ends)]
 
 
+def freeze_unused(module: nn.Module) -> None:
+    """Freeze the layers of `unused_layers`."""
+    for layer in unused_layers(module):
+        module.get_submodule(layer).requires_grad_(False)
+
+
 def _check(r: int, alpha: float, dropout: float) -> None:
     rules = {
         "r": (r, isinstance(r, int) and not isinstance(r, bool) and r >= 1, "a whole number of at least 1"),
