@@ -34,7 +34,7 @@ def method_errors(method: str) -> Iterator[None]:
         raise DigrapError(f"optim={method}: {error}") from error
 
 
-DESCRIPTIVE = ("name", "task", "tasks", "select_by", "clip", "anchor")  # keys of a choice that say what it is
+DESCRIPTIVE = ("name", "task", "tasks", "select_by", "clip", "anchor", "answer_cue")  # keys of a choice that say what it is
 
 
 def call_choice(group: str, node: DictConfig, **extra: Any) -> Any:

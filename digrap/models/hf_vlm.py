@@ -49,7 +49,7 @@ def hf_vlm(
     """transformers' `model` with its processor; classes are not used: it answers in words.
 
     `model` is a folder or a name on the hub, there at `revision`. Weights are held in `dtype`. `prompt` and
-    `train_prompt` have {question}, and <image> where the processor wants it; with `chat` they are what a user says, and
+    `train_prompt` have {question}; the picture comes first unless they say where. With `chat` they are what a user says, and
     the processor's chat template puts the picture in. `image_size` must be the checkpoint's own (None: not checked by
     you). `image_backend` prepares pictures by torchvision or PIL, whose pixels differ. `gradient_checkpointing`
     computes activations twice, for less memory. Raises DigrapError for an option that does not fit, a model that is
@@ -61,8 +61,8 @@ def hf_vlm(
     folder = find_model(str(model), revision)
     config, make = _config(model, folder), partial(_processor, folder, image_backend)
     processor = _made(model, make)
-    if chat:
-        prompt, train_prompt = (_chat(model, processor, text) for text in (prompt, train_prompt))
+    written = partial(_chat, model, processor) if chat else partial(_with_picture, processor)
+    prompt, train_prompt = (text if text is None else written(text) for text in (prompt, train_prompt))
     with torch.device("meta"):
         shell = AutoModelForImageTextToText.from_config(config)
     answering = VLMAnswering(make, prompt, decoding, wants_type_ids(shell), train_prompt)
@@ -118,10 +118,14 @@ def _made(model: str, make: Any) -> Any:
         ) from error
 
 
-def _chat(model: str, processor: Any, prompt: str | None) -> str | None:
+def _with_picture(processor: Any, prompt: str) -> str:
+    """A prompt with the picture's token, in front where it says no other place."""
+    token = getattr(processor, "image_token", "<image>")
+    return prompt if token in str(prompt) else f"{token}{prompt}"
+
+
+def _chat(model: str, processor: Any, prompt: str) -> str:
     """A prompt as the processor's chat template writes it, up to where the model is to answer."""
-    if prompt is None:
-        return None
     if getattr(processor, "chat_template", None) is None:
         raise DigrapError(f"backbone.chat=true: the processor of {model} has no chat template; give backbone.chat=false")
     said = [{"role": "user", "content": [{"type": "text", "text": prompt}, {"type": "image"}]}]
