@@ -112,9 +112,8 @@ def _fetched(model: str, revision: str | None) -> Path:
     if constants.is_offline_mode():
         raise _error(model, revision, "HF_HUB_OFFLINE is set: unset it to fetch them")
     try:
-        huggingface_hub.get_hf_file_metadata(
-            huggingface_hub.hf_hub_url(model, "config.json", revision=revision), timeout=TIMEOUT
-        )
+        config = huggingface_hub.hf_hub_url(model, "config.json", revision=revision)
+        huggingface_hub.get_hf_file_metadata(config, timeout=TIMEOUT)
         folder = Path(huggingface_hub.snapshot_download(model, revision=revision, allow_patterns=PATTERNS))
     except Exception as error:  # huggingface_hub and its http library have no base class in common
         raise _error(model, revision, _reason(model, revision, error)) from error
@@ -132,6 +131,8 @@ def _reason(model: str, revision: str | None, error: Exception) -> str:
         return "the hub shows no such repository: look at the name; a private one needs `hf auth login`"
     if isinstance(error, errors.RevisionNotFoundError):
         return f"the repository has no revision {revision}: backbone.revision=main is its newest"
+    if isinstance(error, errors.RemoteEntryNotFoundError):
+        return "the repository has no config.json: it is no model of transformers, take another"
     return f"{constants.ENDPOINT} could not be reached or broke off ({first_line(error)}): restore the network"
 
 
