@@ -49,13 +49,13 @@ def hf_vlm(
     """transformers' `model` with its processor; classes are not used: it answers in words.
 
     `model` is a folder or a name on the hub, there at `revision`. Weights are held in `dtype`. `prompt` and
-    `train_prompt` have {question}; the picture comes first unless they say where. With `chat` they are what a user says, and
-    the processor's chat template puts the picture in. `image_size` must be the checkpoint's own (None: not checked by
-    you). `image_backend` prepares pictures by torchvision or PIL, whose pixels differ. `gradient_checkpointing`
-    computes activations twice, for less memory. Raises DigrapError for an option that does not fit, a model that is
+    `train_prompt` have {question}; the picture comes first unless they say where. With `chat` they are what a user
+    says, and the processor's chat template puts the picture in. `image_size` is the checkpoint's own, or None.
+    `image_backend` prepares pictures by torchvision or PIL, whose pixels differ. `gradient_checkpointing` computes
+    activations twice, for less memory. Raises DigrapError for an option that does not fit, a model that is
     missing, gated, damaged, or none that answers questions, and a processor that does not fit it.
     """
-    decoding, folder = Decoding(beams, max_new_tokens), None
+    decoding = Decoding(beams, max_new_tokens)
     _check_options(model, chat, dtype, image_backend, gradient_checkpointing)
     check_image_size(image_size)
     folder = find_model(str(model), revision)
@@ -127,7 +127,7 @@ def _with_picture(processor: Any, prompt: str) -> str:
 def _chat(model: str, processor: Any, prompt: str) -> str:
     """A prompt as the processor's chat template writes it, up to where the model is to answer."""
     if getattr(processor, "chat_template", None) is None:
-        raise DigrapError(f"backbone.chat=true: the processor of {model} has no chat template; give backbone.chat=false")
+        raise DigrapError(f"backbone.chat=true: {model} has no chat template; give backbone.chat=false")
     said = [{"role": "user", "content": [{"type": "text", "text": prompt}, {"type": "image"}]}]
     text, tokenizer = processor.apply_chat_template(said, add_generation_prompt=True), processor.tokenizer
     if tokenizer.bos_token and tokenizer(QUESTION).input_ids[:1] == [tokenizer.bos_token_id]:
@@ -154,8 +154,8 @@ def _check_fit(model: str, shell: nn.Module, answering: VLMAnswering, image_size
         ) from error
     if lone := [name for name, value in found.items() if len(value) != 2]:
         raise DigrapError(
-            f"backbone.model={model}: its processor does not keep pictures apart ({', '.join(lone)}), so batches cannot "
-            "be divided; take a model with one picture size, such as PaliGemma or LLaVA-1.5"
+            f"backbone.model={model}: its processor does not keep pictures apart ({', '.join(lone)}), so no "
+            "batch can be divided; take a model with one picture size, such as PaliGemma or LLaVA-1.5"
         )
     size = tuple(found["pixel_values"].shape[-2:])
     if isinstance(own, int) and size != (own, own):

@@ -200,8 +200,8 @@ def test_a_processor_that_writes_other_tokens_than_the_model_has_features_is_ref
 def test_damaged_folders_are_named(folders, tmp_path):
     folder = spoilt(folders, tmp_path)
     state = load_file(folder / "model.safetensors")
-    lost = next(key for key in state if "self_attn" in key)
-    save_file({key: value for key, value in state.items() if key != lost}, folder / "model.safetensors", {"format": "pt"})
+    del state[next(key for key in state if "self_attn" in key)]
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(DigrapError, match="do not fit the model .missing keys: .*self_attn.*; 1 in all"):
         built("paligemma_3b", folder)
     (folder / "model.safetensors").write_bytes(b"x" * 99)
@@ -224,7 +224,7 @@ def test_damaged_folders_are_named(folders, tmp_path):
         ({"dtype": "int8"}, "backbone.dtype=int8: choose one of bf16, fp16, fp32"),
         ({"image_backend": "cv2"}, "backbone.image_backend=cv2: choose one of torchvision, pil"),
         ({"chat": "yes"}, "backbone.chat=yes: give true or false"),
-        ({"chat": True}, "backbone.chat=true: the processor of .* has no chat template"),
+        ({"chat": True}, "backbone.chat=true: .* has no chat template"),
         ({"image_size": "big"}, "backbone.image_size=big: give a whole number"),
         ({"prompt": "Answer:"}, "backbone.prompt='<image>Answer:': give a text that has {question} once"),
         ({"prompt": "<image><image>{question}"}, "does not take a picture with backbone.prompt='<image><image>{quest"),

@@ -107,7 +107,7 @@ def test_without_network_one_message_comes_at_once(cache, hub):
 @pytest.mark.parametrize(
     ("code", "name", "message"),
     [
-        (401, "GatedRepo", rf"they are gated: accept their licence on https://huggingface.co/{MODEL}, then `hf auth log"),
+        (401, "GatedRepo", rf"they are gated: accept their licence on https://huggingface.co/{MODEL}, then `hf aut"),
         (403, "GatedRepo", "they are gated"),
         (404, "RepoNotFound", "the hub shows no such repository: look at the name"),
         (404, "RevisionNotFound", f"the repository has no revision {COMMIT}: backbone.revision=main is its newest"),
