@@ -157,20 +157,29 @@ def _check_fit(model: str, shell: nn.Module, answering: VLMAnswering, image_size
             f"backbone.model={model}: its processor does not keep pictures apart ({', '.join(lone)}), so no "
             "batch can be divided; take a model with one picture size, such as PaliGemma or LLaVA-1.5"
         )
-    size = tuple(found["pixel_values"].shape[-2:])
-    if isinstance(own, int) and size != (own, own):
+    pixels = found.get("pixel_values")
+    size = None if pixels is None else tuple(pixels.shape[-2:])
+    if isinstance(own, int) and size not in (None, (own, own)):
         raise DigrapError(
             f"backbone.model={model}: its processor makes pictures of {size[0]} x {size[1]} pixels, and the model was "
             f"trained at {own}; take model and processor of one checkpoint"
         )
-    features = shell.get_image_features(found["pixel_values"][:1].to("meta", shell.dtype)).pooler_output
-    wanted = sum(len(part) for part in features)
-    given = int((found["input_ids"][0] == shell.config.image_token_id).sum())
+    wanted = _features(shell, pixels)
+    given = int((found["input_ids"][0] == getattr(shell.config, "image_token_id", None)).sum()) if wanted else None
     if given != wanted:
         raise DigrapError(
             f"backbone.model={model}: its processor writes {given} tokens for a picture, and the model has {wanted} "
             "features of one; give backbone.prompt one <image>, and model and processor of one checkpoint"
         )
+
+
+def _features(shell: nn.Module, pixels: torch.Tensor | None) -> int | None:
+    """How many tokens of a picture the model has; None where it wants more than pixels: it then checks them itself."""
+    try:
+        found = shell.get_image_features(pixels[:1].to("meta", shell.dtype)).pooler_output
+        return sum(len(part) for part in found)
+    except Exception:  # each model has arguments of its own
+        return None
 
 
 def _load(model: str, folder: Path, dtype: torch.dtype) -> nn.Module:

@@ -36,6 +36,10 @@ TERMS = {  # by the beginning of the repository's name
     "google/paligemma-3b-": Terms("11.7 GB", "Gemma's terms of use, to be accepted on that page"),
     "llava-hf/llava-1.5-7b-hf": Terms("14.1 GB", "Llama 2 community licence"),
 }
+PINNED = {  # the commits that configs name, each of one repository
+    "35e4f46485b4d07967e7e9935bc3786aad50687c": "google/paligemma-3b-pt-224",
+    "b234b804b114d9e37bb655e11cbbb5f5e971b7a9": "llava-hf/llava-1.5-7b-hf",
+}
 
 
 def find_model(model: str, revision: str | None) -> Path:
@@ -56,6 +60,11 @@ def find_model(model: str, revision: str | None) -> Path:
         raise DigrapError(
             f"backbone.model={model}: there is no such folder ({folder.absolute()}); give one, or a model of the "
             "Hugging Face hub as owner/name"
+        )
+    if (owner := PINNED.get(revision or "", model)) != model:
+        raise DigrapError(
+            f"backbone.model={model}: backbone.revision={revision} is a commit of {owner}; give one of {model}, or "
+            "backbone.revision=main"
         )
     return _cached(model, revision) or _fetched(model, revision)
 
@@ -131,6 +140,8 @@ def _reason(model: str, revision: str | None, error: Exception) -> str:
         return "the hub shows no such repository: look at the name; a private one needs `hf auth login`"
     if isinstance(error, errors.RevisionNotFoundError):
         return f"the repository has no revision {revision}: backbone.revision=main is its newest"
+    if isinstance(error, errors.HFValidationError):
+        return f"the hub has no such names ({first_line(error)}): give owner/name"
     if isinstance(error, errors.RemoteEntryNotFoundError):
         return "the repository has no config.json: it is no model of transformers, take another"
     return f"{constants.ENDPOINT} could not be reached or broke off ({first_line(error)}): restore the network"

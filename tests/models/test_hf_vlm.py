@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from transformers import PaliGemmaForConditionalGeneration
 
 from digrap.config.compose import compose
 from digrap.core.errors import DigrapError
@@ -195,6 +196,14 @@ def test_a_processor_that_writes_other_tokens_than_the_model_has_features_is_ref
     edit(folder / "processor_config.json", num_additional_image_tokens=0)
     with pytest.raises(DigrapError, match="writes 3 tokens for a picture, and the model has 4 features"):
         built("llava_7b", folder)
+
+
+def test_a_model_that_wants_more_than_pixels_is_left_to_its_own_checks(folders, monkeypatch):
+    def get_image_features(self, pixel_values, image_sizes):
+        pytest.fail("never reached: an argument is missing")
+
+    monkeypatch.setattr(PaliGemmaForConditionalGeneration, "get_image_features", get_image_features)
+    assert built("paligemma_3b", folders["paligemma_3b"]).answering is not None
 
 
 def test_damaged_folders_are_named(folders, tmp_path):

@@ -10,8 +10,9 @@ from threading import Thread
 import pytest
 from huggingface_hub import constants
 
+from digrap.config.compose import compose
 from digrap.core.errors import DigrapError
-from digrap.models.hub_model import find_model, lacks, provenance, weight_files
+from digrap.models.hub_model import PINNED, find_model, lacks, provenance, weight_files
 from tests.models import tiny_hf
 
 MODEL, COMMIT = "google/paligemma-3b-pt-224", "35e4f46485b4d07967e7e9935bc3786aad50687c"
@@ -154,3 +155,18 @@ def test_what_looks_like_a_folder_is_not_asked_of_the_hub(model, cache, hub):
     hub(401, "GatedRepo")
     with pytest.raises(DigrapError, match="there is no such folder .*; give one, or a model of the Hugging Face hub"):
         find_model(model, None)
+
+
+def test_a_commit_of_another_model_is_told_at_once(cache, folder):
+    """Where backbone.model alone was changed."""
+    place = fill(cache, folder, "google/paligemma-3b-pt-448")
+    with pytest.raises(DigrapError, match=f"is a commit of {MODEL}; give one of .*, or backbone.revision=main"):
+        find_model("google/paligemma-3b-pt-448", COMMIT)
+    assert find_model("google/paligemma-3b-pt-448", "main") == place
+    configs = [compose([f"backbone={name}"]).backbone for name in ("paligemma_3b", "llava_7b")]
+    assert {config.revision: config.model for config in configs} == PINNED
+
+
+def test_a_name_that_the_hub_cannot_have(cache):
+    with pytest.raises(DigrapError, match="the hub has no such names .*: give owner/name"):
+        find_model("a--b/c", None)
