@@ -12,7 +12,10 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from digrap.core.errors import DigrapError
 
 # The booleans of groups without types. `pretrained` may also be a name of weights.
-FLAGS = ("backbone.pretrained", "dataset.strict", "dataset.check_pictures", "dataset.undo_rotation")
+FLAGS = (
+    "backbone.pretrained", "backbone.chat", "backbone.gradient_checkpointing", "dataset.strict",
+    "dataset.check_pictures", "dataset.undo_rotation",
+)  # fmt: skip
 
 
 @dataclass

@@ -36,7 +36,8 @@ def method_errors(method: str) -> Iterator[None]:
 
 
 CLASSIFICATION = "classification"
-DESCRIPTIVE = ("name", "task", "tasks", "select_by", "clip", "anchor")  # keys of a choice that say what it is
+# Keys of a choice that say what it is.
+DESCRIPTIVE = ("name", "task", "tasks", "select_by", "clip", "anchor", "answer_cue")
 
 
 def call_choice(group: str, node: DictConfig, **extra: Any) -> Any:

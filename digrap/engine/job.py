@@ -39,9 +39,17 @@ class Datasets:
         return split
 
     @cached_property
+    def _whole(self) -> Dataset:
+        return self.of_kind("id_train").load()
+
+    @cached_property
     def _shares(self) -> tuple[Dataset, Dataset | None]:
-        whole = self.of_kind("id_train").load()
-        return hold_out(whole, self.fraction, self.seed) if self.fraction else (whole, None)
+        return hold_out(self._whole, self.fraction, self.seed) if self.fraction else (self._whole, None)
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many training examples the dataset leaves out because nothing can be learnt from them, by reason."""
+        return getattr(self._whole, "dropped", {})
 
     @property
     def train(self) -> Dataset:

@@ -183,6 +183,7 @@ def _run(
         **({"caveats": list(job.data.source.caveats)} if job.data.source.caveats else {}),
         "start": earlier and {"method": earlier.method, "hash": earlier.hash},
         **job.backbone.notes,
+        **({"dropped": dropped} if method.trains and (dropped := job.data.dropped) else {}),
         "selection": {"split": validation, "epoch": epoch, "score": chosen},
         "weights": weights and str(weights.file.relative_to(here.path)),
         "weights_sha256": weights and weights.sha256,

@@ -38,3 +38,30 @@ def linear_warmup_cosine(
         return floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2
 
     return factor
+
+
+def lavis(
+    *,
+    base_lr: float,
+    steps_per_epoch: int,
+    epochs: int,
+    warmup_steps: int,
+    warmup_lr: float,
+    min_lr: float,
+    accumulation: int = 2,
+) -> Factor:
+    """As LAVIS's linear_warmup_cosine_lr: linear from `warmup_lr` over `warmup_steps` iterations within the first epoch
+    alone, whether it is that long or not; from the second on cosine to `min_lr`, stepped once an epoch.
+
+    An iteration is one of the `accumulation` micro-batches of a step; a step has the rate of its last.
+    """
+    start, floor = (lr / base_lr if base_lr else 0.0 for lr in (warmup_lr, min_lr))
+
+    def factor(step: int) -> float:
+        epoch = min(step // steps_per_epoch, epochs)
+        if epoch == 0:
+            iteration = (step + 1) * accumulation - 1
+            return min(1.0, start + (1 - start) * iteration / max(warmup_steps, 1))
+        return floor + (1 - floor) * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+    return factor

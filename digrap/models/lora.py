@@ -7,6 +7,7 @@ the class that it was, and generates as before.
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from digrap.core.errors import DigrapError
 from digrap.core.files import write_atomically
 from digrap.models.backbone import Backbone
 
+log = logging.getLogger(__name__)
 TARGETS = {  # last parts of the names of the layers that get adapters
     "authors": ("q_proj", "k_proj", "v_proj", "o_proj"),  # SigLIP and CLIP call their last one out_proj
     "card": ("q_proj", "k_proj", "v_proj", "o_proj", "out_proj"),
@@ -39,11 +41,13 @@ def lora(backbone: Backbone, r: int, alpha: float, dropout: float, targets: str 
     _check(r, alpha, dropout)
     module = backbone.module
     linear = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
-    unused = unused_layers(module)
+    chosen, unused = _chosen(targets, linear), unused_layers(module)
+    left_out = [name for name in linear if _within(name, unused)]
+    if bare := [name for name in left_out if name.rpartition(".")[2] in chosen]:
+        log.info("no adapters in %s, which get no gradient", ", ".join(bare))
     config = LoraConfig(
-        r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=_chosen(targets, linear),
-        exclude_modules=[name for name in linear if _within(name, unused)] or None,
-    )  # fmt: skip
+        r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=chosen, exclude_modules=left_out or None
+    )
     inject_adapter_in_model(config, module, ADAPTER)
     cast_adapter_dtype(module, ADAPTER)
     for name, param in module.named_parameters():
@@ -85,6 +89,12 @@ def unused_layers(module: nn.Module) -> list[str]:
     last = max(k if k >= 0 else count + 1 + k for k in ([taken] if isinstance(taken, int) else taken))
     ends = (".post_layernorm", *(f".layers.{k}" for k in range(last, count)))
     return [name for name, _ in module.named_modules() if "vision_tower" in name and name.endswith(ends)]
+
+
+def freeze_unused(module: nn.Module) -> None:
+    """Freeze the layers of `unused_layers`."""
+    for layer in unused_layers(module):
+        module.get_submodule(layer).requires_grad_(False)
 
 
 def _check(r: int, alpha: float, dropout: float) -> None:

@@ -23,7 +23,7 @@ from transformers import (
 
 from digrap.core.paths import REPO
 from digrap.models.backbone import Backbone
-from digrap.models.lora import unused_layers
+from digrap.models.lora import freeze_unused
 from digrap.models.tiny_processor import BOS, EOS, IMAGE, PAD, VOCABULARY, TinyProcessor, check_known
 from digrap.models.vlm import Decoding, VLMAnswering, wants_type_ids
 from digrap.models.weights import WeightFile, random_weights
@@ -101,8 +101,7 @@ def _tiny(
         file = _weight_file(name, weights)
         file.load_into(module)
         provenance = file.provenance(f"data/mini/{name}.safetensors" if _is_shipped(name, file) else "file")
-    for layer in unused_layers(module):
-        module.get_submodule(layer).requires_grad_(False)
+    freeze_unused(module)
     processor = partial(TinyProcessor, SIZE, IMAGE_TOKENS)
     answering = VLMAnswering(processor, prompt, decoding, wants_type_ids(module), train_prompt, check_known)
     return Backbone(module, None, head=("lm_head",), has_head=pretrained, answering=answering, provenance=provenance)

@@ -26,6 +26,7 @@ class Provenance(TypedDict, total=False):
     weights: str  # the file's name
     sha256: str
     revision: str  # the commit of the hub's repository
+    image_processor: str  # the class that prepares pictures, and what it computes with
 
 
 def random_weights() -> Provenance:

@@ -32,7 +32,7 @@ def test_alone_it_names_all(capsys):
     assert print_lists(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[: len(choices.GROUPS)]] == list(choices.GROUPS)
-    assert "clip_vit_b16, mini_resnet" in lines[2]
+    assert "clip_vit_b16, hf_vlm" in lines[2]
 
 
 def test_it_takes_several_lists(capsys):
@@ -66,7 +66,10 @@ def test_every_group_of_the_primary_config_has_a_list():
     [
         ("optim=digrop", "optim=digrop: there is no such optim; nearest: digrap; `python train.py --list methods`"),
         ("dataset=vqa", "`python train.py --list datasets` describes them all"),
-        ("trainer=x", "valid: domainnet, folder, mini, minivqa; `python train.py --list trainers` describes them all"),
+        (
+            "trainer=x",
+            "valid: domainnet, folder, mini, minivqa, vqa; `python train.py --list trainers` describes them all",
+        ),
     ],
 )
 def test_an_unknown_choice_points_to_the_list(override, message, capsys):

@@ -106,3 +106,30 @@ def test_table_4b_values_compose(mu):
 def test_digraps_defaults():
     optim = compose(["optim=digrap"]).optim
     assert (optim.mu, optim.lam, optim.rule, optim.normalize, optim.omega) == (0.1, 0.0, "conflict", "rows", None)
+
+
+VQA = {"vqav2": "Answer", "domainnet_ovqa": "Short answer"}
+
+
+@pytest.mark.parametrize("dataset", VQA)
+@pytest.mark.parametrize("backbone", [None, "llava_7b"])
+def test_the_vqa_recipe_is_the_papers(dataset, backbone):
+    """Tables 2, 3, 8, 9. We read the paper's batch of 128, 16 on each of 8 devices, as that before accumulation."""
+    cfg = compose([f"dataset={dataset}", "optim=digrap", *([f"backbone={backbone}"] if backbone else [])])
+    base, trainer, schedule, peft = cfg.trainer.base, cfg.trainer, cfg.schedule, cfg.peft
+    assert (base.name, base.lr, base.weight_decay, trainer.epochs) == ("adamw", 1e-3, 1e-4, 10)
+    assert (schedule["_target_"].rpartition(".")[2], schedule.warmup_steps) == ("lavis", 1000)
+    assert schedule.warmup_lr == schedule.min_lr == 1e-4
+    assert trainer.micro_batch * 8 == 128 and trainer.batch_size == 128 * schedule.accumulation == 128 * 2
+    assert (peft.name, peft.r, peft.alpha, peft.dropout, peft.targets) == ("lora", 8, 16, 0.05, "authors")
+    model = cfg.backbone
+    assert (model.name, model.dtype, model.beams, model.max_new_tokens) == (backbone or "paligemma_3b", "bf16", 5, 10)
+    assert (model.prompt, model.train_prompt) == (f"Question: {{question}} {VQA[dataset]}:", "{question}")
+
+
+def test_checkpoints_are_pinned_and_others_are_two_options():
+    pali, llava = compose(["dataset=vqav2"]).backbone, compose(["dataset=vqav2", "backbone=llava_7b"]).backbone
+    assert (pali.model, llava.model) == ("google/paligemma-3b-pt-224", "llava-hf/llava-1.5-7b-hf")
+    assert all(len(backbone.revision) == 40 for backbone in (pali, llava))
+    other = ["backbone.model=google/paligemma-3b-mix-448", "backbone.revision=main"]
+    assert compose(["dataset=vqav2", *other]).backbone.revision == "main"

@@ -220,11 +220,11 @@ def test_strict_stops_at_the_first_fault(made):
 
 @pytest.mark.parametrize("name", ["vqav2", "vqa_json", "domainnet_ovqa"])
 def test_a_backbone_for_another_task_is_refused_before_anything_is_fetched(tmp_path, name):
-    cfg = compose([f"dataset={name}", f"data_root={tmp_path}"])
+    cfg = compose([f"dataset={name}", "backbone=mini_resnet", f"data_root={tmp_path}"])
     OmegaConf.set_struct(cfg, False)
     refusal = (
         f"dataset={name}: its task is (vqa|naming), and backbone=mini_resnet is made for classification; .*: "
-        "(none yet|tiny_llava, tiny_paligemma)"
+        "(none yet|hf_vlm, llava_7b, paligemma_3b, tiny_llava, tiny_paligemma)"
     )
     with pytest.raises(DigrapError, match=refusal):
         run(cfg, tmp_path / "run")

@@ -63,6 +63,7 @@ def test_it_learns_and_says_how_it_decodes(finished):
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
     result = results(folder)
     assert result["decoding"] == {"beams": 1, "max_new_tokens": 3} and result["eval_batch_size"] == 7
+    assert "dropped" not in result
     assert {"transformers", "peft"} <= set(result["versions"])
     layers = [event for event in metrics(folder) if event["event"] == "layers"][-1]["tensors"]
     assert len(layers) == 36 and all(entry["relative"] is None for entry in layers.values())
@@ -132,6 +133,24 @@ def test_an_export_has_the_whole_model_and_pefts_own_files(finished, tmp_path, m
     exec(text.split("```python\n")[1].split("```")[0].replace("what is in the image?", "what color is this ?"), {})
     assert "adapter/` has the adapters alone" in text and "| adapters | lora, anchor = " in text
     assert capsys.readouterr().out.strip() in read_bundle(folder / "predictions.npz", folder.parent).answers("test")
+
+
+def test_questions_without_an_answer_are_not_trained_on_and_counted(overrides, tmp_path, caplog):
+    root = write_questions(tmp_path / "own")
+    entries = json.loads((root / "train.json").read_text())
+    for k, answers in ((1, [""] * 10), (5, ["", " ", *[" "] * 5, *["red"] * 3])):
+        entries[k]["answers"] = answers
+    (root / "train.json").write_text(json.dumps(entries))
+    caplog.set_level("WARNING", "digrap")
+    engine.run(compose([*overrides, f"dataset.root={root}", "trainer.epochs=1"]), tmp_path / "run")
+    assert results(tmp_path / "run")["dropped"] == {"no_answer": 2}
+    assert [line for line in caplog.messages if "answer is empty" in line] == [
+        "train: 2 × training question whose most frequent answer is empty (left out): train question 1; "
+        "train question 5"
+    ]
+    assert [event["step"] for event in metrics(tmp_path / "run") if event["event"] == "train"] == [1, 2]  # 22 of 24
+    about = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert about["problems"]["train"]["training question whose most frequent answer is empty (left out)"]["count"] == 2
 
 
 def test_linear_probing_trains_a_head_that_is_no_longer_the_embedding(overrides, tmp_path):

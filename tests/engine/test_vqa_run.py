@@ -76,7 +76,7 @@ def test_scoring_and_checks_are_no_part_of_the_hash(questions):
 
 def test_a_backbone_that_answers_nothing_is_refused_before_any_file(tmp_path):
     with pytest.raises(DigrapError, match="its task is vqa, and backbone=mini_resnet is made for classification"):
-        engine.run(compose(["dataset=vqav2", f"data_root={tmp_path}/none"]), tmp_path / "run")
+        engine.run(compose(["dataset=vqav2", "backbone=mini_resnet", f"data_root={tmp_path}/none"]), tmp_path / "run")
 
 
 def test_an_unknown_option_of_a_builder_is_named(questions, tmp_path):

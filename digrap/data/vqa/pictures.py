@@ -18,7 +18,8 @@ from digrap.metrics.vqa.question import Question
 class Questions(Dataset):
     """(PIL image in RGB, Question) items in the records' order; a picture is read when its item is taken.
 
-    `faults` holds the problems of the files by their name, `left_out` the questions that the protocol leaves out.
+    `faults` holds the problems of the files by their name, `left_out` the questions that the protocol leaves out,
+    `dropped` counts by reason those that cannot be trained on.
     """
 
     def __init__(
@@ -27,8 +28,10 @@ class Questions(Dataset):
         records: list[Question],
         faults: Mapping[str, Problems] | None = None,
         left_out: Sequence[Question] = (),
+        dropped: Mapping[str, int] | None = None,
     ):
         self.root, self.records, self.faults, self.left_out = str(root), records, dict(faults or {}), list(left_out)
+        self.dropped = dict(dropped or {})
 
     @property
     def ids(self) -> list[str]:

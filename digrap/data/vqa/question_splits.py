@@ -15,6 +15,7 @@ from digrap.data.vqa.pictures import Questions, with_pictures
 from digrap.metrics.vqa.question import Question
 
 log = logging.getLogger(__name__)
+NO_ANSWER = "training question whose most frequent answer is empty (left out)"
 
 
 class QuestionSplits:
@@ -68,7 +69,8 @@ class QuestionSplits:
 
     def _load(self, name: str) -> Questions:
         records = self.chosen(name)  # before the faults and the left-out questions, which it finds
-        return Questions(self.root, records, self.faults(name), self.left_out[name])
+        dropped = {"no_answer": count} if (count := self.problems[name].counts.get(NO_ANSWER)) else {}
+        return Questions(self.root, records, self.faults(name), self.left_out[name], dropped)
 
     def faults(self, name: str) -> dict[str, Problems]:
         """Return the problems of the files that the split is made of."""
@@ -86,6 +88,8 @@ class QuestionSplits:
         found = self.records(name, problems)
         if self.check_pictures:
             found = with_pictures(self.root, found, problems, self.fix(name))
+        if name == self.train:
+            found = _answered(found, problems)
         self.keep_problems(name, problems)
         if not found:
             raise DigrapError(f"split {name}: no question could be read ({problems.one_line()})")
@@ -99,3 +103,10 @@ class QuestionSplits:
         if not kept:
             raise DigrapError(f"split {name}: training has the picture of each of its {len(found)} questions")
         return kept
+
+
+def _answered(records: list[Question], problems: Problems) -> list[Question]:
+    """The questions that there is something to train on for; the others are counted."""
+    for record in (empty := [record for record in records if not record.target.strip()]):
+        problems.add(NO_ANSWER, f"{record.dataset} question {record.id}")
+    return [record for record in records if record.target.strip()] if empty else records

@@ -1,0 +1,158 @@
+"""A model's folder in transformers' format: a user's own, or the Hugging Face hub's, first from the local cache.
+
+Without network transformers itself would try for most of a minute; here one request decides, and a message says how
+large the weights are, under which licence, and how to get them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+import huggingface_hub
+from huggingface_hub import constants, errors
+
+from digrap.core.errors import DigrapError
+from digrap.core.files import sha256
+from digrap.models.weights import Provenance, first_line, hub_revision
+
+PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors")
+INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+TIMEOUT = 10  # seconds of the one request that decides whether the hub gives the files
+
+
+class Terms(NamedTuple):
+    """Size and licence of published weights, for messages."""
+
+    size: str
+    licence: str
+
+
+TERMS = {  # by the beginning of the repository's name
+    "google/paligemma-3b-": Terms("11.7 GB", "Gemma's terms of use, to be accepted on that page"),
+    "llava-hf/llava-1.5-7b-hf": Terms("14.1 GB", "Llama 2 community licence"),
+}
+PINNED = {  # the commits that configs name, each of one repository
+    "35e4f46485b4d07967e7e9935bc3786aad50687c": "google/paligemma-3b-pt-224",
+    "b234b804b114d9e37bb655e11cbbb5f5e971b7a9": "llava-hf/llava-1.5-7b-hf",
+}
+
+
+def find_model(model: str, revision: str | None) -> Path:
+    """The folder of `model`, a folder or a repository of the hub at `revision` (None: its main branch), complete.
+
+    A folder has no revision. Of a repository the local cache comes first, then the network, unless HF_HUB_OFFLINE is
+    set. Raises DigrapError where it is neither, is not complete, or may not be fetched.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if lacking := lacks(folder):
+            raise DigrapError(
+                f"backbone.model={model}: the folder has no {lacking}; it must be complete, as save_pretrained or "
+                "`hf download` leaves it"
+            )
+        return folder
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model) or model.startswith(("~", ".")):
+        raise DigrapError(
+            f"backbone.model={model}: there is no such folder ({folder.absolute()}); give one, or a model of the "
+            "Hugging Face hub as owner/name"
+        )
+    if (owner := PINNED.get(revision or "", model)) != model:
+        raise DigrapError(
+            f"backbone.model={model}: backbone.revision={revision} is a commit of {owner}; give one of {model}, or "
+            "backbone.revision=main"
+        )
+    return _cached(model, revision) or _fetched(model, revision)
+
+
+def lacks(folder: Path) -> str:
+    """What a folder in transformers' format lacks of its config, processor and weights: "" where it is complete."""
+    if not (folder / "config.json").is_file():
+        return "config.json"
+    if not any((folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json")):
+        return "processor_config.json"
+    if not (files := weight_files(folder)):
+        return SINGLE
+    return next((path.name for path in files if not path.is_file()), "")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of weights in a folder, by the index where there is one; they may be missing. [] where none is named.
+
+    Raises DigrapError for an index that cannot be read.
+    """
+    index = folder / INDEX
+    if not index.is_file():
+        return [folder / SINGLE] if (folder / SINGLE).is_file() else []
+    try:
+        return [folder / name for name in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DigrapError(f"{index}: not a readable index of weights ({error}); fetch the file again") from error
+
+
+def provenance(model: str, folder: Path) -> Provenance:
+    """The record of a folder's weights: of several files sha256 is that of their names and digests."""
+    files, revision = weight_files(folder), hub_revision(folder / "config.json")
+    digests = [sha256(path) for path in files]
+    lines = "".join(f"{digest}  {path.name}\n" for digest, path in zip(digests, files, strict=True))
+    whole = digests[0] if len(files) == 1 else hashlib.sha256(lines.encode()).hexdigest()
+    source = "file" if Path(model).expanduser().is_dir() else "Hugging Face hub"
+    found = Provenance(source=source, model=model, weights=", ".join(path.name for path in files), sha256=whole)
+    return Provenance(**found, revision=revision) if revision else found
+
+
+def _cached(model: str, revision: str | None) -> Path | None:
+    """The repository's folder in the local cache, where all of it is there."""
+    try:
+        folder = huggingface_hub.snapshot_download(
+            model, revision=revision, allow_patterns=PATTERNS, local_files_only=True
+        )
+    except (errors.HFValidationError, OSError):  # the hub's errors of missing files are OSErrors
+        return None
+    return None if lacks(Path(folder)) else Path(folder)
+
+
+def _fetched(model: str, revision: str | None) -> Path:
+    """The repository's folder, fetched. Raises DigrapError that says why it could not be, and what to do."""
+    if constants.is_offline_mode():
+        raise _error(model, revision, "HF_HUB_OFFLINE is set: unset it to fetch them")
+    try:
+        config = huggingface_hub.hf_hub_url(model, "config.json", revision=revision)
+        huggingface_hub.get_hf_file_metadata(config, timeout=TIMEOUT)
+        folder = Path(huggingface_hub.snapshot_download(model, revision=revision, allow_patterns=PATTERNS))
+    except Exception as error:  # huggingface_hub and its http library have no base class in common
+        raise _error(model, revision, _reason(model, revision, error)) from error
+    if lacking := lacks(folder):
+        raise _error(model, revision, f"the repository has no {lacking}: take another model")
+    return folder
+
+
+def _reason(model: str, revision: str | None, error: Exception) -> str:
+    """Why the hub did not give the files, and what to do about it."""
+    page = f"https://huggingface.co/{model}"
+    if isinstance(error, errors.GatedRepoError):
+        return f"they are gated: accept their licence on {page}, then `hf auth login`"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "the hub shows no such repository: look at the name; a private one needs `hf auth login`"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"the repository has no revision {revision}: backbone.revision=main is its newest"
+    if isinstance(error, errors.HFValidationError):
+        return f"the hub has no such names ({first_line(error)}): give owner/name"
+    if isinstance(error, errors.RemoteEntryNotFoundError):
+        return "the repository has no config.json: it is no model of transformers, take another"
+    return f"{constants.ENDPOINT} could not be reached or broke off ({first_line(error)}): restore the network"
+
+
+def _error(model: str, revision: str | None, reason: str) -> DigrapError:
+    terms = next((terms for start, terms in TERMS.items() if model.startswith(start)), None)
+    told = f"{terms.size}; licence: {terms.licence}" if terms else "size and licence are on that page"
+    command = ["hf", "download", model, *(["--revision", revision] if revision else [])]
+    return DigrapError(
+        f"backbone.model={model}: its weights are not complete in the local cache ({constants.HF_HUB_CACHE}), and "
+        f"{reason}. https://huggingface.co/{model} has them ({told}). `{shlex.join(command)}` fetches them where "
+        "there is a network; a folder copied from there is backbone.model=<folder>"
+    )

@@ -1,0 +1,102 @@
+"""Tiny checkpoints in the hub's format: transformers' own models, processors, tokenizers of bytes, image processors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    GemmaConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PaliGemmaConfig,
+    PaliGemmaForConditionalGeneration,
+    PaliGemmaProcessor,
+    PreTrainedTokenizerFast,
+    SiglipImageProcessor,
+    SiglipVisionConfig,
+)
+
+SIZE, PATCH = 28, 14
+SPECIAL = ("<pad>", "<s>", "</s>", "<image>")
+LLAVA_CHAT = (  # as that of llava-hf/llava-1.5-7b-hf writes what a user says
+    "{% for message in messages %}{{ message['role'].upper() + ': ' }}{% for part in message['content'] | "
+    "selectattr('type', 'equalto', 'image') %}{{ '<image>\\n' }}{% endfor %}{% for part in message['content'] | "
+    "selectattr('type', 'equalto', 'text') %}{{ part['text'] + ' ' }}{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+
+
+def tokenizer(starts: bool) -> PreTrainedTokenizerFast:
+    """A token a byte; `starts`: every text begins with <s>, as Llama's does."""
+    letters = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    plain = Tokenizer(models.BPE(vocab={letter: place for place, letter in enumerate(letters)}, merges=[]))
+    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    plain.decoder = decoders.ByteLevel()
+    plain.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL])
+    if starts:
+        plain.post_processor = processors.TemplateProcessing(
+            single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=plain, pad_token="<pad>", bos_token="<s>", eos_token="</s>",
+        extra_special_tokens={"image_token": "<image>"},
+    )  # fmt: skip
+
+
+def _text(vocabulary: int) -> dict:
+    return {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "head_dim": 16, "vocab_size": vocabulary, "initializer_range": 0.3,
+        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+    }  # fmt: skip
+
+
+_VISION = {
+    "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "image_size": SIZE, "patch_size": PATCH,
+}  # fmt: skip
+
+
+def paligemma(folder: Path) -> Path:
+    """PaliGemma with 2 vision and 2 language layers of width 32."""
+    torch.manual_seed(0)
+    images = SiglipImageProcessor(size={"height": SIZE, "width": SIZE})
+    images.image_seq_length = (SIZE // PATCH) ** 2
+    processor = PaliGemmaProcessor(images, tokenizer(starts=False))
+    config = PaliGemmaConfig(
+        vision_config=SiglipVisionConfig(**_VISION, num_hidden_layers=2, vision_use_head=False),
+        text_config=GemmaConfig(**_text(len(processor.tokenizer))), projection_dim=32, image_token_index=3,
+    )  # fmt: skip
+    return _saved(PaliGemmaForConditionalGeneration(config), processor, folder)
+
+
+def llava(folder: Path, size: int = SIZE) -> Path:
+    """LLaVA with 3 vision layers, the last without use, and 2 language layers of width 32; `size` of its processor's
+    pictures."""
+    torch.manual_seed(0)
+    images = CLIPImageProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+    processor = LlavaProcessor(
+        images, tokenizer(starts=True), patch_size=PATCH, vision_feature_select_strategy="default",
+        num_additional_image_tokens=1, chat_template=LLAVA_CHAT,
+    )  # fmt: skip
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**_VISION, num_hidden_layers=3),
+        text_config=LlamaConfig(**_text(len(processor.tokenizer))), image_token_index=3,
+        image_seq_length=(SIZE // PATCH) ** 2, vision_feature_layer=-2, vision_feature_select_strategy="default",
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    return _saved(LlavaForConditionalGeneration(config), processor, folder)
+
+
+def _saved(module: torch.nn.Module, processor, folder: Path) -> Path:
+    module.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+MAKERS = {"paligemma_3b": paligemma, "llava_7b": llava}
