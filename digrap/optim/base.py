@@ -54,8 +54,8 @@ class AnchoredOptimizer(Optimizer):
     "none" (plain base update: a new head) or a list of tensors.
 
     A frozen parameter, and a lazy module's, has no state before its first gradient; θ0 under "init" is then its value
-    at that time, or when a state dict is taken after it was unfrozen. Nothing but the user's own code writes to a
-    frozen parameter; where torch's count of writes shows that it did, a warning says so.
+    at that time, or when a state dict is taken after it was unfrozen. Weights that are loaded after the optimizer was
+    made do not move the anchors; where torch's count of writes and the values show it, a warning says so.
 
     Raises ValueError for hyper-parameters out of range, anchors of the wrong shape and complex parameters, TypeError
     for an argument that the class does not name; a sparse or complex gradient, a resized parameter, flattened ones and
@@ -103,7 +103,8 @@ class AnchoredOptimizer(Optimizer):
             fused=fused, capturable=capturable, **symbols,
         )  # fmt: skip
         self.of_base = dict(betas=betas, eps=eps, momentum=momentum, nesterov=nesterov)  # `defaults` has those in use
-        self.frozen = WeakTensorKeyDictionary()  # {frozen parameter: its count of writes when it was added}
+        # {parameter without a step: torch's count of writes to it when it was added}
+        self.writes = WeakTensorKeyDictionary()
         if given is not None:
             params = _with_given_anchors(params, given)
         super().__init__(params, defaults)
@@ -179,7 +180,7 @@ class AnchoredOptimizer(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        vars(self).setdefault("frozen", WeakTensorKeyDictionary())
+        vars(self).setdefault("writes", WeakTensorKeyDictionary())
         unpickled(self)
         for group in self.param_groups:
             for param in group["params"]:

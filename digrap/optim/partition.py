@@ -17,7 +17,7 @@ from digrap.optim.base_update import count_of
 from digrap.optim.bucket import Bucket
 from digrap.optim.paths import allowed, choose
 from digrap.optim.shards import checked_layout, local, local_gradient
-from digrap.optim.state import ready_state
+from digrap.optim.state import ready_state, warn_of_writes
 from digrap.optim.tensors import PLAIN
 
 if TYPE_CHECKING:
@@ -107,6 +107,8 @@ def _bucket(group: dict[str, Any], given: Given, places: list[int], path: str, m
 
 def _found(optimizer: AnchoredOptimizer, group: dict[str, Any]) -> list[Bucket]:
     """The buckets, found by a look at each tensor."""
+    if optimizer.writes and not torch.compiler.is_compiling():
+        warn_of_writes(optimizer, group)
     buckets: dict[tuple, Bucket] = {}
     for param in group["params"]:
         if (grad := param.grad) is None or not grad.numel():

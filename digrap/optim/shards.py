@@ -107,7 +107,7 @@ def check_replaced(optimizer: AnchoredOptimizer, vanished: list[Tensor]) -> None
         param
         for group in optimizer.param_groups
         for param in group["params"]
-        if group["anchor"] != "none" and "step" not in optimizer.state.get(param, {}) and param not in optimizer.frozen
+        if group["anchor"] != "none" and "step" not in optimizer.state.get(param, {}) and param not in optimizer.writes
     ]
     flat = [param for param in fresh if param.ndim == 1 and param.shape not in shapes]
     had_rows = any(param.ndim > 1 for param in vanished)

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from digrap.optim.options import merged
 from digrap.optim.shards import check_replaced
-from digrap.optim.tensors import scalar_dtype
+from digrap.optim.tensors import plain, scalar_dtype
 
 if TYPE_CHECKING:
     from digrap.optim.base import AnchoredOptimizer
@@ -39,10 +39,12 @@ def start_state(optimizer: AnchoredOptimizer, group: dict[str, Any], given: list
     for param, anchor in zip(group["params"], given, strict=True):
         if trains(param):
             optimizer.state[param] = optimizer.new_state(param, group, anchor)
+            if anchor is None and group["anchor"] == "init":
+                optimizer.writes[param] = _version(param)
         elif anchor is not None:
             optimizer.state[param] = {"anchor": anchor.detach().to(param.device, copy=True)}
         elif not is_lazy(param):
-            optimizer.frozen[param] = _version(param)
+            optimizer.writes[param] = _version(param)
 
 
 def fresh_state(
@@ -58,7 +60,7 @@ def fresh_state(
             f"the anchor given for parameter {optimizer.names()[param]} is lost, because a wrapper put another tensor "
             "into the optimizer's groups; make the optimizer after wrapping the model, from its present parameters"
         )
-    version = optimizer.frozen.pop(param, None)
+    version = optimizer.writes.pop(param, None)
     if anchor is None and group["anchor"] == "init" and version not in (None, _version(param)):
         warnings.warn(
             f"parameter {optimizer.names()[param]} was frozen when the optimizer was made, and has been written to "
@@ -66,6 +68,28 @@ def fresh_state(
             stacklevel=2,
         )
     return optimizer.new_state(param, group, anchor)
+
+
+def warn_of_writes(optimizer: AnchoredOptimizer, group: dict[str, Any]) -> None:
+    """Warn, at their first step, of parameters that are no longer what they were when their anchors were taken."""
+    changed = []
+    for param in group["params"]:
+        state = optimizer.state.get(param, {})
+        if param.grad is None or "step" not in state:
+            continue
+        version = optimizer.writes.pop(param, None)
+        if version not in (None, _version(param)) and plain(param) and "anchor" in state:
+            anchor = state["anchor"]
+            if anchor.shape == param.shape and not torch.equal(anchor.to(param), param):
+                changed.append(param)
+    if changed:
+        names, more = optimizer.names(), f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        warnings.warn(
+            f"{type(optimizer).__name__}: parameter {names[changed[0]]}{more} was written to after the optimizer was "
+            "made, and stays anchored at the values of before; where these were not the pre-trained ones, load the "
+            "weights first, then make the optimizer",
+            stacklevel=2,
+        )
 
 
 def _version(param: Tensor) -> int | None:
@@ -93,6 +117,7 @@ def restored(optimizer: AnchoredOptimizer) -> Iterator[None]:
         for param, i in zip(group["params"], saved["params"], strict=True):
             state, given = optimizer.state.get(param, {}), seen[-1]["state"].get(i, {})
             if "step" in state:
+                optimizer.writes.pop(param, None)  # the anchors are the saved ones
                 state["step"] = state["step"].to(step_count(param, group))
             for key in given.keys() & set(optimizer.scalars):
                 state[key] = torch.as_tensor(given[key]).detach().to(param.device, scalar_dtype(param), copy=True)

@@ -1,5 +1,6 @@
 """Mistakes that people make with optimizers end in one sentence that helps, not in a silent other training."""
 
+import copy
 import subprocess
 import sys
 import warnings
@@ -106,3 +107,55 @@ def test_a_compiler_that_does_not_work(tmp_path, monkeypatch, script, message):
     done = subprocess.run([sys.executable, "-c", STEP], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "blocked\n"), done.stderr
     assert message.format(path=path) in done.stderr
+
+
+def made_and_changed(write, cls=DiGraP, **options):
+    """The warnings of the first two steps of an optimizer whose model `write` changes before them."""
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 2))
+    optimizer = cls(model.named_parameters(), **options)
+    write(model, optimizer)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            for param in model.parameters():
+                param.grad = torch.ones_like(param)
+            optimizer.step()
+    return [str(warning.message) for warning in found]
+
+
+def load(model, _):
+    model.load_state_dict({name: value + 1 for name, value in model.state_dict().items()})
+
+
+def test_weights_loaded_after_the_optimizer_was_made_are_said_once():
+    (said,) = made_and_changed(load)
+    assert said.startswith("DiGraP: parameter 0.weight and 3 more was written to after the optimizer was made")
+    assert said.endswith("load the weights first, then make the optimizer")
+
+
+def resume(model, optimizer):
+    saved = copy.deepcopy(optimizer.state_dict())
+    load(model, optimizer)
+    optimizer.load_state_dict(saved)
+
+
+def rewrite(model, _):
+    """As DistributedDataParallel does when it wraps the model."""
+    model.load_state_dict({name: value.clone() for name, value in model.state_dict().items()})
+
+
+@pytest.mark.parametrize(("write", "options"), [
+    (rewrite, {}), (resume, {}), (load, {"anchor": "zero"}), (load, {"anchor": "none"}), (lambda *_: None, {}),
+])  # fmt: skip
+def test_nothing_is_said_where_the_anchors_are_meant(write, options):
+    assert made_and_changed(write, **options) == []
+
+
+def test_given_anchors_are_meant():
+    model = torch.nn.Linear(3, 2)
+    optimizer = DiGraP(model.parameters(), anchor=[torch.zeros(2, 3), torch.zeros(2)])
+    load(model, optimizer)
+    for param in model.parameters():
+        param.grad = torch.ones_like(param)
+    with warnings.catch_warnings(action="error"):
+        optimizer.step()
