@@ -21,7 +21,7 @@ def made(tmp_path_factory):
     return make_vqa.make(tmp_path_factory.mktemp("vqa"))
 
 
-@pytest.fixture(scope="module", params=["paligemma_3b", "llava_7b"])
+@pytest.fixture(scope="module", params=["paligemma_3b", pytest.param("llava_7b", marks=pytest.mark.slow)])
 def overrides(request, made, tmp_path_factory):
     """The config of Table 3's run, but for a tiny model by path and sizes that fit it."""
     folder = tiny_hf.MAKERS[request.param](tmp_path_factory.mktemp("hub") / request.param)

@@ -70,6 +70,7 @@ def table(made, monkeypatch):
         yield load_table("small_3"), root / "outputs"
 
 
+@pytest.mark.slow
 def test_the_sweeper_makes_every_run(made):
     root, run = made
     assert run.returncode == 0, run.stderr
@@ -79,6 +80,7 @@ def test_the_sweeper_makes_every_run(made):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_rows_go_on_from_the_winners_of_others(table):
     plan = Plan(*table)
     for row, start in (("LP-FT", "LP"), ("WiSE-FT", "vanilla")):
@@ -86,6 +88,7 @@ def test_rows_go_on_from_the_winners_of_others(table):
         assert RunFolder(later).results().start["hash"] == RunFolder(earlier).results().hash
 
 
+@pytest.mark.slow
 def test_it_is_rendered_published_and_verified(table, tmp_path):
     scores = gather(*table)
     assert scores.missing == [] and render.header(scores) == ["", *TITLES, "Δ ID", "Δ OOD", "n"]
