@@ -107,7 +107,7 @@ def _bucket(group: dict[str, Any], given: Given, places: list[int], path: str, m
 
 def _found(optimizer: AnchoredOptimizer, group: dict[str, Any]) -> list[Bucket]:
     """The buckets, found by a look at each tensor."""
-    if optimizer.writes and not torch.compiler.is_compiling():
+    if not torch.compiler.is_compiling() and optimizer.writes:
         warn_of_writes(optimizer, group)
     buckets: dict[tuple, Bucket] = {}
     for param in group["params"]:

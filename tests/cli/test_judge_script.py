@@ -16,6 +16,7 @@ from digrap.tables.spec import Cell, load_table
 EXAMPLE = REPO / "examples" / "my_rule.py"
 
 
+@pytest.mark.slow
 def test_from_end_to_end(small_arguments, tmp_path, monkeypatch, capsys, quick):
     """All runs but two are there already; judge makes those through the table sweeper, WiSE-FT from vanilla's run."""
     tiny = [*small_arguments, "trainer.epochs=1", "trainer.validate_every=1"]

@@ -143,6 +143,7 @@ def test_an_exported_file_is_checked(small, tmp_path):
         RunFolder(tmp_path / "out").weights()
 
 
+@pytest.mark.slow
 def test_damaged_weights_of_the_chosen_variant_are_written_again(small, tmp_path, monkeypatch):
     cfg = small("optim=wise_ft", "optim.alpha=0.5", "optim.curve=[0,1]", "trainer.epochs=1")
     engine.run(cfg, tmp_path / "whole")
@@ -168,6 +169,7 @@ def test_a_folder_of_another_run_is_refused(small, tmp_path, monkeypatch, finish
     engine.run(small("optim=vanilla", "trainer.epochs=1", "trainer.eval_batch_size=45"), tmp_path)  # the same run
 
 
+@pytest.mark.slow
 def test_variants_of_another_run_are_refused(small, tmp_path, monkeypatch):
     words = ("optim=wise_ft", "optim.curve=[0.2,0.9]", "trainer.epochs=1")
     cfg = small(*words)

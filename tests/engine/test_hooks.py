@@ -147,6 +147,7 @@ def test_two_processes_finish(small_arguments, tmp_path):
     assert results(tmp_path / "run")["scores"]["sketch"]["n"] == 45
 
 
+@pytest.mark.slow
 def test_two_processes_log_the_loss_of_both(small, small_arguments, tmp_path):
     """WiSE-FT tests its variants, and of the run before it the loss is the mean over the whole batch, as one process
     that accumulates it logs it: each of two sees other examples."""

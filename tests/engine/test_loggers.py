@@ -30,6 +30,7 @@ def stored(folder):
     return [path.name for path in folder.glob("wandb/offline-run-*/*.wandb") if path.stat().st_size]
 
 
+@pytest.mark.slow
 def test_every_run_of_a_process_is_kept(small, tmp_path, ended):
     first, second = small(*QUICK, "optim=lp_ft"), small(*QUICK, "optim=lp")
     folder, start = tmp_path / run_hash(first), tmp_path / run_hash(second)

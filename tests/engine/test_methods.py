@@ -145,6 +145,7 @@ def test_wise_ft_ends_are_the_two_models(small, tmp_path):
         torch.testing.assert_close(value, (before[name] + tuned[name]) / 2)
 
 
+@pytest.mark.slow
 def test_tpgm_stays_nearer_than_vanilla(small, tmp_path):
     before = load_file(WEIGHTS)
 

@@ -55,6 +55,7 @@ def tiny(tmp_path):
     return make
 
 
+@pytest.mark.slow
 def test_stages_and_two_launches_at_once(small, tmp_path, tiny, monkeypatch):
     """Two launches share the work: each run is made once, the search before what goes on from its winner."""
     command = ["train.py", "-m", f"table={tiny()}", *small, f"hydra.sweep.dir={tmp_path / 'minidomainnet'}"]
