@@ -41,11 +41,9 @@ def show(scores: Scores) -> None:
         grid.add_column(escape(title), justify="right" if position else "left")
     for row in render.body(scores):
         grid.add_row(*(Text(cell, style="bold" if isinstance(cell, render.Bold) else "") for cell in row))
-    console = Console(width=None if sys.stdout.isatty() else 150)
+    console = Console()
     if not sys.stdout.isatty():  # no line of a file need be broken
-        console.width = max(
-            console.width, Measurement.get(console, console.options.update(max_width=1000), grid).maximum
-        )
+        console.width = max(150, Measurement.get(console, console.options.update(max_width=1000), grid).maximum)
     console.print(f"[bold]{escape(render.title(scores))}[/bold]", grid, sep="\n", highlight=False)
     console.print(*render.notes(scores), sep="\n", highlight=False, markup=False)
     if scores.missing:

@@ -80,10 +80,10 @@ def _given(optimizer: AnchoredOptimizer, group: dict[str, Any]) -> Given:
 def _look(optimizer: AnchoredOptimizer, group: dict[str, Any], given: Given) -> tuple[Any, ...] | None:
     """All that buckets and implementations depend on but the step counts; None for gradients that are not plain. Fresh
     gradients look as those before did, wherever they are."""
+    if not {Tensor}.issuperset(map(type, given.grads)) or not {torch.strided}.issuperset(map(LAYOUT, given.grads)):
+        return None
     updated = [*given.params, *given.grads]
     kept = [*chain.from_iterable(map(dict.values, given.states))]
-    if not {torch.strided}.issuperset(map(LAYOUT, given.grads)) or not {Tensor}.issuperset(map(type, given.grads)):
-        return None
     return (
         [*map(id, given.params)], [*map(SHAPE, given.params)], [*map(ADDRESS, given.params)],
         [*map(DTYPE, updated)], [*map(Tensor.is_contiguous, updated)],

@@ -83,7 +83,7 @@ def warn_of_writes(optimizer: AnchoredOptimizer, group: dict[str, Any]) -> None:
             if anchor.shape == param.shape and not torch.equal(anchor.to(param), param):
                 changed.append(param)
     if changed:
-        names, more = optimizer.names(), f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        names, more = optimizer.names(), f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         warnings.warn(
             f"{type(optimizer).__name__}: parameter {names[changed[0]]}{more} was written to after the optimizer was "
             "made, and stays anchored at the values of before; where these were not the pre-trained ones, load the "

@@ -81,23 +81,25 @@ def _rounded(data, source, target, mode):
     return torch.from_numpy(np.array(data).view(np.int16)).view(torch.bfloat16).float().numpy()
 
 
-def start(dtype=torch.float64, names=tuple(SHAPES)):
+def start(dtype=torch.float64, names=None, shapes=SHAPES, device="cpu"):
     rng = np.random.default_rng(0)
-    return {name: torch.nn.Parameter(torch.tensor(rng.standard_normal(SHAPES[name]), dtype=dtype)) for name in names}
+    values = {name: rng.standard_normal(shapes[name]) for name in names or shapes}
+    return {name: torch.nn.Parameter(torch.tensor(x, dtype=dtype, device=device)) for name, x in values.items()}
 
 
-def gradients(steps, seed=1):
+def gradients(steps, seed=1, shapes=SHAPES):
     """{name: gradient} of each step; the direction reverses every other step, so that some steps conflict."""
     rng = np.random.default_rng(seed)
-    drift = {name: rng.standard_normal(shape) for name, shape in SHAPES.items()}
+    drift = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
     for step in range(steps):
         sign = (-1) ** (step // 2)
-        yield {name: sign * drift[name] + 0.3 * rng.standard_normal(drift[name].shape) for name in SHAPES}
+        yield {name: sign * drift[name] + 0.3 * rng.standard_normal(drift[name].shape) for name in shapes}
 
 
 def fill(params, values):
+    """Fresh gradients."""
     for name, param in params.items():
-        param.grad = torch.tensor(values[name], dtype=param.dtype)
+        param.grad = torch.tensor(values[name], dtype=param.dtype, device=param.device)
 
 
 def walk(optimizer, params, grads, lrs=LRS):

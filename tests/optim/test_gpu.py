@@ -1,13 +1,17 @@
 """Every rule on a GPU, by Triton's kernels and by torch operations: against the float64 references, without waiting for
 the host, in a CUDA graph, to the same bits each time. Skipped without a GPU."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from digrap.cli.bench.measures import peak_bytes
 from digrap.optim import DiGraP
-from tests.optim.test_triton import BASES, CLASSES, FLAT, LRS, TOLERANCE, cases
+from tests.optim import interpreted
+from tests.optim.interpreted import CLASSES, LRS, fill, walk
+from tests.optim.test_triton import BASES, FLAT, TOLERANCE, cases
 from tests.reference import RULES as SLOW
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -21,34 +25,14 @@ PATHS = {"triton": {"fused": True}, "foreach": {"fused": False}, "loop": {"forea
 WAYS = [pytest.param(name, PATHS[path], id=f"{name}-{path}") for name in CLASSES for path in PATHS]
 
 
-def start(dtype=torch.float64, names=tuple(SHAPES)):
-    rng = np.random.default_rng(0)
-    values = {name: torch.tensor(rng.standard_normal(shape), dtype=dtype) for name, shape in SHAPES.items()}
-    return {name: torch.nn.Parameter(values[name].cuda()) for name in names}
+start = partial(interpreted.start, shapes=SHAPES, device="cuda")
+gradients = partial(interpreted.gradients, shapes=SHAPES)
 
 
-def gradients(steps, seed=1):
-    """{name: gradient} of each step; the direction reverses every other step, so that some steps conflict."""
-    rng = np.random.default_rng(seed)
-    drift = {name: rng.standard_normal(shape) for name, shape in SHAPES.items()}
-    for step in range(steps):
-        sign = (-1) ** (step // 2)
-        yield {name: sign * value + 0.3 * rng.standard_normal(value.shape) for name, value in drift.items()}
-
-
-def fill(params, values):
-    """Write the gradients, into the tensors that are there."""
+def refill(params, values):
+    """Write the gradients into the tensors that are there, where a graph looks for them."""
     for name, param in params.items():
-        value = torch.as_tensor(values[name]).to(param)
-        param.grad = value if param.grad is None else param.grad.copy_(value)
-
-
-def walk(optimizer, params, grads):
-    for step, values in enumerate(grads):
-        fill(params, values)
-        for group in optimizer.param_groups:
-            group["lr"] = LRS[step % len(LRS)]
-        optimizer.step()
+        param.grad.copy_(torch.tensor(values[name]))
 
 
 def warm(name, dtype=torch.float32, **options):
@@ -62,7 +46,7 @@ def warm(name, dtype=torch.float32, **options):
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(("name", "options", "base", "anchor"), list(cases()))
 def test_equals_the_reference(name, options, base, anchor, path):
-    names = FLAT if name in ("L2SP", "SPD") else tuple(SHAPES)
+    names = FLAT if name in ("L2SP", "SPD") else None
     params, grads = start(names=names), list(gradients(4))
     first = {key: param.detach().cpu() for key, param in params.items()}
     given = [1.2 * param.detach() + 0.3 for param in params.values()] if anchor == "list" else anchor
@@ -126,8 +110,9 @@ def test_a_cuda_graph_repeats_the_step(name, options):
     grads, stream = list(gradients(7)), torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
+        fill(captured, grads[0])
         for values in grads[:3]:
-            fill(captured, values)
+            refill(captured, values)
             optimizer.step()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
@@ -139,7 +124,7 @@ def test_a_cuda_graph_repeats_the_step(name, options):
         twin.param_groups[0]["lr"] = lr
         twin.step()
         if step >= 3:
-            fill(captured, values)
+            refill(captured, values)
             rate.fill_(lr)
             graph.replay()
     for key, param in captured.items():

@@ -129,7 +129,7 @@ def load(model, _):
 
 def test_weights_loaded_after_the_optimizer_was_made_are_said_once():
     (said,) = made_and_changed(load)
-    assert said.startswith("DiGraP: parameter 0.weight and 3 more was written to after the optimizer was made")
+    assert said.startswith("DiGraP: parameter 0.weight (and 3 more) was written to after the optimizer was made")
     assert said.endswith("load the weights first, then make the optimizer")
 
 

@@ -9,7 +9,7 @@ timm's; model=all takes these four. out=FILE.json writes all numbers, out=FILE.m
 every optimizer takes a step in turn, round by round, so that a busy machine slows all alike; a ratio is the median over
 the rounds of (step time / time of torch's fused step in that round). docs/performance.md says what the columns mean.
 
-check=true ends with exit code 1, and one line for each, where DiGraP takes more than 2.0 (compiled) or 3.5 (blocked)
+check=true ends with exit code 1, and one line for each, where DiGraP takes more than 2.0 (compiled) or 3.0 (blocked)
 times as long as fused AdamW, or a ratio is above the kept one times its margin, twice in a row.
 """
 

@@ -27,15 +27,10 @@ def takes(optimizer: AnchoredOptimizer, group: dict[str, Any], param: Tensor, gr
         return False
     if param.dtype not in DTYPES or not uniform(param, grad, optimizer.state.get(param, {})):
         return False
-    fault = NOT_INSTALLED if not installed() else None if capturing() else fault_on(param.device)
+    fault = fault_on(param.device) if installed() else NOT_INSTALLED
     if fault and group["fused"]:
         raise RuntimeError(f"{type(optimizer).__name__}: fused=True on CUDA needs Triton, {fault}")
     return fault is None
-
-
-def capturing() -> bool:
-    """Whether a CUDA graph is being captured, when nothing can be tried; steps before it have been tried."""
-    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
 
 
 @functools.cache
@@ -46,7 +41,8 @@ def installed() -> bool:
 
 @functools.cache
 def fault_on(device: torch.device) -> str | None:
-    """Why Triton does not work on a GPU, found by a step there; None where it does. A warning says it once."""
+    """Why Triton does not work on a GPU, found by a step there; None where it does. A warning says it once. The capture
+    of a CUDA graph finds it known, as torch asks for a few steps before."""
     from digrap.optim.l2sp import L2SP
 
     if torch.version.hip:
