@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from accelerate.utils import send_to_device
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor
@@ -149,7 +148,7 @@ class Training:
     def _train(self, batch: Lesson) -> float:
         answering = self.backbone.answering
         inputs = answering.encode(as_pictures(batch.images), *batch[1:])
-        loss = answering.loss(self.backbone.module, send_to_device(inputs, self.options.device))
+        loss = answering.loss(self.backbone.module, placed(inputs, self.options.device))
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -194,6 +193,11 @@ def as_pictures(images: Tensor) -> list[Image.Image]:
     return [Image.fromarray(image) for image in images.permute(0, 2, 3, 1).contiguous().numpy()]
 
 
+def placed(inputs: dict[str, Tensor], device: str | torch.device) -> dict[str, Tensor]:
+    """The tensors on a device."""
+    return {name: value.to(device) for name, value in inputs.items()}
+
+
 @torch.no_grad()
 def measure(backbone: Backbone, of: Exam) -> dict[str, float]:
     """Share of exact answers in percent of each kind of question, and of those whose pictures were exchanged with those
@@ -215,7 +219,7 @@ def said(backbone: Backbone, pictures: list[Image.Image], questions: list[str], 
     answers, device = [], next(backbone.module.parameters()).device
     for start in range(0, len(questions), batch):
         inputs = backbone.answering.encode(pictures[start : start + batch], questions[start : start + batch])
-        answers += backbone.answering.generate(backbone.module, send_to_device(inputs, device))
+        answers += backbone.answering.generate(backbone.module, placed(inputs, device))
     return answers
 
 
