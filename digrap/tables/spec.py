@@ -220,13 +220,20 @@ def _with_winner(path: Path, row: Row, other: Table) -> Row:
 
 
 def _in_blocks(rows: dict[str, Row], blocks: dict[str, tuple[str, ...]]) -> dict[str, Row]:
-    """Every row in every block, with the block's overrides before its own."""
+    """Every row in every block, with the block's overrides before its own. Options of a group that the row chooses for
+    itself (peft.r, where it has peft=none) are left out."""
     result = {}
-    for title, own in blocks.items():
+    for title, overrides in blocks.items():
         for label, row in rows.items():
+            chosen = set(map(_key, row.overrides))
+            own = tuple(override for override in overrides if _key(override).partition(".")[0] not in chosen)
             label, start = _in_block(label, title), row.start and _in_block(row.start, title)
             result[label] = replace(row, label=label, overrides=(*own, *row.overrides), start=start, block=title)
     return result
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
 
 
 def _in_block(label: str, block: str | None) -> str:

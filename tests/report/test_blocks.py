@@ -51,6 +51,18 @@ def test_every_row_is_in_every_block_with_its_overrides_first(small_table):
     assert table.baseline_of("DiGraP (long)") == "vanilla (long)"
 
 
+def test_a_row_that_chooses_a_group_anew_takes_no_options_of_the_blocks(small_table):
+    text = PLAIN.replace("DiGraP: [optim=digrap]", "DiGraP: [optim=digrap, peft=none]")
+    table = write(text + "blocks: {rank 4: [peft=lora, peft.r=4, trainer.epochs=3]}\n")
+    assert table.rows["zero-shot (rank 4)"].overrides == (
+        "peft=lora",
+        "peft.r=4",
+        "trainer.epochs=3",
+        "optim=zero_shot",
+    )
+    assert table.rows["DiGraP (rank 4)"].overrides == ("trainer.epochs=3", "optim=digrap", "peft=none")
+
+
 def test_a_run_is_initialised_from_its_own_blocks_run(small_table):
     table = write(PLAIN.replace(", grid: {trainer.base.lr: [3e-4, 1e-3]}", "") + WISE + BLOCKS)
     plan = Plan(table, spec.CONFIGS)
