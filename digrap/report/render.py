@@ -87,6 +87,7 @@ def notes(scores: Scores) -> list[str]:
         lines.append(f"Published: {table.source}.")
     if scores.runs:
         lines.append(_provenance(scores))
+    lines += _decoding(scores)
     if scores.missing:
         lines.append(f"{len(scores.missing)} of {len(table.rows) * len(table.seeds)} runs are missing.")
     return lines
@@ -156,6 +157,16 @@ def _provenance(scores: Scores) -> str:
     devices = sorted({run.device for run in made})
     text = f"Commit {', '.join(commits)}; {', '.join(versions)}; device {', '.join(devices)}"
     return text + (f"; protocol {made[0].protocol}." if made[0].protocol else ".")  # alike in all runs
+
+
+def _decoding(scores: Scores) -> list[str]:
+    """How the runs that answer questions search for an answer."""
+    found = {
+        f"{how['name']} ({how['beams']} beam{'s' * (how['beams'] > 1)}, at most {how['max_new_tokens']} tokens)"
+        for run in scores.runs
+        if (how := run.results.plain.get("decoding"))
+    }
+    return [f"Decoding: {', '.join(sorted(found))}."] if found else []
 
 
 def files(scores: Scores) -> dict[str, str]:
