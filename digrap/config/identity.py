@@ -22,8 +22,9 @@ NOT_IDENTITY = (
 )  # fmt: skip
 
 # Later options. At these values a run is what it was before they existed, and keeps its hash.
-ADDED = {"trainer.channels_last": False, "trainer.compile": None, "dataset.task": "classification",
-         "backbone.tasks": ["classification"]}  # fmt: skip
+CLASSIFICATION = "classification"
+ADDED = {"trainer.channels_last": False, "trainer.compile": None, "dataset.task": CLASSIFICATION,
+         "backbone.tasks": [CLASSIFICATION]}  # fmt: skip
 
 
 def run_hash(cfg: DictConfig) -> str:
@@ -31,6 +32,8 @@ def run_hash(cfg: DictConfig) -> str:
     plain = OmegaConf.to_container(typed(cfg))
     for key in NOT_IDENTITY:
         take(plain, key)
+    if plain["dataset"].get("task", CLASSIFICATION) == CLASSIFICATION:
+        take(plain, "trainer.decoding")  # decides answers in text alone
     for key, default in ADDED.items():
         if (found := take(plain, key, default)) != default:
             put(plain, key, found)
@@ -43,7 +46,8 @@ def run_hash(cfg: DictConfig) -> str:
         plain["optim"]["start"] = run_hash(start_config(cfg))
     elif not plain["optim"]["trains"]:  # nothing trains: one run for all recipes
         plain.pop("schedule")
-        plain["trainer"] = {key: plain["trainer"][key] for key in ("precision", "threads")}
+        deciding = ("precision", "threads", "decoding")
+        plain["trainer"] = {key: plain["trainer"][key] for key in deciding if key in plain["trainer"]}
     text = json.dumps(_canonical(plain, str(cfg.data_root)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 

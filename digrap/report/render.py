@@ -88,6 +88,7 @@ def notes(scores: Scores) -> list[str]:
         lines.append(f"Published: {table.source}.")
     if scores.runs:
         lines.append(_provenance(scores))
+    lines += _decoding(scores)
     if scores.missing:
         lines.append(f"{len(scores.missing)} of {len(table.rows) * len(table.seeds)} runs are missing.")
     return lines
@@ -171,6 +172,16 @@ def _provenance(scores: Scores) -> str:
     protocols = sorted({run.protocol for run in made if run.protocol})
     text = f"Commit {', '.join(commits)}; {', '.join(versions)}; device {', '.join(devices)}"
     return text + (f"; protocol {', '.join(protocols)}." if protocols else ".")
+
+
+def _decoding(scores: Scores) -> list[str]:
+    """How the runs that answer questions search for an answer."""
+    found = {
+        f"{how['name']} ({how['beams']} beam{'s' * (how['beams'] > 1)}, at most {how['max_new_tokens']} tokens)"
+        for run in scores.runs
+        if (how := run.results.plain.get("decoding"))
+    }
+    return [f"Decoding: {', '.join(sorted(found))}."] if found else []
 
 
 def files(scores: Scores) -> dict[str, str]:
