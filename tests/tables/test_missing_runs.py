@@ -222,7 +222,11 @@ def test_dry_run_says_what_waits_and_what_it_costs(tables, outputs):
     finish(plan.ready()[0], outputs, 70.0)
     text = cost.dry_run(plan)
     # 3 runs: one of the table's 10 epochs where 5 took 20 s, two of 3 epochs; what zero-shot costs is not known.
-    assert "1 of 6 runs" in text and "1.1 minutes one after the other" in text and "2 more are of no kind measured yet" in text
+    assert (
+        "1 of 6 runs" in text
+        and "1.1 minutes one after the other" in text
+        and "2 more are of no kind measured yet" in text
+    )
     assert "~40 s  minidomainnet/" in text and "~12 s  minidomainnet/" in text and "    done  minidomainnet/" in text
 
 
