@@ -20,6 +20,8 @@ from digrap.config.overrides import as_typed
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.problems import Problems
 
+CHOSEN = ("dataset.", "backbone.", "peft.", "schedule.", "optim.")  # groups whose keys are those of the choice
+
 
 def door(main: Callable[[], object], help: str | None = None) -> int:
     """Run `main`; print bad input, and files that cannot be read or written, as one message on stderr.
@@ -57,10 +59,18 @@ def hydra_door(main: Callable[[], object]) -> int:
 
     def start() -> None:
         several = bool({"-m", "--multirun"} & set(sys.argv[1:]))
-        sys.argv[1:] = [as_typed(argument, several) for argument in sys.argv[1:]]
+        arguments = [as_typed(argument, several) for argument in sys.argv[1:]]
+        table = several and any(argument.startswith("table=") for argument in arguments)
+        sys.argv[1:] = list(map(_of_the_runs, arguments)) if table else arguments
         main()
 
     return door(start)
+
+
+def _of_the_runs(argument: str) -> str:
+    """An option of a table's runs, as one that Hydra adds where the key depends on the choices of groups: its own
+    config, before the table's overrides, may lack it; each run's config is checked by itself."""
+    return f"++{argument}" if argument.startswith(CHOSEN) else argument
 
 
 def in_job(run: Callable[[], float]) -> float:
