@@ -31,7 +31,7 @@ from tests.models import tiny_hf
 SEED, JOBS, POLL_SECONDS = 100, 2, 10
 CLIP = "ViT-S-32-alt"  # the smallest of open_clip's models with a text tower of its own
 HERE = ["device=cpu", "trainer.threads=1", "trainer.workers=0"]
-SMALL = ["trainer.epochs=1", "trainer.batch_size=16", "trainer.micro_batch=8"]
+SMALL = ["trainer.epochs=1", "trainer.batch_size=16", "trainer.micro_batch=8", "trainer.eval_batch_size=128"]
 
 
 @dataclass(frozen=True)
