@@ -149,7 +149,9 @@ def _run(cell: Cell, folder: Path) -> Run:
 
 def _sample(table: Table, seed: int) -> Cell:
     """Any run of the table, for what all have in common."""
-    row = next(row for row in table.rows.values() if row.start is None)
+    row = next((row for row in table.rows.values() if row.start is None and not row.waits), None)
+    if row is None:
+        table.check_borrowed()
     return table.cell(row.label, seed, row.choices()[0])
 
 

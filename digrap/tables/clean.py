@@ -51,6 +51,8 @@ def every_cell(tables: Iterable[Table]) -> list[Cell]:
 def _cells(table: Table) -> Iterator[Cell]:
     seeds = dict.fromkeys((*table.seeds, *(table.search.seeds or ())))
     for row in table.rows.values():
+        if row.waits:  # for a winner of another table: nobody knows its runs
+            continue
         for choice, seed in itertools.product(_choices(table, row), seeds):
             yield table.cell(row.label, seed, choice)
 

@@ -46,7 +46,10 @@ class Plan:
         return (seed,) if self.table.search.seeds is None else self.table.search.seeds
 
     def choices(self, row: Row, seed: int) -> list[tuple[str, ...]] | None:
-        """Every point of the row's grid as overrides, with its start's winner; None until that is known."""
+        """Every point of the row's grid as overrides, with its start's winner; None until that, and the winner of
+        another table that the row takes, is known."""
+        if row.waits:
+            return None
         start: tuple[str, ...] = ()
         if row.start is not None:
             earlier = self.table.rows[row.start]

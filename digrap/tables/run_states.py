@@ -186,8 +186,11 @@ def waiting(plan: Plan) -> str:
     counts = Counter()
     for row, seed, cell in plan.finals():
         if cell is None:
-            counts["start" if plan.choices(row, seed) is None else "search"] += 1
-    parts = [f"{counts[what]} for the winner of their {what}" for what in ("search", "start") if counts[what]]
+            waits_for = "other table" if row.waits else "start" if plan.choices(row, seed) is None else "search"
+            counts[waits_for] += 1
+    parts = [
+        f"{counts[what]} for the winner of their {what}" for what in ("search", "start", "other table") if counts[what]
+    ]
     return f"cells that wait: {', '.join(parts)}" if parts else ""
 
 

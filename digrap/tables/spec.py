@@ -66,12 +66,23 @@ class Cell:
 @dataclass(frozen=True)
 class Row:
     """A method with its overrides. `grid` maps a key to the values to search; `start` names the row whose winner is
-    the run that this one is initialised from (its `optim.start`)."""
+    the run that this one is initialised from (its `optim.start`). An override best=<table>/<row> takes the winner of
+    another table's row."""
 
     label: str
     overrides: tuple[str, ...]
     grid: dict[str, tuple[str, ...]]
     start: str | None = None
+
+    @property
+    def borrowed(self) -> str | None:
+        """The winner <table>/<row> that the row takes from another table; None where it takes none."""
+        return next((text.removeprefix("best=") for text in self.overrides if text.startswith("best=")), None)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the file of the winner that it takes is not there: that table's search has not been made."""
+        return self.borrowed is not None and not (CONFIGS / "best" / f"{self.borrowed}.yaml").is_file()
 
     def choices(self) -> list[tuple[str, ...]]:
         """Overrides of every point of the grid, in its order; one empty point without a grid."""
@@ -124,6 +135,19 @@ class Table:
     def pilot(self) -> bool:
         """Whether its seeds are those of development and demos."""
         return min(self.seeds) < PILOT
+
+    def check_borrowed(self) -> None:
+        """Raise DigrapError, naming the commands that find them, where winners of other tables are not there."""
+        missing = [row.borrowed for row in self.rows.values() if row.waits]
+        if not missing:
+            return
+        files = ", ".join(str(CONFIGS / "best" / f"{name}.yaml") for name in missing)
+        tables = dict.fromkeys(name.partition("/")[0] for name in missing)
+        commands = " and ".join(f"`{shlex.join(['python', 'train.py', '-m', f'table={name}'])}`" for name in tables)
+        raise DigrapError(
+            f"table={self.name}: it takes winners of table {', '.join(tables)}, and these are not there: {files}; "
+            f"{commands} finds them"
+        )
 
     @property
     def searches(self) -> bool:
@@ -216,10 +240,12 @@ def _row(path: Path, label: str, value: object) -> Row:
     return Row(label, _overrides(path, plain.get("overrides") or ()), texts, plain.get("start"))
 
 
-def _overrides(path: Path, given: list[str]) -> tuple[str, ...]:
-    """Overrides of the file, quoted where Hydra's grammar needs it."""
+def _overrides(path: Path, given: list[str | list[str]]) -> tuple[str, ...]:
+    """Overrides of the file, quoted where Hydra's grammar needs it. A list among them (an anchor of the file) stands
+    for its overrides."""
+    texts = [text for item in given for text in (item if isinstance(item, list) else [item])]
     try:
-        return tuple(as_typed(str(text)) for text in given)
+        return tuple(as_typed(str(text)) for text in texts)
     except DigrapError as error:
         raise DigrapError(f"{path}: {error}") from error
 
@@ -237,6 +263,11 @@ def _check_starts(path: Path, rows: dict[str, Row]) -> None:
             continue
         if row.start not in rows:
             raise DigrapError(f"{path}: rows.{row.label}.start: {row.start!r} is no row; {nearest(row.start, rows)}")
+        if (borrowed := rows[row.start].borrowed) is not None:
+            raise DigrapError(
+                f"{path}: rows.{row.label}.start: {row.start!r} takes the winner {borrowed}, which a start cannot; "
+                "give this row best=<table>/<row> of a row that starts so itself"
+            )
         if rows[row.start].start is not None:
             raise DigrapError(f"{path}: rows.{row.label}.start: {row.start!r} has a start itself; one level is all")
 

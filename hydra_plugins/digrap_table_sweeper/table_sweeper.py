@@ -59,6 +59,7 @@ class TableSweeper(BasicSweeper):
         if self.config.dry_run:
             print(dry_run(plan))
             return None
+        table.check_borrowed()
         known = plan.known()
         log.info("table %s: %d of %d runs are done", table.name, sum(map(plan.done, known)), len(known))
         returns, failed = self._stages(plan)

@@ -3,6 +3,7 @@
 import pytest
 
 from digrap.config.compose import compose
+from digrap.core.paths import CONFIGS
 from digrap.engine.schedules import cosine
 from digrap.tables.spec import load_table
 
@@ -133,3 +134,48 @@ def test_checkpoints_are_pinned_and_others_are_two_options():
     assert all(len(backbone.revision) == 40 for backbone in (pali, llava))
     other = ["backbone.model=google/paligemma-3b-mix-448", "backbone.revision=main"]
     assert compose(["dataset=vqav2", *other]).backbone.revision == "main"
+
+
+VQA_ROWS = ["zero-shot", "vanilla", "full FT", "LP", "LP-FT", "WiSE-FT", "L2-SP", "FTP", "SPD", "DiGraP", "DiGraP + λ"]
+SNAPSHOT = ", r 4 on q, v"  # rows of the authors' recipe for LLaVA
+WITH_ADAPTERS = ["vanilla", "WiSE-FT", "L2-SP", "FTP", "SPD", "DiGraP", "DiGraP + λ"]
+NAMED = {"2": ("paligemma_3b", []), "9": ("llava_7b", [f"{label}{SNAPSHOT}" for label in WITH_ADAPTERS])}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_tables_2_and_9_have_the_cards_recipe_and_9_the_authors_too(name):
+    table, (backbone, snapshot) = load_table(name), NAMED[name]
+    assert list(table.rows) == [*VQA_ROWS, *snapshot] and table.baseline == "vanilla" and not table.targets
+    assert min(table.seeds) >= 100 and len(table.seeds) == 3 and table.search.seeds == (100,)
+    for row in table.rows.values():
+        cfg = table.cell(row.label, 100, row.choices()[-1]).config
+        base, trainer, schedule, peft = cfg.trainer.base, cfg.trainer, cfg.schedule, cfg.peft
+        assert (cfg.dataset.name, cfg.dataset.task, cfg.dataset.select_by) == ("domainnet_ovqa", "naming", "ClipM1")
+        assert (cfg.backbone.name, base.name, trainer.epochs, schedule.accumulation) == (backbone, "adamw", 10, 2)
+        if row.label.endswith(SNAPSHOT):
+            assert (peft.r, list(peft.targets)) == (4, ["q_proj", "v_proj"])
+            assert (base.lr, base.weight_decay, schedule.warmup_lr, schedule.min_lr) == (1e-4, 1e-5, 1e-5, 1e-5)
+            assert (trainer.micro_batch, trainer.batch_size) == (6, 6 * 8 * 2)
+            continue
+        assert (base.weight_decay, trainer.micro_batch, trainer.batch_size) == (1e-4, 16, 16 * 8 * 2)
+        if row.label == "full FT":
+            assert peft.name == "none" and schedule.min_lr == schedule.warmup_lr < min(grid(row)["trainer.base.lr"])
+            continue
+        assert (peft.r, peft.targets, schedule.warmup_lr, schedule.min_lr) == (8, "authors", 1e-4, 1e-4)
+        assert row.label in ("LP", "LP-FT") or base.lr == 1e-3
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_grids_of_tables_2_and_9(name):
+    rows = load_table(name).rows
+    for label in ("", SNAPSHOT if name == "9" else ""):
+        assert grid(rows[f"DiGraP{label}"]) == {"optim.mu": {0.01, 0.1, 0.5, 1, 10}}
+        assert grid(rows[f"FTP{label}"]) == {"optim.k": {0, 0.5, 1}} and not rows[f"vanilla{label}"].grid
+        assert rows[f"WiSE-FT{label}"].start == f"vanilla{label}"
+        cfg = load_table(name).cell(f"DiGraP + λ{label}", 100, rows[f"DiGraP + λ{label}"].choices()[-1]).config
+        assert cfg.optim.lam == 0.5  # the card's value, for Table 2 alone the only one
+    assert "optim.lam=0.5" in load_table("2").rows["DiGraP + λ"].overrides
+    text = (CONFIGS / "tables" / f"{name}.yaml").read_text()
+    tries = [len(row.choices()) for row in rows.values()]
+    searched, finals = sum(n for n in tries if n > 1), sum(3 - (n > 1) for n in tries)
+    assert f"# {searched + finals} runs: {searched} of searches on seed 100, then {finals}." in text

@@ -164,7 +164,7 @@ def test_every_shipped_table_composes(quick):
     assert "demo" in names
     for name in names:
         table = spec.load_table(name)
-        rows = [row for row in table.rows.values() if row.start is None]
+        rows = [row for row in table.rows.values() if row.start is None and not row.waits]
         folders = [table.cell(row.label, table.seeds[0], row.choices()[0]).folder() for row in rows]
         assert len(set(folders)) == len(folders), "two rows are one run"
 
