@@ -101,7 +101,7 @@ def build_task(cfg: DictConfig, backbone: Backbone, classes: tuple[str, ...], de
 
 
 def find_task_weights(cfg: DictConfig) -> None:
-    """Raise DigrapError where the task's scores need weights that can't be had."""
+    """Raise DigrapError where the task's scores need weights that cannot be had."""
     find_weights(_task_of(cfg), _setting(cfg))
 
 

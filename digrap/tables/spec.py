@@ -138,16 +138,18 @@ class Table:
 
     def check_borrowed(self) -> None:
         """Raise DigrapError, naming the commands that find them, where winners of other tables are not there."""
-        missing = [row.borrowed for row in self.rows.values() if row.waits]
-        if not missing:
-            return
-        files = ", ".join(str(CONFIGS / "best" / f"{name}.yaml") for name in missing)
-        tables = dict.fromkeys(name.partition("/")[0] for name in missing)
-        commands = " and ".join(f"`{shlex.join(['python', 'train.py', '-m', f'table={name}'])}`" for name in tables)
-        raise DigrapError(
-            f"table={self.name}: it takes winners of table {', '.join(tables)}, and these are not there: {files}; "
-            f"{commands} finds them"
-        )
+        missing: dict[str, list[str]] = {}
+        for row in self.rows.values():
+            if row.waits:
+                name, _, slug = row.borrowed.partition("/")
+                missing.setdefault(name, []).append(slug)
+        if missing:
+            lacks = [f"{CONFIGS / 'best' / name} has no {', '.join(slugs)}" for name, slugs in missing.items()]
+            commands = [f"`{shlex.join(['python', 'train.py', '-m', f'table={name}'])}`" for name in missing]
+            raise DigrapError(
+                f"table={self.name}: it takes winners of table {', '.join(missing)}, and {'; '.join(lacks)}: "
+                f"{' and '.join(commands)} finds them"
+            )
 
     @property
     def searches(self) -> bool:

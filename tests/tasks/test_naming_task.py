@@ -95,6 +95,11 @@ def test_loading_processes_get_no_tower_and_random_numbers_stay(tiny):
     assert copy.clip is None and task.clip is not None and copy.classes == CLASSES
 
 
+def test_the_tower_is_on_the_runs_device(tiny):
+    tower = naming("EM", Setting({"model": "tiny", "weights": str(tiny)}, "meta")).clip.tower
+    assert tower.device.type == "meta" and {value.device.type for value in tower.network.parameters()} == {"meta"}
+
+
 def test_it_takes_the_backbones_of_vqa():
     assert backbones_for("naming") == backbones_for("vqa") == "vqa" and backbones_for("new") == "new"
     with pytest.raises(DigrapError, match="dataset.task=naming: this backbone answers no questions"):
