@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from digrap.config.choices import how_to_list
 from digrap.config.overrides import as_typed
 from digrap.core.errors import DigrapError, nearest
+from digrap.core.paths import CONFIGS
 from digrap.core.problems import Problems
 
 CHOSEN = ("dataset.", "backbone.", "peft.", "schedule.", "optim.")  # groups whose keys are those of the choice
@@ -123,6 +124,11 @@ def _bad_file(error: OSError) -> str:
 
 def _unknown_choice(error: MissingConfigException) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    if group.startswith("best/"):  # winners of a table, which its sweep writes
+        known = [path.stem for path in (CONFIGS / group).glob("*.yaml")]
+        near = f"{nearest(name, known)}; " if known else ""
+        table = group.removeprefix("best/")
+        return f"best={table}/{name}: there is no such winner; {near}python train.py -m table={table} finds a table's"
     choices = [choice for choice in error.options or () if not choice.startswith("_")]
     if not choices:
         return str(error).splitlines()[0]

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from digrap.data.splits import DataModule, Split
-from digrap.engine.build import build_backbone, build_data, build_task, method_errors
+from digrap.engine.build import build_backbone, build_data, build_task, find_task_weights, method_errors
 from digrap.engine.evaluate import Evaluator
 from digrap.engine.held_out import HeldOutBatches, hold_out
 from digrap.engine.trained_state import TrainedState, base_of, overlay, read_weights
@@ -104,8 +104,9 @@ class Job:
     ) -> Job:
         """Everything else that `cfg` names; the backbone gets the weights in the file `start`, where one is given."""
         splits = build_data(cfg)
+        find_task_weights(cfg)
         backbone = build_backbone(cfg, splits.classes)
-        task = build_task(cfg, backbone, splits.classes)
+        task = build_task(cfg, backbone, splits.classes, accelerator.device)
         base = base_of(backbone)
         initial = {} if start is None else read_weights(start, base, backbone.module, anchored=True)
         if method.trains:

@@ -28,8 +28,12 @@ PACKAGES = ("digrap", "torch", "torchvision", "timm", "accelerate", "hydra-core"
 def versions(cfg: DictConfig) -> dict[str, str]:
     """Versions of Python and of the packages that a run's result depends on."""
     found = {"python": platform.python_version()}
-    answers, adapters = cfg.dataset.get("task") == "vqa", cfg.peft.get("_target_")
-    for name in (*PACKAGES, *(["transformers"] if answers else []), *(["peft"] if adapters else [])):
+    further = {
+        "transformers": cfg.dataset.get("task") in ("vqa", "naming"),
+        "peft": cfg.peft.get("_target_"),
+        "open_clip_torch": cfg.dataset.get("clip"),
+    }
+    for name in (*PACKAGES, *(name for name, used in further.items() if used)):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -15,7 +15,7 @@ from digrap.core.errors import DigrapError, nearest
 from digrap.core.files import write_json
 from digrap.data.splits import DataModule, Split
 from digrap.engine.accelerator import open_accelerator
-from digrap.engine.build import build_backbone, build_data, build_task, check_task
+from digrap.engine.build import build_backbone, build_data, build_task, check_task, find_task_weights
 from digrap.engine.checkpoint import write_tensors
 from digrap.engine.evaluate import Evaluator
 from digrap.engine.loaders import derive_seed, order_notes
@@ -48,11 +48,12 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
     check_task(cfg)
     with open_accelerator(cfg) as accelerator:
         data = build_data(cfg)
+        find_task_weights(cfg)
         backbone = trained_backbone(cfg, data.classes, weights)
         if weights is None and not backbone.has_head:
             raise DigrapError(f"backbone={cfg.backbone.name} has no head of its own; give run=… of a trained one")
         module = accelerator.prepare(backbone.module)
-        task = build_task(cfg, backbone, data.classes)
+        task = build_task(cfg, backbone, data.classes, accelerator.device)
         evaluator = Evaluator(accelerator, backbone, task, cfg)
         # The run's own bundle, made again, has its truth where the run's has it.
         labels = bundle.parent if bundle and run and bundle.resolve() == run.path.resolve() else bundle

@@ -164,7 +164,7 @@ def _run(
 
     job = Job.build(cfg, method, here, accelerator, further, start and start.weights())
     if main:
-        here.note(weights=job.backbone.provenance, base=job.base)
+        here.note(weights=job.backbone.provenance, base=job.base, **job.task.notes)
         provenance.describe_data(here, job.data.source)
     module, epoch, weights = _fit(job, start and start.results())
     variants = {}
