@@ -18,13 +18,16 @@ from digrap.engine.accelerator import open_accelerator
 from digrap.engine.build import build_backbone, build_data, build_task, check_task
 from digrap.engine.checkpoint import write_tensors
 from digrap.engine.evaluate import Evaluator
+from digrap.engine.kept_answers import Keeper
 from digrap.engine.loaders import derive_seed, order_notes
+from digrap.engine.provenance import PeakMemory
 from digrap.engine.trained_state import base_of, overlay, read_weights
 from digrap.models.backbone import Backbone
 from digrap.models.lora import has_adapters, write_adapter
 from digrap.runs.checked_config import checked_config
 from digrap.runs.export import ADAPTER
 from digrap.runs.folder import PREDICTIONS, RunFolder
+from digrap.runs.written import kept_answers
 
 OWN_KEYS = ("run", "split", "out", "bundle", "allow", "edited")  # of configs/evaluate.yaml
 LONG = ("per_class", "confusions", "by_type")  # parts of a report that only out=FILE gets
@@ -53,15 +56,19 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
             raise DigrapError(f"backbone={cfg.backbone.name} has no head of its own; give run=… of a trained one")
         module = accelerator.prepare(backbone.module)
         task = build_task(cfg, backbone, data.classes)
-        evaluator = Evaluator(accelerator, backbone, task, cfg)
+        keeper = bundle and Keeper(bundle, cfg, accelerator)
+        evaluator = Evaluator(accelerator, backbone, task, cfg, PeakMemory(accelerator), keeper)
         # The run's own bundle, made again, has its truth where the run's has it.
         labels = bundle.parent if bundle and run and bundle.resolve() == run.path.resolve() else bundle
         chosen = _chosen(data, wanted)
         scores = evaluator.score(module, chosen, bundle and bundle / PREDICTIONS, labels, full=True)
         result = {"run": run and str(run.path), "backbone": cfg.backbone.name, "seed": cfg.seed,
                   "eval_batch_size": cfg.trainer.eval_batch_size, **backbone.notes, **order_notes(chosen[0].load()),
-                  **({"caveats": list(data.caveats)} if data.caveats else {}), "scores": scores}  # fmt: skip
+                  **({"caveats": list(data.caveats)} if data.caveats else {}), "scores": scores,
+                  "tested": evaluator.tested}  # fmt: skip
         if accelerator.is_main_process:
+            for file in kept_answers(bundle) if bundle else ():
+                file.unlink()
             print(json.dumps({**result, "scores": {name: _short(score) for name, score in scores.items()}}, indent=2))
             if out:
                 write_json(out, result)
