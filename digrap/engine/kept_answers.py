@@ -106,9 +106,7 @@ class Keeper:
     def _read(self, name: str, key: str) -> dict[int, Answers]:
         """The batches that any process has kept under this key."""
         taken: dict[int, Answers] = {}
-        for file in kept_answers(self.folder):
-            if not file.name.startswith(kept_answers_file(name, "").removesuffix(".npz")):
-                continue
+        for file in kept_answers(self.folder, name):
             try:
                 content = read_npz(file, "kept answers", remedy="their questions are answered again")
                 if str(content["key"]) == key:

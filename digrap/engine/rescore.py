@@ -36,8 +36,8 @@ LONG = ("per_class", "confusions", "by_type")  # parts of a report that only out
 def rescore(cfg: DictConfig) -> dict[str, Any]:
     """Score `cfg.run` (or the backbone that `cfg` composes) on `cfg.split`.
 
-    Prints JSON without the long parts, writes all of it to `cfg.out`, and the predictions as a bundle into the folder
-    `cfg.bundle`.
+    Prints JSON without the long parts, writes all of it to `cfg.out`, with speed and memory of every split, and the
+    predictions as a bundle into the folder `cfg.bundle`.
     """
     run, out, bundle = (_path(cfg, key) for key in ("run", "out", "bundle"))
     if not isinstance(edited := cfg.get("edited", False), bool):
@@ -64,14 +64,14 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
         scores = evaluator.score(module, chosen, bundle and bundle / PREDICTIONS, labels, full=True)
         result = {"run": run and str(run.path), "backbone": cfg.backbone.name, "seed": cfg.seed,
                   "eval_batch_size": cfg.trainer.eval_batch_size, **backbone.notes, **order_notes(chosen[0].load()),
-                  **({"caveats": list(data.caveats)} if data.caveats else {}), "scores": scores,
-                  "tested": evaluator.tested}  # fmt: skip
+                  **({"caveats": list(data.caveats)} if data.caveats else {}), "scores": scores}  # fmt: skip
         if accelerator.is_main_process:
-            for file in kept_answers(bundle) if bundle else ():
-                file.unlink()
+            for split in chosen if bundle else ():
+                for file in kept_answers(bundle, split.name):
+                    file.unlink()
             print(json.dumps({**result, "scores": {name: _short(score) for name, score in scores.items()}}, indent=2))
             if out:
-                write_json(out, result)
+                write_json(out, {**result, "tested": evaluator.tested})
     return result
 
 

@@ -24,9 +24,10 @@ def kept_answers_file(name: str, rank: int | str) -> str:
     return f"answers-{name}-{rank}.npz"
 
 
-def kept_answers(folder: Path) -> list[Path]:
-    """The files of answers in a folder."""
-    return sorted(path for path in folder.glob("answers-*.npz") if ANSWERS.fullmatch(path.name))
+def kept_answers(folder: Path, name: str | None = None) -> list[Path]:
+    """The files of answers in a folder, of all processes; by default those of every split."""
+    wanted = ANSWERS if name is None else re.compile(kept_answers_file(re.escape(name), r"\d+"))
+    return sorted(path for path in folder.glob("answers-*.npz") if wanted.fullmatch(path.name))
 
 
 def is_written(name: str) -> bool:

@@ -1,5 +1,6 @@
 """An evaluation that is killed within a split goes on there, and ends as an undisturbed one."""
 
+import json
 import os
 import signal
 import subprocess
@@ -131,11 +132,15 @@ def test_a_damaged_file_is_named_and_its_questions_are_answered_again(options, w
 
 @forks
 def test_scoring_a_bare_backbone_again_goes_on_too(options, whole, asked, tmp_path, capsys):
-    own = {"run": None, "split": None, "out": None, "bundle": str(tmp_path / "bundle"), "allow": None, "edited": False}
-    cfg = OmegaConf.create({**OmegaConf.to_container(compose(options)), **own})
+    own = {"run": None, "split": None, "bundle": str(tmp_path / "bundle"), "allow": None, "edited": False}
+    cfg = OmegaConf.create({**OmegaConf.to_container(compose(options)), **own, "out": str(tmp_path / "out.json")})
     killed(lambda: rescore(cfg), 5)
-    found = rescore(cfg)
-    assert len(asked) == BATCHES - 5 and not kept_answers(tmp_path / "bundle")
+    (tmp_path / "bundle" / "answers-mine-1.npz").write_text("of the user's")
+    rescore(cfg)
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert len(asked) == BATCHES - 5 and [file.name for file in kept_answers(tmp_path / "bundle")] == [
+        "answers-mine-1.npz"
+    ]
     assert [entry["answered"] for entry in found["tested"].values()] == [0, 24 - 7, 24]
     assert (tmp_path / "bundle" / PREDICTIONS).read_bytes() == (whole / PREDICTIONS).read_bytes()
     assert found["scores"]["far"]["official2021"] == results(whole)["scores"]["far"]["official2021"]
