@@ -29,7 +29,8 @@ def versions(cfg: DictConfig) -> dict[str, str]:
     """Versions of Python and of the packages that a run's result depends on."""
     found = {"python": platform.python_version()}
     answers, adapters = cfg.dataset.get("task") == "vqa", cfg.peft.get("_target_")
-    for name in (*PACKAGES, *(["transformers"] if answers else []), *(["peft"] if adapters else [])):
+    quantized = ["bitsandbytes"] if cfg.peft.get("name") == "qlora" else []
+    for name in (*PACKAGES, *(["transformers"] if answers else []), *(["peft"] if adapters else []), *quantized):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -38,11 +38,9 @@ def lora(backbone: Backbone, r: int, alpha: float, dropout: float, targets: str 
     from peft import LoraConfig, inject_adapter_in_model
     from peft.tuners.tuners_utils import cast_adapter_dtype
 
-    _check(r, alpha, dropout)
     module = backbone.module
-    linear = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
-    chosen, unused = _chosen(targets, linear), unused_layers(module)
-    left_out = [name for name in linear if _within(name, unused)]
+    chosen, unused = check_options(module, r, alpha, dropout, targets), unused_layers(module)
+    left_out = [name for name in _linear(module) if _within(name, unused)]
     if bare := [name for name in left_out if name.rpartition(".")[2] in chosen]:
         log.info("no adapters in %s, which get no gradient", ", ".join(bare))
     config = LoraConfig(
@@ -97,7 +95,8 @@ def freeze_unused(module: nn.Module) -> None:
         module.get_submodule(layer).requires_grad_(False)
 
 
-def _check(r: int, alpha: float, dropout: float) -> None:
+def check_options(module: nn.Module, r: int, alpha: float, dropout: float, targets: str | Sequence[str]) -> list[str]:
+    """The last parts of the names of the layers that get adapters; raises DigrapError as `lora` does."""
     rules = {
         "r": (r, isinstance(r, int) and not isinstance(r, bool) and r >= 1, "a whole number of at least 1"),
         "alpha": (alpha, _is_number(alpha) and alpha > 0, "a number > 0"),
@@ -106,6 +105,12 @@ def _check(r: int, alpha: float, dropout: float) -> None:
     for name, (value, valid, wanted) in rules.items():
         if not valid:
             raise DigrapError(f"peft.{name}={value}: give {wanted}")
+    return _chosen(targets, _linear(module))
+
+
+def _linear(module: nn.Module) -> list[str]:
+    """The names of the model's linear layers."""
+    return [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
 
 
 def _is_number(value: object) -> bool:

@@ -256,8 +256,8 @@ def _with(name: str, options: dict[str, Any]) -> str:
 
 def snippet(cfg: DictConfig, allow: Sequence[str] = (), edited: bool = False) -> str:
     """Python that builds the model and loads the weights, from within the exported folder."""
-    # The file has every weight: those it was fine-tuned from need not be there.
-    skip = cfg.backbone.get("pretrained") is True
+    # The file has every weight, but for those in 4 bits: those it was fine-tuned from need not be there.
+    skip = cfg.backbone.get("pretrained") is True and OmegaConf.select(cfg, "peft.name") != "qlora"
     untrained = "cfg.backbone.pretrained = False  # the file below has all weights\n" if skip else ""
     trust = (f", allow={list(allow)}" if allow else "") + (", edited=True" if edited else "")
     answers = cfg.dataset.get("task") == "vqa"
