@@ -48,6 +48,7 @@ class Trainer:
     channels_last: bool = False
     compile: str | None = None
     profile: bool = False
+    wise_curve: list[float] = field(default_factory=lambda: [k / 10 for k in range(11)])
 
 
 @dataclass
