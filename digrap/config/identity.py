@@ -24,7 +24,8 @@ NOT_IDENTITY = (
 
 # Later options. At these values a run is what it was before they existed, and keeps its hash.
 ADDED = {"trainer.channels_last": False, "trainer.compile": None, "dataset.task": "classification",
-         "backbone.tasks": ["classification"]}  # fmt: skip
+         "backbone.tasks": ["classification"],
+         "peft.start": None, "peft.revision": None, "peft.base": None}  # fmt: skip
 
 
 def run_hash(cfg: DictConfig) -> str:

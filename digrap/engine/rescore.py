@@ -20,8 +20,9 @@ from digrap.engine.checkpoint import write_tensors, write_weights
 from digrap.engine.evaluate import Evaluator
 from digrap.engine.loaders import derive_seed
 from digrap.engine.trained_state import base_of, overlay, read_weights
+from digrap.models.adapter_files import write_adapter
 from digrap.models.backbone import Backbone
-from digrap.models.lora import has_adapters, write_adapter
+from digrap.models.lora import has_adapters
 from digrap.models.qlora import quantized
 from digrap.runs.checked_config import checked_config
 from digrap.runs.export import ADAPTER
@@ -85,7 +86,7 @@ def write_whole_model(cfg: DictConfig, classes: tuple[str, ...], weights: Path, 
     backbone = trained_backbone(cfg, classes, weights)
     module = backbone.module
     if has_adapters(module):
-        write_adapter(module, file.parent / ADAPTER)
+        write_adapter(module, file.parent / ADAPTER, backbone.provenance)
     if quantized(module):
         base = base_of(backbone)
         return write_weights(file, read_weights(weights, base, module), base)

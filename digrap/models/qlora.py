@@ -35,6 +35,9 @@ def qlora(
     dropout: float,
     targets: str | Sequence[str],
     double_quant: bool = True,
+    start: str | None = None,
+    revision: str | None = None,
+    base: str | None = None,
 ) -> Backbone:
     """The backbone with its linear layers in nf4 and float32 adapters beside them: see `lora` for the other options.
 
@@ -46,7 +49,7 @@ def qlora(
         raise DigrapError(f"peft.double_quant={double_quant}: give true or false")
     check_options(backbone.module, r, alpha, dropout, targets)
     quantize(backbone.module, double_quant, kept=backbone.head)
-    return lora(backbone, r, alpha, dropout, targets)
+    return lora(backbone, r, alpha, dropout, targets, start, revision, base)
 
 
 def quantize(module: nn.Module, double_quant: bool, kept: Sequence[str] = ()) -> None:

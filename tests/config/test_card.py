@@ -135,8 +135,10 @@ def test_wise_ft_tests_one_point_on_the_real_vqa_sets_unless_more_are_asked_for(
     assert compose(optim).optim.curve == compose(optim).optim.after_fit.curve == [0.5]
     assert compose([*optim, "optim.curve=[0,0.5,1]"]).optim.after_fit.curve == [0, 0.5, 1]
     assert compose(["optim=wise_ft", "dataset=minivqa"]).optim.curve == [k / 10 for k in range(11)]
-    assert run_hash(compose(optim)) == run_hash(compose([*optim, "optim.curve=[0.5]"])) != run_hash(
-        compose([*optim, "optim.curve=[0,0.5,1]"])
+    assert (
+        run_hash(compose(optim))
+        == run_hash(compose([*optim, "optim.curve=[0.5]"]))
+        != run_hash(compose([*optim, "optim.curve=[0,0.5,1]"]))
     )
 
 

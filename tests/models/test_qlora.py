@@ -13,8 +13,9 @@ from digrap.core.errors import DigrapError
 from digrap.engine import run as engine
 from digrap.engine.rescore import trained_backbone, write_whole_model
 from digrap.engine.trained_state import TrainedState
+from digrap.models.adapter_files import write_adapter
 from digrap.models.backbone import Backbone
-from digrap.models.lora import write_adapter
+from digrap.models.merged import merge
 from digrap.models.qlora import qlora, quantize, weight_of
 from digrap.optim import DiGraP, param_groups
 from digrap.runs.export import export, snippet
@@ -106,7 +107,7 @@ def test_plain_peft_loads_them_on_a_base_in_4_bits(name, tmp_path):
     backbone = adapted(name)
     for param in trained(backbone.module).values():
         nn.init.normal_(param, std=0.1)
-    write_adapter(backbone.module, tmp_path)
+    write_adapter(backbone.module, tmp_path, backbone.provenance)
     base = tiny(name).module
     quantize(base, True, kept=("lm_head",))
     loaded = PeftModel.from_pretrained(base, str(tmp_path)).eval()
@@ -155,6 +156,19 @@ def test_an_export_has_what_was_trained_and_names_its_base(finished, tmp_path, m
     monkeypatch.chdir(out)
     text = (out / "README.md").read_text()
     exec(text.split("```python\n")[1].split("```")[0].replace("what is in the image?", "what color is this ?"), {})
+
+
+@needed
+def test_the_merged_model_has_the_values_that_were_computed_with(finished):
+    """Without adapters and without 4 bits: a plain model gives what the run's model gives, but for float32 sums."""
+    folder, cfg = finished
+    backbone = trained_backbone(cfg, (), RunFolder(folder).weights())
+    before = logits(backbone, backbone.module.eval())
+    merged = merge(backbone.module)
+    torch.testing.assert_close(logits(backbone, merged), before, rtol=1e-4, atol=1e-4)
+    plain = tiny("tiny_paligemma").module
+    plain.load_state_dict(merged.state_dict())
+    assert torch.equal(logits(backbone, plain), logits(backbone, merged))
 
 
 @needed
