@@ -19,7 +19,7 @@ def merge(module: nn.Module) -> nn.Module:
     bits get the type that they compute in. It changes `module` itself."""
     for name, layer in [*module.named_modules()]:
         base = getattr(layer, "base_layer", layer)
-        if base is not layer or _in_4_bits(base):
+        if not name.endswith(".base_layer") and (base is not layer or _in_4_bits(base)):
             module.set_submodule(name, _plain(base, layer if base is not layer else None))
     for mark, there in (("peft_config", has_adapters(module)), ("is_loaded_in_4bit", quantized(module))):
         if there:
