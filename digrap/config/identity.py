@@ -23,8 +23,8 @@ NOT_IDENTITY = (
 )  # fmt: skip
 
 # Later options. At these values a run is what it was before they existed, and keeps its hash.
-ADDED = {"trainer.channels_last": False, "trainer.compile": None, "dataset.task": "classification",
-         "backbone.tasks": ["classification"],
+ADDED = {"trainer.channels_last": False, "trainer.compile": None, "trainer.layer_decay": 1.0,
+         "dataset.task": "classification", "backbone.tasks": ["classification"],
          "peft.start": None, "peft.revision": None, "peft.base": None}  # fmt: skip
 
 

@@ -48,6 +48,7 @@ class Trainer:
     channels_last: bool = False
     compile: str | None = None
     profile: bool = False
+    layer_decay: float = 1.0
     wise_curve: list[float] = field(default_factory=lambda: [k / 10 for k in range(11)])
 
 
@@ -106,6 +107,7 @@ def check_ranges(cfg: DictConfig) -> None:
         "trainer.micro_batch": (trainer.micro_batch >= 1, "at least 1"),
         "trainer.eval_batch_size": (trainer.eval_batch_size >= 1, "at least 1"),
         "trainer.precision": (trainer.precision in ("no", "bf16", "fp16"), "no, bf16 or fp16"),
+        "trainer.layer_decay": (0 < trainer.layer_decay <= 1, "a number, 0 < layer_decay ≤ 1"),
         "trainer.validate_every": (trainer.validate_every >= 1, "at least 1"),
         "trainer.checkpoint_minutes": (trainer.checkpoint_minutes >= 0, "a number ≥ 0"),
         "seed": (cfg.seed >= 0, "a whole number ≥ 0"),
