@@ -24,8 +24,10 @@ NOT_IDENTITY = (
 
 # Later options. At these values a run is what it was before they existed, and keeps its hash.
 ADDED = {"trainer.channels_last": False, "trainer.compile": None, "trainer.layer_decay": 1.0,
+         "trainer.vision_cache": False,
          "dataset.task": "classification", "backbone.tasks": ["classification"],
          "peft.start": None, "peft.revision": None, "peft.base": None}  # fmt: skip
+OF_TESTS = ("precision", "threads", "vision_cache")  # of the trainer, where nothing trains
 
 
 def run_hash(cfg: DictConfig) -> str:
@@ -45,7 +47,7 @@ def run_hash(cfg: DictConfig) -> str:
         plain["optim"]["start"] = run_hash(start_config(cfg))
     elif not plain["optim"]["trains"]:  # nothing trains: one run for all recipes
         plain.pop("schedule")
-        plain["trainer"] = {key: plain["trainer"][key] for key in ("precision", "threads")}
+        plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key in OF_TESTS}
     text = json.dumps(_canonical(plain, str(cfg.data_root)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 

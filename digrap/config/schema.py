@@ -49,6 +49,7 @@ class Trainer:
     compile: str | None = None
     profile: bool = False
     layer_decay: float = 1.0
+    vision_cache: bool = False
     wise_curve: list[float] = field(default_factory=lambda: [k / 10 for k in range(11)])
 
 

@@ -18,12 +18,14 @@ from digrap.engine.accelerator import open_accelerator
 from digrap.engine.build import build_backbone, build_data, build_task, check_packages, check_task
 from digrap.engine.checkpoint import write_tensors, write_weights
 from digrap.engine.evaluate import Evaluator
+from digrap.engine.job import VISION_CACHE
 from digrap.engine.loaders import derive_seed
 from digrap.engine.trained_state import base_of, overlay, read_weights
 from digrap.models.adapter_files import write_adapter
 from digrap.models.backbone import Backbone
 from digrap.models.lora import has_adapters
 from digrap.models.qlora import quantized
+from digrap.models.vision_cache import use_vision_cache
 from digrap.runs.checked_config import checked_config
 from digrap.runs.export import ADAPTER
 from digrap.runs.folder import PREDICTIONS, RunFolder
@@ -54,6 +56,8 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
         backbone = trained_backbone(cfg, data.classes, weights)
         if weights is None and not backbone.has_head:
             raise DigrapError(f"backbone={cfg.backbone.name} has no head of its own; give run=… of a trained one")
+        if cfg.trainer.vision_cache:
+            use_vision_cache(backbone, (), Path(cfg.data_root) / VISION_CACHE)
         module = accelerator.prepare(backbone.module)
         task = build_task(cfg, backbone, data.classes)
         evaluator = Evaluator(accelerator, backbone, task, cfg)
