@@ -44,10 +44,15 @@ def as_number(text: str, kind: type = int) -> object:
         return text
 
 
-def with_overrides(arguments: list[str], defaults: dict[str, object]) -> tuple[DictConfig, list[str]]:
-    """Split the arguments into a script's own keys, merged as by `bare_keys`, and overrides `dataset.<key>=…`, which
-    are quoted where Hydra's grammar needs it."""
-    overrides = [argument for argument in arguments if argument.lstrip("+~").startswith("dataset.")]
+GROUPS = ("dataset.", "backbone.", "peft.", "trainer.", "schedule.", "optim.")
+
+
+def with_overrides(
+    arguments: list[str], defaults: dict[str, object], groups: tuple[str, ...] = ("dataset.",)
+) -> tuple[DictConfig, list[str]]:
+    """Split the arguments into a script's own keys, merged as by `bare_keys`, and overrides `dataset.<key>=…`, or those
+    of other `groups`, which are quoted where Hydra's grammar needs it."""
+    overrides = [argument for argument in arguments if argument.lstrip("+~").startswith(groups)]
     own = [argument for argument in arguments if argument not in overrides]
     return bare_keys(own, defaults), list(map(as_typed, overrides))
 

@@ -5,7 +5,8 @@
 Prints the table; writes <out>/<table>.md, .tex, .csv and the pictures _id_ood.png and _omega.png. scorer=NAME prints
 another score than the one that chose the checkpoints. publish=docs/results also writes docs/results/<table>/, from
 which `python scripts/verify.py` computes every number again. Runs made with uncommitted changes are refused;
-dirty=allow accepts them, for experiments of your own.
+dirty=allow accepts them, for experiments of your own. Options that the sweep was given (backbone.model=/models/pali)
+are given here too: they tell which runs are the table's.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from digrap.cli.arguments import bare_keys, parse_seeds
+from digrap.cli.arguments import GROUPS, parse_seeds, with_overrides
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_atomically, write_text
 from digrap.core.paths import OUTPUTS
@@ -52,10 +53,10 @@ def show(scores: Scores) -> None:
 
 def main() -> None:
     """Gather, print, write."""
-    options = bare_keys(sys.argv[1:], DEFAULTS)
+    options, extra = with_overrides(sys.argv[1:], DEFAULTS, GROUPS)
     if options.dirty not in ("refuse", "allow"):
         raise DigrapError(f"dirty={options.dirty}: give refuse or allow")
-    table, out = load_table(options.table, parse_seeds(options.seeds), scorer=options.scorer), Path(options.out)
+    table, out = load_table(options.table, parse_seeds(options.seeds), tuple(extra), options.scorer), Path(options.out)
     scores = gather(table, Path(options.outputs), dirty=options.dirty == "allow")
     show(scores)
     pictures = {f"{table.name}_{name}.png": figures.as_png(figure) for name, figure in figures.draw(scores).items()}

@@ -26,7 +26,7 @@ from digrap.core.progress import track
 from digrap.data.mini.scenes import CHUNK
 from digrap.data.mini.vqa.pretraining import PARTS, WORDS, Exam, Lesson, Share, exam, lesson
 from digrap.engine.build import call_choice
-from digrap.models.backbone import Backbone
+from digrap.models.backbone import Backbone, Decoding
 from digrap.models.tiny_vlm import WEIGHTS
 
 DEFAULTS: dict[str, Any] = {
@@ -181,11 +181,11 @@ class Training:
 
 
 def random_backbone(model: str) -> Backbone:
-    """A tiny model of this name with random weights and the prompts of its config."""
+    """A tiny model of this name with random weights and the prompts of its config; captions have up to 20 words."""
     config = OmegaConf.load(CONFIGS / "backbone" / f"{model}.yaml")
-    return call_choice(
-        "backbone", OmegaConf.merge(config, {"pretrained": False, "weights": None, "max_new_tokens": 20})
-    )
+    backbone = call_choice("backbone", OmegaConf.merge(config, {"pretrained": False, "weights": None}))
+    backbone.answering.decoding = Decoding(max_new_tokens=20)
+    return backbone
 
 
 def as_pictures(images: Tensor) -> list[Image.Image]:

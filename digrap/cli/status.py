@@ -1,4 +1,7 @@
-"""Show where a table's runs stand: `python scripts/status.py table=mini [seeds=0,1 outputs=DIR]`."""
+"""Show where a table's runs stand: `python scripts/status.py table=mini [seeds=0,1 outputs=DIR]`.
+
+Options that the sweep was given (backbone.model=/models/pali) are given here too.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from digrap.cli.arguments import bare_keys, parse_seeds
+from digrap.cli.arguments import GROUPS, parse_seeds, with_overrides
 from digrap.core.paths import OUTPUTS
 from digrap.tables import run_states as status
 from digrap.tables.missing_runs import Plan
@@ -20,8 +23,9 @@ COLOURS = {"done": "green", "running": "cyan", "failed": "red", "stopped": "yell
 
 def main() -> None:
     """Print one line a run and how many are in each state."""
-    options = bare_keys(sys.argv[1:], {"table": "demo", "seeds": None, "outputs": str(OUTPUTS)})
-    plan = Plan(load_table(options.table, parse_seeds(options.seeds)), Path(options.outputs))
+    defaults = {"table": "demo", "seeds": None, "outputs": str(OUTPUTS)}
+    options, extra = with_overrides(sys.argv[1:], defaults, GROUPS)
+    plan = Plan(load_table(options.table, parse_seeds(options.seeds), tuple(extra)), Path(options.outputs))
     runs = status.table_status(plan)
     grid = RichTable("row", "chosen", "seed", "run", "state", "")
     for run in runs:

@@ -23,11 +23,10 @@ NOT_IDENTITY = (
 )  # fmt: skip
 
 # Later options. At these values a run is what it was before they existed, and keeps its hash.
+CLASSIFICATION = "classification"
 ADDED = {"trainer.channels_last": False, "trainer.compile": None, "trainer.layer_decay": 1.0,
-         "trainer.vision_cache": False,
-         "dataset.task": "classification", "backbone.tasks": ["classification"],
+         "trainer.vision_cache": False, "dataset.task": CLASSIFICATION, "backbone.tasks": [CLASSIFICATION],
          "peft.start": None, "peft.revision": None, "peft.base": None}  # fmt: skip
-OF_TESTS = ("precision", "threads", "vision_cache")  # of the trainer, where nothing trains
 
 
 def run_hash(cfg: DictConfig) -> str:
@@ -35,6 +34,8 @@ def run_hash(cfg: DictConfig) -> str:
     plain = OmegaConf.to_container(typed(cfg))
     for key in NOT_IDENTITY:
         take(plain, key)
+    if plain["dataset"].get("task", CLASSIFICATION) == CLASSIFICATION:
+        take(plain, "trainer.decoding")  # decides answers in text alone
     for key, default in ADDED.items():
         if (found := take(plain, key, default)) != default:
             put(plain, key, found)
@@ -47,7 +48,8 @@ def run_hash(cfg: DictConfig) -> str:
         plain["optim"]["start"] = run_hash(start_config(cfg))
     elif not plain["optim"]["trains"]:  # nothing trains: one run for all recipes
         plain.pop("schedule")
-        plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key in OF_TESTS}
+        deciding = ("precision", "threads", "decoding", "vision_cache")
+        plain["trainer"] = {key: plain["trainer"][key] for key in deciding if key in plain["trainer"]}
     text = json.dumps(_canonical(plain, str(cfg.data_root)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 

@@ -17,6 +17,14 @@ FLAGS = (
     "dataset.check_pictures", "dataset.undo_rotation", "peft.double_quant",
 )  # fmt: skip
 
+# How an answer is searched: `beams` (1: greedily) and at most `max_new_tokens` tokens of it. card: the paper's recipe;
+# authors: what the authors' code does.
+DECODINGS = {
+    "card": {"beams": 5, "max_new_tokens": 10},
+    "authors": {"beams": 1, "max_new_tokens": 100},
+    "greedy": {"beams": 1, "max_new_tokens": 10},
+}
+
 
 @dataclass
 class Base:
@@ -40,6 +48,7 @@ class Trainer:
     batch_size: int = MISSING
     micro_batch: int = MISSING
     eval_batch_size: int = MISSING
+    decoding: str = "greedy"
     precision: str = "no"
     workers: int = 0
     threads: int = 1
@@ -107,6 +116,7 @@ def check_ranges(cfg: DictConfig) -> None:
         "trainer.batch_size": (trainer.batch_size >= 1, "at least 1"),
         "trainer.micro_batch": (trainer.micro_batch >= 1, "at least 1"),
         "trainer.eval_batch_size": (trainer.eval_batch_size >= 1, "at least 1"),
+        "trainer.decoding": (trainer.decoding in DECODINGS, "one of " + ", ".join(DECODINGS)),
         "trainer.precision": (trainer.precision in ("no", "bf16", "fp16"), "no, bf16 or fp16"),
         "trainer.layer_decay": (0 < trainer.layer_decay <= 1, "a number, 0 < layer_decay ≤ 1"),
         "trainer.validate_every": (trainer.validate_every >= 1, "at least 1"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ class Split:
         if self.kind not in KINDS:
             raise ValueError(f"split {self.name}: kind {self.kind!r} is not one of {', '.join(KINDS)}")
 
+    @property
+    def kept(self) -> Split:
+        """The split, loaded at most once."""
+        return replace(self, load=cache(self.load))
+
 
 @dataclass(frozen=True)
 class DataModule:
@@ -50,6 +56,11 @@ class DataModule:
     def of_kind(self, kind: str) -> list[Split]:
         """Return the splits of one kind, in config order."""
         return [split for split in self.splits.values() if split.kind == kind]
+
+    @property
+    def tested(self) -> list[Split]:
+        """Return every split but the training one, each loaded at most once."""
+        return [split.kept for split in self.splits.values() if split.kind != "id_train"]
 
 
 def check_kinds(kinds: Iterable[str]) -> None:

@@ -14,13 +14,14 @@ from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from digrap.config.choices import choices
+from digrap.config.schema import DECODINGS
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.paths import CONFIGS
 from digrap.data.splits import DataModule
 from digrap.engine.trained_state import base_of
 from digrap.methods.method import Method
 from digrap.methods.trained import CHOICES
-from digrap.models.backbone import Backbone
+from digrap.models.backbone import Backbone, Decoding
 from digrap.models.qlora import check_installed
 from digrap.tasks.task import Task, task_named
 
@@ -70,8 +71,11 @@ def build_data(cfg: DictConfig) -> DataModule:
 
 
 def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
-    """The pre-trained model for these classes, with the adapters that `cfg.peft` adds to it."""
+    """The pre-trained model for these classes, with the adapters that `cfg.peft` adds to it, and its decoding."""
     backbone = call_choice("backbone", cfg.backbone, num_classes=len(classes), classes=classes)
+    if backbone.answering is not None:
+        name = cfg.trainer.decoding
+        backbone.answering.decoding = Decoding(name, **DECODINGS[name])
     if cfg.peft.get("_target_"):
         backbone.provenance |= base_of(backbone)  # what a run stands on has no adapters
         backbone = call_choice("peft", cfg.peft, backbone=backbone)

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from digrap.core.errors import DigrapError
 from digrap.core.progress import track
 from digrap.data.splits import Split
-from digrap.engine.loaders import eval_batches
+from digrap.engine.loaders import eval_batches, eval_order
 from digrap.metrics.accuracy import percent
 from digrap.models.backbone import Backbone
 from digrap.runs.predictions import write_bundle
@@ -56,9 +56,9 @@ class Evaluator:
     @torch.no_grad()
     def predict(self, module: torch.nn.Module, data: Dataset, name: str) -> tuple[Answers, np.ndarray]:
         """Answers and truth for all examples of a dataset, in its order. `name` titles the progress bar."""
-        started, world = time.monotonic(), self.accelerator.num_processes
+        started, world, order = time.monotonic(), self.accelerator.num_processes, eval_order(data)
         loader = eval_batches(
-            data, self.backbone.eval_transform, self.task.collate, batch=self.cfg.trainer.eval_batch_size,
+            data, self.backbone.eval_transform, self.task.collate, order, batch=self.cfg.trainer.eval_batch_size,
             rank=self.accelerator.process_index, world=world, workers=self.cfg.trainer.workers,
             pin=self.accelerator.device.type == "cuda",
         )  # fmt: skip
@@ -76,8 +76,9 @@ class Evaluator:
         if world > 1:  # batch k went to process k mod world
             shares = gather_object([parts])
             parts = [shares[k % world][k // world] for k in range(sum(map(len, shares)))]
-        answers = {key: np.concatenate([answers[key] for answers, _ in parts]) for key in parts[0][0]}
-        truth = np.concatenate([truth for _, truth in parts])
+        back = np.argsort(order)  # from the order of answering to that of the dataset
+        answers = {key: np.concatenate([answers[key] for answers, _ in parts])[back] for key in parts[0][0]}
+        truth = np.concatenate([truth for _, truth in parts])[back]
         self.throughput.add(len(truth), time.monotonic() - started)
         return answers, truth
 

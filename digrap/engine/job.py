@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -72,9 +72,7 @@ class Datasets:
     @cached_property
     def tested(self) -> list[Split]:
         """Every split but the training one, each loaded once."""
-        return [
-            replace(split, load=cache(split.load)) for split in self.source.splits.values() if split.kind != "id_train"
-        ]
+        return self.source.tested
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -79,10 +79,23 @@ def train_batches(
     return iter(make_loader(dataset, batches, partial(collate, train=True), workers, pin))
 
 
+def eval_order(dataset: Dataset) -> Sequence[int]:
+    """The places of the examples as they are answered: where the dataset gives their `lengths`, the longest first, so
+    that a batch has little padding and the first one takes the most memory."""
+    lengths, places = getattr(dataset, "lengths", None), range(len(dataset))
+    return places if lengths is None else sorted(places, key=lengths.__getitem__, reverse=True)
+
+
+def order_notes(dataset: Dataset) -> dict[str, str]:
+    """What results say of `eval_order`, where it is not the dataset's own."""
+    return {"eval_order": "longest first"} if hasattr(dataset, "lengths") else {}
+
+
 def eval_batches(
     dataset: Dataset,
     transform: Callable | None,
     collate: Callable[[list], Batch],
+    order: Sequence[int],
     *,
     batch: int,
     rank: int,
@@ -90,9 +103,8 @@ def eval_batches(
     workers: int,
     pin: bool,
 ) -> DataLoader:
-    """All examples in order, every `world`-th batch for this process."""
-    count = len(dataset)
-    batches = [list(range(i, min(i + batch, count))) for i in range(0, count, batch)]
+    """The examples at the places `order`, every `world`-th batch for this process."""
+    batches = [list(order[i : i + batch]) for i in range(0, len(order), batch)]
     if transform is not None:
         dataset = Transformed(dataset, transform, 0)
     return make_loader(dataset, batches[rank::world], collate, workers, pin)

@@ -19,7 +19,7 @@ from digrap.engine.build import build_backbone, build_data, build_task, check_pa
 from digrap.engine.checkpoint import write_tensors, write_weights
 from digrap.engine.evaluate import Evaluator
 from digrap.engine.job import VISION_CACHE
-from digrap.engine.loaders import derive_seed
+from digrap.engine.loaders import derive_seed, order_notes
 from digrap.engine.trained_state import base_of, overlay, read_weights
 from digrap.models.adapter_files import write_adapter
 from digrap.models.backbone import Backbone
@@ -63,9 +63,10 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
         evaluator = Evaluator(accelerator, backbone, task, cfg)
         # The run's own bundle, made again, has its truth where the run's has it.
         labels = bundle.parent if bundle and run and bundle.resolve() == run.path.resolve() else bundle
-        scores = evaluator.score(module, _chosen(data, wanted), bundle and bundle / PREDICTIONS, labels, full=True)
+        chosen = _chosen(data, wanted)
+        scores = evaluator.score(module, chosen, bundle and bundle / PREDICTIONS, labels, full=True)
         result = {"run": run and str(run.path), "backbone": cfg.backbone.name, "seed": cfg.seed,
-                  **backbone.notes,
+                  "eval_batch_size": cfg.trainer.eval_batch_size, **backbone.notes, **order_notes(chosen[0].load()),
                   **({"caveats": list(data.caveats)} if data.caveats else {}), "scores": scores}  # fmt: skip
         if accelerator.is_main_process:
             print(json.dumps({**result, "scores": {name: _short(score) for name, score in scores.items()}}, indent=2))
@@ -117,9 +118,9 @@ def _short(score: dict[str, Any]) -> dict[str, Any]:
 def _chosen(data: DataModule, wanted: Any) -> list[Split]:
     """The named splits; all but the training split where none is named."""
     if wanted is None:
-        return [split for split in data.splits.values() if split.kind != "id_train"]
+        return data.tested
     names = [wanted] if isinstance(wanted, str) else list(wanted)
     for name in names:
         if name not in data.splits:
             raise DigrapError(f"split={name}: there is no such split; {nearest(name, data.splits)}")
-    return [data.splits[name] for name in names]
+    return [data.splits[name].kept for name in names]

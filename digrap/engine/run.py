@@ -37,7 +37,7 @@ from digrap.engine.earlier_starts import (
 )
 from digrap.engine.fit import Fit
 from digrap.engine.job import Job
-from digrap.engine.loaders import derive_seed
+from digrap.engine.loaders import derive_seed, order_notes
 from digrap.engine.loggers import Sink, sinks
 from digrap.engine.print_scores import announce
 from digrap.engine.trained_state import overlay
@@ -183,7 +183,7 @@ def _run(
         "protocol": job.data.source.protocol or cfg.dataset.get("version"),
         **({"caveats": list(job.data.source.caveats)} if job.data.source.caveats else {}),
         "start": earlier and {"method": earlier.method, "hash": earlier.hash},
-        **job.backbone.notes,
+        **job.backbone.notes, **order_notes(job.data.tested[0].load()),
         **({"dropped": dropped} if method.trains and (dropped := job.data.dropped) else {}),
         "selection": {"split": validation, "epoch": epoch, "score": chosen},
         "weights": weights and str(weights.file.relative_to(here.path)),

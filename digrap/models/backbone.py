@@ -14,13 +14,23 @@ from digrap.core.errors import DigrapError
 from digrap.models.weights import Provenance
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How an answer is searched: greedily with one beam, and at most `max_new_tokens` tokens of it."""
+
+    name: str = "greedy"
+    beams: int = 1
+    max_new_tokens: int = 10
+
+
 class Answering(Protocol):
     """How a model takes pictures with questions and gives answers in text.
 
     It is pickled for loading processes: it must not hold the model. `module` may also be a callable that runs the
-    model with other weights in place of its own, for the loss. A `decoding`, where there is one, is a dataclass that
-    says how answers are searched; results state it.
+    model with other weights in place of its own, for the loss. The engine sets `decoding`; results state it.
     """
+
+    decoding: Decoding
 
     def encode(
         self, images: Sequence[Image.Image], questions: Sequence[str], answers: Sequence[str] | None = None
@@ -60,9 +70,8 @@ class Backbone:
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What results say of the model's answers: `decoding`, where the model searches for them."""
-        decoding = getattr(self.answering, "decoding", None)
-        return {} if decoding is None else {"decoding": asdict(decoding)}
+        """What results say of the model's answers: the `decoding` of answers in text."""
+        return {} if self.answering is None else {"decoding": asdict(self.answering.decoding)}
 
 
 def check_image_size(image_size: Any, default: bool = True) -> None:

@@ -22,7 +22,7 @@ from digrap.core.errors import DigrapError
 from digrap.models.backbone import Backbone, check_image_size
 from digrap.models.hub_model import find_model, provenance
 from digrap.models.lora_layers import freeze_unused
-from digrap.models.vlm import QUESTION, Decoding, VLMAnswering, wants_type_ids
+from digrap.models.vlm import QUESTION, VLMAnswering, wants_type_ids
 from digrap.models.weights import last_line
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,6 @@ def hf_vlm(
     image_size: int | None = None,
     image_backend: str = "torchvision",
     gradient_checkpointing: bool = False,
-    beams: int = 5,
-    max_new_tokens: int = 10,
 ) -> Backbone:
     """transformers' `model` with its processor; classes are not used: it answers in words.
 
@@ -55,7 +53,6 @@ def hf_vlm(
     activations twice, for less memory. Raises DigrapError for an option that does not fit, a model that is
     missing, gated, damaged, or none that answers questions, and a processor that does not fit it.
     """
-    decoding = Decoding(beams, max_new_tokens)
     _check_options(model, chat, dtype, image_backend, gradient_checkpointing)
     check_image_size(image_size)
     folder = find_model(str(model), revision)
@@ -65,7 +62,7 @@ def hf_vlm(
     prompt, train_prompt = (text if text is None else written(text) for text in (prompt, train_prompt))
     with torch.device("meta"):
         shell = AutoModelForImageTextToText.from_config(config)
-    answering = VLMAnswering(make, prompt, decoding, wants_type_ids(shell), train_prompt)
+    answering = VLMAnswering(make, prompt, wants_type_ids(shell), train_prompt)
     _check_fit(model, shell, answering, image_size)
     module = _load(model, folder, DTYPES[dtype])
     freeze_unused(module)

@@ -25,7 +25,7 @@ from digrap.core.paths import REPO
 from digrap.models.backbone import Backbone
 from digrap.models.lora_layers import freeze_unused
 from digrap.models.tiny_processor import BOS, EOS, IMAGE, PAD, VOCABULARY, TinyProcessor, check_known
-from digrap.models.vlm import Decoding, VLMAnswering, wants_type_ids
+from digrap.models.vlm import VLMAnswering, wants_type_ids
 from digrap.models.weights import WeightFile, random_weights
 
 SIZE, PATCH, WIDTH, HEADS = 48, 24, 128, 4
@@ -86,16 +86,13 @@ def _tiny(
     train_prompt: str | None = None,
     pretrained: bool = True,
     weights: str | Path | None = None,
-    beams: int = 1,
-    max_new_tokens: int = 10,
 ) -> Backbone:
     """A tiny model with its processor. Classes are not used: it answers in words.
 
     `pretrained=False` leaves all weights as torch's generator made them. `weights` is a file of the model's weights
-    (None: the shipped one). Prompts and decoding: see `digrap.models.vlm`. Raises DigrapError where the weights are
+    (None: the shipped one). Prompts: see `digrap.models.vlm`. Raises DigrapError where the weights are
     missing, damaged or do not fit.
     """
-    decoding = Decoding(beams, max_new_tokens)
     module, provenance = make_module(), random_weights()
     if pretrained:
         file = _weight_file(name, weights)
@@ -103,7 +100,7 @@ def _tiny(
         provenance = file.provenance(f"data/mini/{name}.safetensors" if _is_shipped(name, file) else "file")
     freeze_unused(module)
     processor = partial(TinyProcessor, SIZE, IMAGE_TOKENS)
-    answering = VLMAnswering(processor, prompt, decoding, wants_type_ids(module), train_prompt, check_known)
+    answering = VLMAnswering(processor, prompt, wants_type_ids(module), train_prompt, check_answers=check_known)
     return Backbone(module, None, head=("lm_head",), has_head=pretrained, answering=answering, provenance=provenance)
 
 

@@ -19,22 +19,10 @@ from torch.nn import functional as F
 from transformers import GenerationConfig
 
 from digrap.core.errors import DigrapError
+from digrap.models.backbone import Decoding
 
 QUESTION = "{question}"  # its place in a prompt template
 IGNORED = -100  # the label of padding
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How an answer is searched: greedily with one beam, and at most `max_new_tokens` tokens of it."""
-
-    beams: int = 1
-    max_new_tokens: int = 10
-
-    def __post_init__(self):
-        for name, value in (("beams", self.beams), ("max_new_tokens", self.max_new_tokens)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise DigrapError(f"backbone.{name}={value}: give a whole number of at least 1")
 
 
 @dataclass
@@ -50,9 +38,9 @@ class VLMAnswering:
 
     make_processor: Callable[[], Any]
     prompt: str
-    decoding: Decoding
     type_ids: bool
     train_prompt: str | None = None
+    decoding: Decoding = Decoding()
     check_answers: Callable[[Sequence[str]], None] | None = None
     _processor: Any = field(default=None, init=False, repr=False, compare=False)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from digrap.report.scores import Scores
@@ -19,16 +20,36 @@ LEGEND_INSIDE = 6  # rows
 
 
 def id_against_ood(scores: Scores) -> Figure | None:
-    """One point a row with its standard deviations, the runs as small dots; None where no run is finished."""
+    """One point a row with its standard deviations, the runs as small dots, a panel a block; None where no run is
+    finished."""
     identity, ood = scores.identity, scores.ood_mean
     if identity is None or ood is None or scores.values.empty:
         return None
+    blocks: dict[str | None, list[str]] = {}
+    for label, row in scores.table.rows.items():
+        blocks.setdefault(row.block, []).append(label)
+    many = max(map(len, blocks.values())) > LEGEND_INSIDE
+    figure = Figure(figsize=((8.6 if many else 6.4) * len(blocks), 4.6), layout="constrained")
+    panels = figure.subplots(1, len(blocks), squeeze=False, sharex=True, sharey=True)[0]
+    for axes, (block, rows) in zip(panels, blocks.items(), strict=True):
+        _points(axes, scores, rows, identity, ood)
+        axes.set(
+            xlabel=f"ID accuracy, {scores.parts[identity][0]} (%)",
+            ylabel="OOD accuracy, mean (%)",
+            title=scores.table.title if block is None else block,
+        )
+        axes.grid(alpha=0.3)
+        beside = dict(loc="center left", bbox_to_anchor=(1, 0.5)) if many else {}  # inside, it would cover points
+        axes.legend(frameon=False, fontsize=9, **beside)
+    if None not in blocks:
+        figure.suptitle(scores.table.title)
+    return figure
+
+
+def _points(axes: Axes, scores: Scores, rows: list[str], identity: str, ood: str) -> None:
     wide = scores.values.pivot_table(index=["row", "seed"], columns="column", values="value")
-    many = len(scores.table.rows) > LEGEND_INSIDE
-    figure = Figure(figsize=(8.6 if many else 6.4, 4.6), layout="constrained")
-    axes = figure.subplots()
     colours = (*colormaps["tab10"].colors, "black", "gold")  # as many as markers
-    for position, row in enumerate(scores.table.rows):
+    for position, row in enumerate(rows):
         if row not in wide.index.get_level_values("row"):
             continue
         points, colour = wide.loc[row], colours[position % len(colours)]
@@ -38,15 +59,6 @@ def id_against_ood(scores: Scores) -> Figure | None:
             x, y, xerr=dx, yerr=dy, fmt=MARKERS[position % len(MARKERS)], color=colour, capsize=2, ms=8,
             markeredgecolor="black", markeredgewidth=0.6, label=row,
         )  # fmt: skip
-    axes.set(
-        xlabel=f"ID accuracy, {scores.parts[identity][0]} (%)",
-        ylabel="OOD accuracy, mean (%)",
-        title=scores.table.title,
-    )
-    axes.grid(alpha=0.3)
-    beside = dict(loc="center left", bbox_to_anchor=(1, 0.5)) if many else {}  # inside, it would cover points
-    axes.legend(frameon=False, fontsize=9, **beside)
-    return figure
 
 
 def omega_over_training(histories: Mapping[str, list[History]], title: str) -> Figure | None:

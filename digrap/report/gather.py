@@ -155,5 +155,7 @@ def _sample(table: Table, seed: int) -> Cell:
 
 def _table_command(table: Table) -> str:
     name = str(table.own_file or table.name)
-    seeds = [] if load_table(name).seeds == table.seeds else [f"seed={','.join(map(str, table.seeds))}"]
-    return shlex.join(["python", "train.py", "-m", as_typed(f"table={name}"), *seeds])
+    plain = load_table(name)
+    seeds = [] if plain.seeds == table.seeds else [f"seed={','.join(map(str, table.seeds))}"]
+    extra = table.overrides[len(plain.overrides) :]
+    return shlex.join(["python", "train.py", "-m", as_typed(f"table={name}"), *extra, *seeds])

@@ -46,6 +46,12 @@ def publish(scores: Scores, pictures: dict[str, bytes], folder: Path) -> tuple[P
             f"table={scores.table.name} scorer={scores.table.scorer}: a published table is as its yaml says; "
             f"write scorer: {scores.table.scorer} into {spec.CONFIGS / 'tables' / scores.table.name}.yaml"
         )
+    if scores.table.overrides != spec.load_table(scores.table.name).overrides:
+        extra = scores.table.overrides[len(spec.load_table(scores.table.name).overrides) :]
+        raise DigrapError(
+            f"table={scores.table.name} {' '.join(extra)}: a published table is as its yaml says; write that into a "
+            f"table of its own in {spec.CONFIGS / 'tables'}"
+        )
     for run in scores.runs:
         for split, metric in run.stored_scores:
             run.example_scores(split, metric)

@@ -53,8 +53,8 @@ def body(scores: Scores) -> Iterator[list[str]]:
         cells = {column: scores.cell(row, column) for column in scores.printed}
         texts = [row]
         for column, (mean, std, _) in cells.items():
-            texts.append(Bold(format_score(mean, std)) if best[column] == row else format_score(mean, std))
-        itself = row == scores.table.baseline
+            texts.append(Bold(format_score(mean, std)) if row in best[column] else format_score(mean, std))
+        itself = row == scores.table.baseline_of(row)
         texts += [EMPTY if itself else format_difference(scores.difference(row, column)[0]) for column in compared]
         yield [*texts, str(max(n for *_, n in cells.values()))]
         if targets := scores.table.targets.get(row):
@@ -72,11 +72,12 @@ def notes(scores: Scores) -> list[str]:
         f"a seed {varies}.",
         f"Checkpoint: best ID validation.{_selection(scores)}",
     ]
-    lines += sorted({f"Caveat: {caveat}." for run in scores.runs for caveat in run.results.caveats})
+    lines += _caveats(scores)
     if table.columns:
         lines.append(f"Columns: {'; '.join(f'{title}: {name}' for title, name in table.columns.items())}.")
     if table.baseline:
-        lines.append(f"Δ: mean difference to “{table.baseline}”, seed by seed.")
+        blocks = any(row.block for row in table.rows.values())
+        lines.append(f"Δ: mean difference to “{table.baseline}”{' of the same block' * blocks}, seed by seed.")
     lines.append(
         "Bold: the best of a column, where all its runs and the runner-up's are there and a paired bootstrap over "
         f"{units}, puts it above the runner-up (one-sided p < {ALPHA}, {DRAWS:,} draws)."
@@ -87,9 +88,21 @@ def notes(scores: Scores) -> list[str]:
         lines.append(f"Published: {table.source}.")
     if scores.runs:
         lines.append(_provenance(scores))
+    lines += _decoding(scores)
     if scores.missing:
         lines.append(f"{len(scores.missing)} of {len(table.rows) * len(table.seeds)} runs are missing.")
     return lines
+
+
+def _caveats(scores: Scores) -> list[str]:
+    """Each caveat of the results, with the blocks that it concerns where the others are without it."""
+    blocks: dict[str, dict[str | None, None]] = {}
+    for run in scores.runs:
+        for caveat in run.results.caveats:
+            blocks.setdefault(caveat, {})[scores.table.rows[run.row].block] = None
+    every = len({row.block for row in scores.table.rows.values()})
+    where = {text: "" if len(found) == every else f" ({', '.join(map(str, found))})" for text, found in blocks.items()}
+    return sorted(f"Caveat{where[text]}: {text}." for text in blocks)
 
 
 def commands(scores: Scores) -> list[str]:
@@ -103,6 +116,8 @@ def _listed(values: tuple[int, ...]) -> str:
 
 def _selection(scores: Scores) -> str:
     search = scores.table.search
+    if scores.table.winners:
+        return f" Hyper-parameters: those that table {scores.table.winners} has chosen."
     if not scores.table.searches:
         return ""
     rule = {
@@ -154,8 +169,19 @@ def _provenance(scores: Scores) -> str:
     )
     commits = sorted({run.commit[:10] + (" with local changes" if run.dirty else "") for run in made})
     devices = sorted({run.device for run in made})
+    protocols = sorted({run.protocol for run in made if run.protocol})
     text = f"Commit {', '.join(commits)}; {', '.join(versions)}; device {', '.join(devices)}"
-    return text + (f"; protocol {made[0].protocol}." if made[0].protocol else ".")  # alike in all runs
+    return text + (f"; protocol {', '.join(protocols)}." if protocols else ".")
+
+
+def _decoding(scores: Scores) -> list[str]:
+    """How the runs that answer questions search for an answer."""
+    found = {
+        f"{how['name']} ({how['beams']} beam{'s' * (how['beams'] > 1)}, at most {how['max_new_tokens']} tokens)"
+        for run in scores.runs
+        if (how := run.results.plain.get("decoding"))
+    }
+    return [f"Decoding: {', '.join(sorted(found))}."] if found else []
 
 
 def files(scores: Scores) -> dict[str, str]:
@@ -211,16 +237,16 @@ def as_csv(scores: Scores) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(CSV)
-    base = scores.table.baseline
     best = {column: scores.best(column) for column in scores.columns}
     for row in scores.table.rows:
+        base = scores.table.baseline_of(row)
         tests = {} if base in (None, row) else scores.compare(row, base)
         for column, kind in scores.columns.items():
             mean, std, n = scores.cell(row, column)
             delta, *_ = scores.difference(row, column)
             interval = [f"{value:.3f}" for value in (tests[column].low, tests[column].high)] if tests else ["", ""]
             numbers, published = [_exact(mean), _exact(std), n, _exact(delta)], scores.table.targets.get(row, {})
-            bold = int(best[column] == row)
+            bold = int(row in best[column])
             writer.writerow([row, column, kind, *numbers, *interval, bold, published.get(column, "")])
     return file.getvalue()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -70,7 +70,8 @@ class Scores:
 
     def difference(self, row: str, column: str) -> tuple[float, float, int]:
         """The same of the differences to the baseline, run by run of the same seed."""
-        base = {} if self.table.baseline is None else self._by_seed(self.table.baseline, column)
+        baseline = self.table.baseline_of(row)
+        base = {} if baseline is None else self._by_seed(baseline, column)
         found = self._by_seed(row, column)
         return standard([value - base[seed] for seed, value in found.items() if seed in base])
 
@@ -95,10 +96,15 @@ class Scores:
             result[column] = paired(mean, draws[:, places].mean(axis=1))
         return result
 
-    def best(self, column: str) -> str | None:
-        """The row to print bold: the highest mean, all of its runs there and all of the runner-up's, and above it in
-        the paired test; else None."""
-        means = {row: self.cell(row, column) for row in self.table.rows}
+    def best(self, column: str) -> list[str]:
+        """The rows to print bold, at most one of each block: the highest mean, all of its runs there and all of the
+        runner-up's, and above it in the paired test."""
+        blocks = dict.fromkeys(tuple(self.table.beside(row)) for row in self.table.rows)
+        found = [self._best(column, rows) for rows in blocks]
+        return [row for row in found if row is not None]
+
+    def _best(self, column: str, rows: Sequence[str]) -> str | None:
+        means = {row: self.cell(row, column) for row in rows}
         order = sorted((row for row in means if means[row][2]), key=lambda row: -means[row][0])
         if len(order) < 2 or any(means[row][2] < len(self.table.seeds) for row in order[:2]):
             return None
@@ -130,7 +136,8 @@ def gather(table: Table, outputs: Path, dirty: bool = False) -> Scores:
 def tally(source: Source, dirty: bool = False) -> Scores:
     """A source's scores. Raises DigrapError, naming the runs, for results that belong in no one table; `dirty` allows
     those made with uncommitted changes."""
-    check_alike(source.runs)
+    for block in {row.block for row in source.table.rows.values()}:
+        check_alike([run for run in source.runs if source.table.rows[run.row].block == block])
     if not dirty:
         check_clean(source.runs)
     known = _parts(source.splits) | _own_means(source.table, source.splits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,25 +56,34 @@ def typical(cell: Cell, runs: list[Measured]) -> tuple[float, int] | None:
 
 def dry_run(plan: Plan) -> str:
     """Every run known by now with its state, what still waits, and the cost of what is missing, as text."""
-    runs, lines, missing, sizes, unknown = measured(plan.outputs), [], 0.0, 0, 0
+    runs, lines, costs = measured(plan.outputs), [], []
     for cell in plan.known():
-        done = plan.done(cell)
-        like = None if done else typical(cell, runs)
-        if not done:
-            missing, sizes = (total + part for total, part in zip((missing, sizes), like or (0, 0), strict=True))
-            unknown += like is None
+        like = None
+        if not (done := plan.done(cell)):
+            costs.append(like := typical(cell, runs))
         took = "done" if done else f"~{like[0]:.0f} s" if like else "missing"
         own = cell.overrides[len(plan.table.overrides) :]
         lines.append(f"{took:>8}  {cell.place}  {cell.row}: {' '.join(own)}")
-    waiting = [f"{row.label} seed {seed}" for row, seed, cell in plan.finals() if cell is None]
-    done = sum(plan.done(cell) for cell in plan.known())
-    lines.append(f"{done} of {len(plan.known())} runs known by now are done.")
+    waiting = Counter(row.label for row, _, cell in plan.finals() if cell is None)
+    lines.append(f"{len(lines) - len(costs)} of {len(lines)} runs known by now are done.")
     if waiting:
-        lines.append(f"{len(waiting)} more cells wait for a winner, and are not in these numbers: {'; '.join(waiting)}")
-    if done < len(plan.known()) or waiting:
-        unmeasured = f"; {unknown} of no kind measured yet" if unknown else ""
-        lines.append(
-            f"Missing runs known by now: {missing / 60:.1f} minutes one after the other, {sizes / 1e6:.0f} MB "
-            f"(medians of runs of the same kind{unmeasured})."
-        )
+        lines.append(f"{waiting.total()} more cells wait for a winner, and are not in these numbers:")
+        lines += [f"  {label}: {count}" for label, count in waiting.items()]
+    if costs:
+        lines.append(_cost(costs))
     return "\n".join(lines)
+
+
+def _cost(missing: list[tuple[float, int] | None]) -> str:
+    """What the missing runs cost, as far as runs of their kind were measured here."""
+    known = [like for like in missing if like is not None]
+    if not known:
+        return f"Cost of the {len(missing)} missing runs: not measured; no run of their kinds is finished here."
+    hours, size = (sum(part) for part in zip(*known, strict=True))
+    text = f"Missing runs known by now: {_hours(hours)} one after the other, {size / 1e6:.0f} MB"
+    unmeasured = f"; {len(missing) - len(known)} more are of no kind measured yet" * (len(known) < len(missing))
+    return f"{text} (medians of runs of the same kind{unmeasured})."
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 60:.1f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

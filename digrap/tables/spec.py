@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -20,11 +19,8 @@ from digrap.config.identity import run_hash
 from digrap.config.overrides import as_typed
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.paths import CONFIGS, OUTPUTS
+from digrap.tables.table_form import ROW_KEYS, check_form, check_keys, check_target_rows
 
-KEYS = ("title", "overrides", "seeds", "baseline", "rows", "search", "means", "columns", "targets", "scorer")
-ROW_KEYS = ("overrides", "grid", "start")
-SEARCH_KEYS = ("seeds", "rule")
-TARGET_KEYS = ("source", "values")
 RULES = ("best", "one_std_error")
 PILOT = 100  # seeds below are for development and demos
 
@@ -66,12 +62,13 @@ class Cell:
 @dataclass(frozen=True)
 class Row:
     """A method with its overrides. `grid` maps a key to the values to search; `start` names the row whose winner is
-    the run that this one is initialised from (its `optim.start`)."""
+    the run that this one is initialised from (its `optim.start`); `block` is the part of the table it stands in."""
 
     label: str
     overrides: tuple[str, ...]
     grid: dict[str, tuple[str, ...]]
     start: str | None = None
+    block: str | None = None
 
     def choices(self) -> list[tuple[str, ...]]:
         """Overrides of every point of the grid, in its order; one empty point without a grid."""
@@ -96,11 +93,14 @@ class Search:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows × seeds. `overrides` come before those of every row; `targets` are published numbers with their source;
-    `means` further columns, each the mean of the splits it names; `columns` maps the titles of the columns that are
-    printed to splits and means, in order (empty: all of them, under their own names); `scorer` is the score that is
-    printed (None: the metric that chose the checkpoint); `own_file` the file of a table that is none of
-    configs/tables."""
+    """Rows × seeds.
+
+    `overrides` come before those of every row. `targets` are published numbers with their source. `winners` names the
+    table whose winners its rows take (None: they search their own). `means` are further columns, each the mean of the
+    splits it names; `columns` maps the titles of the columns that are printed to splits and means, in order (empty: all
+    of them, under their own names). `scorer` is the score that is printed (None: the metric that chose the checkpoint);
+    `own_file` the file of a table that is none of configs/tables.
+    """
 
     name: str
     title: str
@@ -115,6 +115,15 @@ class Table:
     columns: dict[str, str] = field(default_factory=dict)
     scorer: str | None = None
     own_file: Path | None = None
+    winners: str | None = None
+
+    def baseline_of(self, row: str) -> str | None:
+        """The row to which `row` is compared: the baseline of its block."""
+        return self.baseline and _in_block(self.baseline, self.rows[row].block)
+
+    def beside(self, row: str) -> list[str]:
+        """The rows of its block, with itself."""
+        return [label for label, other in self.rows.items() if other.block == self.rows[row].block]
 
     def cell(self, row: str, seed: int, chosen: tuple[str, ...] = ()) -> Cell:
         """The run of a row with a seed and what was chosen for it."""
@@ -147,9 +156,14 @@ def load_table(
         plain = OmegaConf.to_container(OmegaConf.load(path))
     except (OmegaConfBaseException, YAMLError, OSError) as error:
         raise DigrapError(f"{path}: {str(error).splitlines()[0]}") from error
-    _check(path, plain)
+    check_form(path, plain)
     rows = {str(label): _row(path, str(label), value) for label, value in plain["rows"].items()}
     _check_starts(path, rows)
+    if winners := plain.get("winners"):
+        rows = {label: _with_winner(path, row, load_table(str(winners))) for label, row in rows.items()}
+    blocks = {str(title): _overrides(path, own or ()) for title, own in (plain.get("blocks") or {}).items()}
+    rows = _in_blocks(rows, blocks) if blocks else rows
+    check_target_rows(path, plain.get("targets") or {}, rows)
     own = path.resolve().parent != (CONFIGS / "tables").resolve()
     search, targets = plain.get("search") or {}, plain.get("targets") or {}
     table = Table(
@@ -166,40 +180,11 @@ def load_table(
         columns={str(title): str(name) for title, name in (plain.get("columns") or {}).items()},
         scorer=plain.get("scorer") if scorer is None else scorer,
         own_file=path.resolve() if own else None,
+        winners=None if winners is None else str(winners),
     )
     if table.search.rule not in RULES:
         raise DigrapError(f"{path}: search.rule={table.search.rule}; {nearest(table.search.rule, RULES)}")
     return table
-
-
-def _check(path: Path, plain: object) -> None:
-    if not isinstance(plain, dict):
-        raise DigrapError(f"{path}: a table is a mapping with {', '.join(KEYS)}")
-    _check_keys(path, plain, KEYS)
-    for key, kind in (("title", str), ("overrides", list), ("seeds", list), ("rows", dict)):
-        if not isinstance(plain.get(key), kind) or not plain[key]:
-            raise DigrapError(f"{path}: {key} must be a {kind.__name__} that is not empty")
-    if (baseline := plain.get("baseline")) is not None and baseline not in plain["rows"]:
-        raise DigrapError(f"{path}: baseline {baseline!r} is no row; {nearest(baseline, plain['rows'])}")
-    for key in ("means", "columns"):
-        if not isinstance(plain.get(key) or {}, dict):
-            raise DigrapError(f"{path}: {key} must be a mapping from a column's title to what it shows")
-    if not isinstance(plain.get("scorer"), str | None):
-        raise DigrapError(f"{path}: scorer={plain['scorer']}: give the name of one score")
-    _check_keys(path, plain.get("search") or {}, SEARCH_KEYS, "search.")
-    targets = plain.get("targets") or {}
-    _check_keys(path, targets, TARGET_KEYS, "targets.")
-    if targets.get("values") and not targets.get("source"):
-        raise DigrapError(f"{path}: targets need a source; a number without one is not printed")
-    for label in targets.get("values") or {}:
-        if label not in plain["rows"]:
-            raise DigrapError(f"{path}: targets.values: {label!r} is no row; {nearest(label, plain['rows'])}")
-
-
-def _check_keys(path: Path, found: dict[str, Any], known: tuple[str, ...], prefix: str = "") -> None:
-    for key in found:
-        if key not in known:
-            raise DigrapError(f"{path}: unknown key {prefix + str(key)!r}; {nearest(str(key), known)}")
 
 
 def _row(path: Path, label: str, value: object) -> Row:
@@ -207,13 +192,52 @@ def _row(path: Path, label: str, value: object) -> Row:
     plain = {"overrides": value} if isinstance(value, list) else value
     if not isinstance(plain, dict):
         raise DigrapError(f"{path}: row {label!r} is neither a list of overrides nor a mapping")
-    _check_keys(path, plain, ROW_KEYS, f"rows.{label}.")
+    check_keys(path, plain, ROW_KEYS, f"rows.{label}.")
     grid = plain.get("grid") or {}
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
             raise DigrapError(f"{path}: rows.{label}.grid.{key} must be a list of values")
     texts = {key: tuple(_text(item) for item in values) for key, values in grid.items()}
     return Row(label, _overrides(path, plain.get("overrides") or ()), texts, plain.get("start"))
+
+
+def _with_winner(path: Path, row: Row, other: Table) -> Row:
+    """The row with the values that the same row of another table has chosen. Raises DigrapError where they are not
+    known, and for a row that searches all the same."""
+    if row.grid:
+        raise DigrapError(f"{path}: rows.{row.label}.grid: it takes the winner of table {other.name}; leave grid out")
+    if row.label not in other.rows or not other.rows[row.label].grid:
+        return row
+    file = CONFIGS / "best" / other.name / f"{other.rows[row.label].slug}.yaml"
+    if not file.is_file():
+        raise DigrapError(
+            f"{path}: winners: {other.name}: the winner of row {row.label!r} is not known ({file} is missing); make "
+            f"table {other.name} first: python train.py -m table={other.name}"
+        )
+    best = OmegaConf.load(file)
+    chosen = [f"{key}={_text(OmegaConf.select(best, key))}" for key in other.rows[row.label].grid]
+    return replace(row, overrides=(*row.overrides, *_overrides(file, chosen)))
+
+
+def _in_blocks(rows: dict[str, Row], blocks: dict[str, tuple[str, ...]]) -> dict[str, Row]:
+    """Every row in every block, with the block's overrides before its own. Options of a group that the row chooses for
+    itself (peft.r, where it has peft=none) are left out."""
+    result = {}
+    for title, overrides in blocks.items():
+        for label, row in rows.items():
+            chosen = set(map(_key, row.overrides))
+            own = tuple(override for override in overrides if _key(override).partition(".")[0] not in chosen)
+            label, start = _in_block(label, title), row.start and _in_block(row.start, title)
+            result[label] = replace(row, label=label, overrides=(*own, *row.overrides), start=start, block=title)
+    return result
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
+def _in_block(label: str, block: str | None) -> str:
+    return label if block is None else f"{label} ({block})"
 
 
 def _overrides(path: Path, given: list[str]) -> tuple[str, ...]:

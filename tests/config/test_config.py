@@ -25,6 +25,7 @@ def test_bad_values_are_named(override, key):
         (["optim=digrop"], ["optim=digrop", "digrap"]),
         (["optim.muu=1"], ["optim.muu", "optim.mu"]),
         (["trainer.base.lr=-1"], ["trainer.base.lr", "≥ 0"]),
+        (["dataset=minivqa", "trainer.decoding=beam"], ["trainer.decoding=beam", "one of card, authors, greedy"]),
         (["optim.mu=-1"], ["mu=-1"]),
         (["optim.mu=abc"], ["mu='abc' is not a number"]),
         (["seed=0,1"], ["train.py -m"]),

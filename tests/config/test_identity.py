@@ -52,6 +52,13 @@ def test_one_zero_shot_run_serves_every_recipe():
     assert hash_of("optim=zero_shot", "seed=1") != hash_of("optim=zero_shot")
 
 
+def test_decoding_is_part_of_the_hash_where_answers_are_searched_for():
+    for options in (["dataset=minivqa"], ["dataset=minivqa", "optim=zero_shot"]):
+        assert hash_of(*options) == hash_of(*options, "trainer.decoding=greedy")
+        assert len({hash_of(*options, f"trainer.decoding={name}") for name in ("card", "authors", "greedy")}) == 3
+    assert hash_of("trainer.decoding=card") == hash_of()  # a classifier decodes nothing
+
+
 def test_later_options_at_their_defaults_do_not_change_hashes():
     assert hash_of("trainer.channels_last=false") == hash_of() != hash_of("trainer.channels_last=true")
     assert hash_of("trainer.compile=inductor") != hash_of()

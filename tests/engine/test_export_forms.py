@@ -37,7 +37,7 @@ def overrides(model, tmp_path_factory):
     root = write_questions(tmp_path_factory.mktemp("questions") / "own")
     return [
         "dataset=vqa_json", f"dataset.root={root}", "dataset.far_ood=[far]", "backbone=paligemma_3b",
-        f"backbone.model={model}", "backbone.max_new_tokens=3", "backbone.beams=1", "peft=lora", "trainer=mini",
+        f"backbone.model={model}", "backbone.beams=1", "peft=lora", "trainer=mini",
         "schedule=constant", "trainer.batch_size=8", "trainer.epochs=3", "log_every=1", "trainer.base.lr=0.03",
         "trainer.validate_every=1", "device=cpu",
     ]  # fmt: skip
@@ -198,7 +198,7 @@ def test_lora_from_a_probed_head_keeps_it(probed, overrides, model, tmp_path, ex
 @pytest.mark.parametrize("name", ["tiny_paligemma", "tiny_llava"])
 def test_tiny_models_are_exported_too(name, overrides, tmp_path, export, monkeypatch):
     tiny = [override for override in overrides if not override.startswith("backbone")]
-    cfg = compose([*tiny, f"backbone={name}", "backbone.max_new_tokens=3", "trainer.epochs=1"])
+    cfg = compose([*tiny, f"backbone={name}", "trainer.epochs=1"])
     engine.run(cfg, tmp_path / "run")
     backbone = own(tmp_path / "run", cfg)
     merged = by_its_card(export(tmp_path / "run", form="merged")[1], monkeypatch)

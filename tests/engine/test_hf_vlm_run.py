@@ -29,7 +29,7 @@ def overrides(request, made, tmp_path_factory):
         "dataset=vqav2", f"backbone={request.param}", f"backbone.model={folder}", f"data_root={made.data_root}",
         "dataset.train_share=1", "dataset.val_share=0.5", "trainer.batch_size=8", "trainer.micro_batch=4",
         "trainer.epochs=2", "trainer.eval_batch_size=16", "trainer.threads=1", "trainer.workers=0", "log_every=1",
-        "device=cpu", "backbone.max_new_tokens=3", "backbone.beams=2",
+        "device=cpu",
     ]  # fmt: skip
 
 
@@ -43,7 +43,8 @@ def test_the_run_has_every_split_and_says_what_it_stands_on(finished):
     result, facts = results(folder), json.loads((folder / "run.json").read_text())
     assert set(result["scores"]) == set(cfg.dataset.splits) - {"vqav2_train"}
     assert all({"official2021", "official2017"} <= set(scores) for scores in result["scores"].values())
-    assert result["eval_batch_size"] == 16 and result["decoding"] == {"beams": 2, "max_new_tokens": 3}
+    assert result["decoding"] == {"name": "card", "beams": 5, "max_new_tokens": 10}
+    assert (result["eval_batch_size"], result["eval_order"]) == (16, "longest first")
     assert facts["weights"]["image_processor"].endswith("(torchvision)") and facts["weights"]["source"] == "file"
     assert [event["step"] for event in metrics(folder) if event["event"] == "train"][:3] == [1, 2, 3]
 

@@ -127,7 +127,7 @@ def test_a_run_takes_its_rates_from_layer_and_schedule_and_resumes(tmp_path, mon
     cfg = compose([
         "dataset=vqa_json", f"dataset.root={root}", "backbone=tiny_paligemma", "backbone.pretrained=false", "peft=none",
         "trainer=mini", "schedule=linear_warmup_cosine", "schedule.warmup_steps=2", "trainer.batch_size=8",
-        "device=cpu", "trainer.epochs=3", "log_every=1", "trainer.layer_decay=0.5", "backbone.max_new_tokens=3",
+        "device=cpu", "trainer.epochs=3", "log_every=1", "trainer.layer_decay=0.5",
     ])  # fmt: skip
     seen = []
     take = Fit._step

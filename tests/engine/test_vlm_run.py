@@ -47,7 +47,7 @@ def overrides(tmp_path_factory):
         "dataset=vqa_json", f"dataset.root={root}", "dataset.far_ood=[far]", "backbone=tiny_paligemma",
         "backbone.pretrained=false", "peft=lora", "trainer=mini", "schedule=constant", "trainer.batch_size=8",
         "trainer.micro_batch=4", "trainer.epochs=3", "log_every=1", "trainer.base.lr=0.01", "trainer.validate_every=1",
-        "trainer.eval_batch_size=7", "device=cpu", "backbone.max_new_tokens=3",
+        "trainer.eval_batch_size=7", "device=cpu",
     ]  # fmt: skip
 
 
@@ -62,7 +62,8 @@ def test_it_learns_and_says_how_it_decodes(finished):
     losses = [event["loss"] for event in metrics(folder) if event["event"] == "train"]
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
     result = results(folder)
-    assert result["decoding"] == {"beams": 1, "max_new_tokens": 3} and result["eval_batch_size"] == 7
+    assert result["decoding"] == {"name": "greedy", "beams": 1, "max_new_tokens": 10}
+    assert (result["eval_batch_size"], result["eval_order"]) == (7, "longest first")
     assert "dropped" not in result
     assert {"transformers", "peft"} <= set(result["versions"])
     layers = [event for event in metrics(folder) if event["event"] == "layers"][-1]["tensors"]
@@ -112,7 +113,8 @@ def test_evaluate_gives_the_runs_scores(finished, capsys):
     folder, _ = finished
     result = score(folder)
     assert result["scores"]["far"]["official2021"] == results(folder)["scores"]["far"]["official2021"]
-    assert result["decoding"] == {"beams": 1, "max_new_tokens": 3}
+    assert result["decoding"] == {"name": "greedy", "beams": 1, "max_new_tokens": 10}
+    assert (result["eval_batch_size"], result["eval_order"]) == (7, "longest first")
 
 
 def test_an_export_has_the_whole_model_and_pefts_own_files(finished, tmp_path, monkeypatch, capsys):
@@ -220,7 +222,7 @@ def test_adapters_stand_on_the_same_weights_as_the_plain_model(overrides):
 
 
 def test_the_hash_knows_adapters_and_decoding(overrides):
-    changes = ["peft.r=4", "peft.targets=card", "backbone.beams=5", "peft=none"]
+    changes = ["peft.r=4", "peft.targets=card", "trainer.decoding=card", "peft=none"]
     assert len({run_hash(compose([*overrides, change])) for change in [*changes, "seed=0"]}) == 5
 
 

@@ -116,9 +116,9 @@ def test_paligemma_needs_its_token_types(folders):
         assert (known - backbone.module(**inputs).logits)[inputs["attention_mask"].bool()].abs().max() > 0.01
 
 
-@pytest.mark.parametrize("beams", [1, 5])
-def test_a_batch_is_answered_as_each_question_alone(name, beams, folders):
-    backbone = built(name, folders[name], f"backbone.beams={beams}")
+@pytest.mark.parametrize(("decoding", "beams"), [("greedy", 1), ("card", 5)])
+def test_a_batch_is_answered_as_each_question_alone(name, decoding, beams, folders):
+    backbone = built(name, folders[name], f"trainer.decoding={decoding}")
     answering, module = backbone.answering, backbone.module
     together = answering.generate(module, answering.encode(pictures(), QUESTIONS))
     alone = [
@@ -126,7 +126,7 @@ def test_a_batch_is_answered_as_each_question_alone(name, beams, folders):
         for picture, question in zip(pictures(), QUESTIONS, strict=True)
     ]
     assert together == alone and len(set(together)) > 1
-    assert backbone.notes == {"decoding": {"beams": beams, "max_new_tokens": 10}}
+    assert backbone.notes == {"decoding": {"name": decoding, "beams": beams, "max_new_tokens": 10}}
 
 
 def test_lora_has_float32_adapters_over_bf16_and_leaves_out_what_has_no_gradient(name, folders):

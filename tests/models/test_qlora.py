@@ -120,7 +120,7 @@ def overrides(tmp_path_factory):
     return [
         "dataset=vqa_json", f"dataset.root={root}", "dataset.far_ood=[far]", "backbone=tiny_paligemma",
         "peft=qlora", "trainer=mini", "schedule=constant", "trainer.batch_size=8", "trainer.epochs=3", "log_every=1",
-        "trainer.base.lr=0.01", "trainer.validate_every=1", "device=cpu", "backbone.max_new_tokens=3",
+        "trainer.base.lr=0.01", "trainer.validate_every=1", "device=cpu",
     ]  # fmt: skip
 
 

@@ -34,7 +34,7 @@ def model(kind, tmp_path_factory):
 
 def built(kind, model, *further, peft="lora"):
     targets = ["peft.targets=language", "peft.dropout=0"] if peft == "lora" else []
-    options = [f"backbone={kind}", f"backbone.model={model}", "backbone.dtype=fp32", "backbone.max_new_tokens=3"]
+    options = [f"backbone={kind}", f"backbone.model={model}", "backbone.dtype=fp32"]
     torch.manual_seed(5)
     backbone = build_backbone(compose(["dataset=vqav2", *options, f"peft={peft}", *targets, *further]), ())
     for name, param in backbone.module.named_parameters():
@@ -168,7 +168,7 @@ def test_runs_with_it(tmp_path, monkeypatch, capsys):
     given = [
         "dataset=vqa_json", f"dataset.root={root}", "dataset.far_ood=[far]", f"data_root={tmp_path / 'data'}",
         "backbone=tiny_llava", "peft=lora", "peft.targets=language", "trainer=mini", "schedule=constant", "device=cpu",
-        "trainer.batch_size=8", "trainer.epochs=3", "log_every=1", "trainer.base.lr=0.01", "backbone.max_new_tokens=3",
+        "trainer.batch_size=8", "trainer.epochs=3", "log_every=1", "trainer.base.lr=0.01",
     ]  # fmt: skip
     cached = [*given, "trainer.vision_cache=true"]
     first = finished_run(tmp_path / "first", compose(cached))

@@ -7,7 +7,9 @@ from PIL import Image
 from digrap.core.paths import CONFIGS
 from digrap.methods.trained import untie
 from digrap.models import tiny_vlm
+from digrap.models.backbone import Decoding
 
+GREEDY = Decoding()
 NAMES = ("tiny_paligemma", "tiny_llava")
 QUESTIONS = ("How many symbols are there?", "what color is this ?", "is it red ?", "which one of the symbols can fly ?")
 ANSWERS = ("2", "red", "no", "blue sun , none")
@@ -19,7 +21,7 @@ def options(name):
     return {key: value for key, value in plain.items() if key not in ("name", "tasks", "_target_", "weights")}
 
 
-def tiny(name, scale=1.0, **changes):
+def tiny(name, scale=1.0, decoding=GREEDY, **changes):
     """A tiny model with random weights. `scale`: of its matrices; with large ones, and a head that is not the embedding
     (which would repeat the last word), answers differ."""
     torch.manual_seed(0)
@@ -32,6 +34,7 @@ def tiny(name, scale=1.0, **changes):
             if param.ndim > 1:
                 param.mul_(scale)
     backbone.module.eval()
+    backbone.answering.decoding = decoding
     return backbone
 
 

@@ -58,6 +58,14 @@ def test_marks_of_runs_stand_under_the_table(demo, tmp_path):
     assert "Caveat: validation is in training." in render.notes(gather(table, tmp_path))
 
 
+def test_the_search_for_answers_stands_under_the_table(demo, tmp_path):
+    table, cells = demo
+    for cell, beams in zip(cells["DiGraP"][:2], (1, 5), strict=True):
+        write_run(cell, tmp_path, 81, decoding={"name": f"with {beams}", "beams": beams, "max_new_tokens": 10})
+    found = "Decoding: with 1 (1 beam, at most 10 tokens), with 5 (5 beams, at most 10 tokens)."
+    assert found in render.notes(gather(table, tmp_path))
+
+
 def test_one_run_has_no_spread(demo, tmp_path):
     table, cells = demo
     write_run(cells["DiGraP"][0], tmp_path, 81)

@@ -38,6 +38,11 @@ class Questions(Dataset):
         """Names of the questions, for prediction bundles."""
         return [record.id for record in self.records]
 
+    @property
+    def lengths(self) -> list[int]:
+        """Words of each question, for batches of questions alike in length."""
+        return [len(record.question.split()) for record in self.records]
+
     def __len__(self) -> int:
         return len(self.records)
 
