@@ -37,7 +37,7 @@ def overrides(model, tmp_path_factory):
     root = write_questions(tmp_path_factory.mktemp("questions") / "own")
     return [
         "dataset=vqa_json", f"dataset.root={root}", "dataset.far_ood=[far]", "backbone=paligemma_3b",
-        f"backbone.model={model}", "backbone.beams=1", "peft=lora", "trainer=mini",
+        f"backbone.model={model}", "peft=lora", "trainer=mini",
         "schedule=constant", "trainer.batch_size=8", "trainer.epochs=3", "log_every=1", "trainer.base.lr=0.03",
         "trainer.validate_every=1", "device=cpu",
     ]  # fmt: skip
