@@ -1,9 +1,10 @@
-"""Export a finished run, ready to publish: `python scripts/export.py outputs/<dataset>/<hash> [out=DIR]`.
+"""Export a finished run, ready to publish: `python scripts/export.py outputs/<dataset>/<hash> [form=FORM] [out=DIR]`.
 
-Writes model.safetensors, config.yaml, classes.json, results.json and README.md (the card), of a run with adapters also
-adapter/, these alone in peft's format. allow=my_package and
-edited=true are those of evaluate.py: code of your own that the run's config.yaml calls, and a config.yaml that was
-changed since the run.
+form=run (the default) writes model.safetensors, config.yaml, classes.json, results.json and README.md (the card), of a
+run with adapters also adapter/, these alone in peft's format. form=adapter writes the adapters alone, for peft;
+form=merged the whole model with adapters merged (in float32, then rounded), for transformers; both with the card.
+allow=my_package and edited=true are those of evaluate.py: code of your own that the run's config.yaml calls, and a
+config.yaml that was changed since the run.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from digrap.core.files import inside
 from digrap.core.paths import OUTPUTS
 from digrap.report.gather import load_run
 from digrap.runs.export import export, read_trained
+from digrap.runs.export_forms import FORMS, export_form
 from digrap.runs.folder import RunFolder
 from digrap.tables.clean import in_megabytes, size_of
 
@@ -28,26 +30,37 @@ def main() -> None:
     """Export the run and note what to check before publishing."""
     if len(sys.argv) < 2:
         raise DigrapError("which run? python scripts/export.py outputs/<dataset>/<hash> [out=DIR]")
-    run, options = Path(sys.argv[1]), bare_keys(sys.argv[2:], {"out": None, "allow": None, "edited": False})
+    known = {"form": "run", "out": None, "allow": None, "edited": False}
+    run, options = Path(sys.argv[1].removeprefix("run=")), bare_keys(sys.argv[2:], known)
     check_flags(options, "edited")
+    if options.form not in FORMS:
+        raise DigrapError(f"form={options.form}: choose one of {', '.join(FORMS)}")
     trust = {"allow": allowed(options.allow), "edited": options.edited}
     results, cfg = read_trained(run, **trust)
     _check_scores(run)
     from digrap.engine.build import build_data  # torch: a refused call needs none
+    from digrap.engine.export_forms import write_adapter_form, write_merged_form
     from digrap.engine.rescore import write_whole_model
 
     cfg = typed(cfg)
     classes = build_data(cfg).classes
 
-    name = f"{cfg.dataset.name}-{cfg.optim.name}-{run.resolve().name}"
+    kind = "" if options.form == "run" else f"-{options.form}"
+    name = f"{cfg.dataset.name}-{cfg.optim.name}-{run.resolve().name}{kind}"
     exports = OUTPUTS / "exports"
     out = inside(exports, name, str(RunFolder(run).config_file)) if options.out is None else Path(str(options.out))
-    folders = export(run, out, classes, partial(write_whole_model, cfg, classes, RunFolder(run).weights()), **trust)
+    writers = {"run": write_whole_model, "adapter": write_adapter_form, "merged": write_merged_form}
+    write = partial(writers[options.form], cfg, classes, RunFolder(run).weights())
+    if options.form == "run":
+        folders = export(run, out, classes, write, **trust)
+    else:
+        folders = export_form(run, out, options.form, write, **trust)
     print(f"written: {out} ({in_megabytes(size_of(out))})")
     if results.dirty:
         print("note: the run was made with local changes; its commit alone does not reproduce it")
     if folders:
-        print(f"note: config.yaml names folders of this machine: {', '.join(folders)}")
+        file = "config.yaml" if options.form == "run" else "README.md"
+        print(f"note: {file} names folders of this machine: {', '.join(folders)}")
 
 
 def _check_scores(folder: Path) -> None:

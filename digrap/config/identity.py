@@ -18,13 +18,15 @@ from digrap.core.paths import REPO
 NOT_IDENTITY = (
     "hydra", "table", "dry_run", "cluster", "logger", "data_root", "device", "log_every", "best", "fresh", "wait",
     "trainer.workers", "trainer.eval_batch_size", "trainer.checkpoint_minutes", "trainer.profile",
+    "trainer.wise_curve",  # optim.curve has it where it is used
     "dataset.strict", "dataset.check_pictures",
 )  # fmt: skip
 
 # Later options. At these values a run is what it was before they existed, and keeps its hash.
 CLASSIFICATION = "classification"
-ADDED = {"trainer.channels_last": False, "trainer.compile": None, "dataset.task": CLASSIFICATION,
-         "backbone.tasks": [CLASSIFICATION]}  # fmt: skip
+ADDED = {"trainer.channels_last": False, "trainer.compile": None, "trainer.layer_decay": 1.0,
+         "trainer.vision_cache": False, "dataset.task": CLASSIFICATION, "backbone.tasks": [CLASSIFICATION],
+         "peft.start": None, "peft.revision": None, "peft.base": None}  # fmt: skip
 
 
 def run_hash(cfg: DictConfig) -> str:
@@ -46,7 +48,7 @@ def run_hash(cfg: DictConfig) -> str:
         plain["optim"]["start"] = run_hash(start_config(cfg))
     elif not plain["optim"]["trains"]:  # nothing trains: one run for all recipes
         plain.pop("schedule")
-        deciding = ("precision", "threads", "decoding")
+        deciding = ("precision", "threads", "decoding", "vision_cache")
         plain["trainer"] = {key: plain["trainer"][key] for key in deciding if key in plain["trainer"]}
     text = json.dumps(_canonical(plain, str(cfg.data_root)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -14,7 +14,7 @@ from digrap.core.errors import DigrapError
 # The booleans of groups without types. `pretrained` may also be a name of weights.
 FLAGS = (
     "backbone.pretrained", "backbone.chat", "backbone.gradient_checkpointing", "dataset.strict",
-    "dataset.check_pictures", "dataset.undo_rotation",
+    "dataset.check_pictures", "dataset.undo_rotation", "peft.double_quant",
 )  # fmt: skip
 
 # How an answer is searched: `beams` (1: greedily) and at most `max_new_tokens` tokens of it. card: the paper's recipe;
@@ -57,6 +57,9 @@ class Trainer:
     channels_last: bool = False
     compile: str | None = None
     profile: bool = False
+    layer_decay: float = 1.0
+    vision_cache: bool = False
+    wise_curve: list[float] = field(default_factory=lambda: [k / 10 for k in range(11)])
 
 
 @dataclass
@@ -115,6 +118,7 @@ def check_ranges(cfg: DictConfig) -> None:
         "trainer.eval_batch_size": (trainer.eval_batch_size >= 1, "at least 1"),
         "trainer.decoding": (trainer.decoding in DECODINGS, "one of " + ", ".join(DECODINGS)),
         "trainer.precision": (trainer.precision in ("no", "bf16", "fp16"), "no, bf16 or fp16"),
+        "trainer.layer_decay": (0 < trainer.layer_decay <= 1, "a number, 0 < layer_decay ≤ 1"),
         "trainer.validate_every": (trainer.validate_every >= 1, "at least 1"),
         "trainer.checkpoint_minutes": (trainer.checkpoint_minutes >= 0, "a number ≥ 0"),
         "seed": (cfg.seed >= 0, "a whole number ≥ 0"),

@@ -22,6 +22,7 @@ from digrap.engine.trained_state import base_of
 from digrap.methods.method import Method
 from digrap.methods.trained import CHOICES
 from digrap.models.backbone import Backbone, Decoding
+from digrap.models.qlora import check_installed
 from digrap.tasks.task import Setting, Task, backbones_for, check_choice, find_weights, task_named
 
 
@@ -97,6 +98,12 @@ def check_weights(cfg: DictConfig) -> None:
     named = cfg.backbone.get("weights") if cfg.backbone.get("pretrained", True) else None
     if _task_of(cfg) != CLASSIFICATION and named and not Path(named).expanduser().is_file():
         call_choice("backbone", cfg.backbone, num_classes=0, classes=())
+
+
+def check_packages(cfg: DictConfig) -> None:
+    """Raise DigrapError where the config needs an optional package that is not installed: before any file is read."""
+    if cfg.peft.get("name") == "qlora":
+        check_installed()
 
 
 def build_task(cfg: DictConfig, backbone: Backbone, classes: tuple[str, ...], device: Any = "cpu") -> Task:

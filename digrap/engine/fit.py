@@ -23,6 +23,7 @@ from digrap.engine import checkpoint
 from digrap.engine.build import method_errors
 from digrap.engine.evaluate import Throughput
 from digrap.engine.job import Job
+from digrap.engine.layer_decay import with_layer_decay
 from digrap.engine.layers import layer_report
 from digrap.engine.loaders import train_batches
 from digrap.engine.profiling import profiling
@@ -66,9 +67,9 @@ class Fit:
             )
         with method_errors(method.name):
             adapted = has_adapters(backbone.module)
-            self.optimizer = method.optimizer(
-                param_groups(backbone.module, unanchored=backbone.unanchored, peft=adapted)
-            )
+            groups = param_groups(backbone.module, unanchored=backbone.unanchored, peft=adapted)
+            decay, lr = cfg.trainer.layer_decay, cfg.trainer.base.lr
+            self.optimizer = method.optimizer(with_layer_decay(groups, backbone.module, decay, lr))
         schedule = OmegaConf.to_container(cfg.schedule)
         factor = get_method(schedule.pop("_target_"))(
             base_lr=cfg.trainer.base.lr, steps_per_epoch=self.steps_per_epoch, epochs=cfg.trainer.epochs, **schedule
@@ -197,7 +198,7 @@ class Fit:
         if self.accelerator.is_main_process:
             self.job.metrics.write(
                 "train", step=here.step, epoch=here.epoch + here.step_in_epoch / self.steps_per_epoch,
-                loss=sum(values) / len(values), lr=self.scheduler.get_last_lr()[0],
+                loss=sum(values) / len(values), lr=max(self.scheduler.get_last_lr()),
             )  # fmt: skip
 
     def _end_epoch(self) -> None:

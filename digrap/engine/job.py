@@ -21,10 +21,13 @@ from digrap.engine.trained_state import TrainedState, base_of, overlay, read_wei
 from digrap.methods.method import Context, Method
 from digrap.methods.trained import choose_trained
 from digrap.models.backbone import Backbone
+from digrap.models.vision_cache import use_vision_cache
 from digrap.optim.groups import covered
 from digrap.runs.folder import RunFolder
 from digrap.runs.metrics_log import MetricsLog
 from digrap.tasks.task import Task
+
+VISION_CACHE = "vision_cache"  # a folder of data_root
 
 
 @dataclass
@@ -122,6 +125,9 @@ class Job:
             before = _pretrained(backbone, method, initial)
         if start is not None:
             overlay(backbone.module, initial, start)
+        if cfg.trainer.vision_cache:
+            changing = state.names() if method.trains or method.after_fit else ()
+            use_vision_cache(backbone, changing, Path(cfg.data_root) / VISION_CACHE)
         data = Datasets(splits, method.holdout, cfg.seed)
         metrics = MetricsLog(run.metrics_file, sinks)
         return cls(cfg, run, accelerator, memory, backbone, method, data, task, metrics, base, before, state)

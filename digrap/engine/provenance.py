@@ -32,6 +32,7 @@ def versions(cfg: DictConfig) -> dict[str, str]:
     further = {
         "transformers": cfg.dataset.get("task") in ("vqa", "naming"),
         "peft": cfg.peft.get("_target_"),
+        "bitsandbytes": cfg.peft.get("name") == "qlora",
         "open_clip_torch": cfg.dataset.get("clip"),
     }
     for name in (*PACKAGES, *(name for name, used in further.items() if used)):

@@ -15,15 +15,26 @@ from digrap.core.errors import DigrapError, nearest
 from digrap.core.files import write_json
 from digrap.data.splits import DataModule, Split
 from digrap.engine.accelerator import open_accelerator
-from digrap.engine.build import build_backbone, build_data, build_task, check_task, find_task_weights
-from digrap.engine.checkpoint import write_tensors
+from digrap.engine.build import (
+    build_backbone,
+    build_data,
+    build_task,
+    check_packages,
+    check_task,
+    find_task_weights,
+)
+from digrap.engine.checkpoint import write_tensors, write_weights
 from digrap.engine.evaluate import Evaluator
+from digrap.engine.job import VISION_CACHE
 from digrap.engine.kept_answers import Keeper
 from digrap.engine.loaders import derive_seed, order_notes
 from digrap.engine.provenance import PeakMemory
 from digrap.engine.trained_state import base_of, overlay, read_weights
+from digrap.models.adapter_files import write_adapter
 from digrap.models.backbone import Backbone
-from digrap.models.lora import has_adapters, write_adapter
+from digrap.models.lora import has_adapters
+from digrap.models.qlora import quantized
+from digrap.models.vision_cache import use_vision_cache
 from digrap.runs.checked_config import checked_config
 from digrap.runs.export import ADAPTER
 from digrap.runs.folder import PREDICTIONS, RunFolder
@@ -49,12 +60,15 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
         cfg = OmegaConf.merge(own, {"device": cfg.device})
     cfg = typed(OmegaConf.masked_copy(cfg, [key for key in cfg if key not in OWN_KEYS]))
     check_task(cfg)
+    check_packages(cfg)
     with open_accelerator(cfg) as accelerator:
         data = build_data(cfg)
         find_task_weights(cfg)
         backbone = trained_backbone(cfg, data.classes, weights)
         if weights is None and not backbone.has_head:
             raise DigrapError(f"backbone={cfg.backbone.name} has no head of its own; give run=… of a trained one")
+        if cfg.trainer.vision_cache:
+            use_vision_cache(backbone, (), Path(cfg.data_root) / VISION_CACHE)
         module = accelerator.prepare(backbone.module)
         task = build_task(cfg, backbone, data.classes, accelerator.device)
         keeper = bundle and Keeper(bundle, cfg, accelerator)
@@ -87,10 +101,15 @@ def trained_backbone(cfg: DictConfig, classes: tuple[str, ...], weights: Path | 
 
 def write_whole_model(cfg: DictConfig, classes: tuple[str, ...], weights: Path, file: Path) -> str:
     """Write every tensor of the trained model, what was trained and what it stands on, as safetensors; return the
-    file's sha256. Adapters are also written alone, in peft's format, into a folder beside the file."""
-    module = trained_backbone(cfg, classes, weights).module
+    file's sha256. Over weights in 4 bits what was trained is written alone, as it stands on the published ones.
+    Adapters are also written in peft's format, into a folder beside the file."""
+    backbone = trained_backbone(cfg, classes, weights)
+    module = backbone.module
     if has_adapters(module):
-        write_adapter(module, file.parent / ADAPTER)
+        write_adapter(module, file.parent / ADAPTER, backbone.provenance)
+    if quantized(module):
+        base = base_of(backbone)
+        return write_weights(file, read_weights(weights, base, module), base)
     return write_tensors(file, module.state_dict())
 
 

@@ -26,7 +26,7 @@ from digrap.core.errors import Busy, DigrapError
 from digrap.engine import checkpoint, provenance
 from digrap.engine.accelerator import open_accelerator
 from digrap.engine.allocator import keep_freed_memory
-from digrap.engine.build import build_method, check_task, check_weights, method_errors
+from digrap.engine.build import build_method, check_packages, check_task, check_weights, method_errors
 from digrap.engine.earlier_starts import (
     provenance_of,
     refuse_another_run,
@@ -70,6 +70,7 @@ def run(cfg: DictConfig, folder: Path) -> float:
         announce(result)
         return result.selection["score"]
     check_task(cfg)
+    check_packages(cfg)
     check_weights(cfg)
     keep_freed_memory()
     method = build_method(cfg)  # a bad option ends here, before an earlier run is made for nothing

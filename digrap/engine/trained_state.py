@@ -16,7 +16,8 @@ from digrap.core.errors import DigrapError
 from digrap.methods.trained import untie
 from digrap.models.backbone import Backbone
 
-BASE_KEYS = ("source", "weights", "revision", "sha256")
+BASE_KEYS = ("source", "weights", "revision", "sha256", "adapters", "adapters_sha256")
+DIGESTS = ("sha256", "adapters_sha256")
 
 
 def base_of(backbone: Backbone) -> dict[str, str]:
@@ -43,7 +44,7 @@ def tensors_sha256(state: dict[str, Tensor]) -> str:
 
 def check_base(found: dict[str, str], base: dict[str, str], file: Path) -> None:
     """Raise DigrapError where `file` was saved on top of other pre-trained weights than those of this run."""
-    if found.get("sha256") != base.get("sha256"):
+    if any(found.get(key) != base.get(key) for key in DIGESTS):
         raise DigrapError(
             f"{file} stands on {_named(found)}, and the backbone now is {_named(base)}: it holds only what was "
             "trained. Give the backbone the weights that the run was started with, or delete the run folder to start "
@@ -53,7 +54,10 @@ def check_base(found: dict[str, str], base: dict[str, str], file: Path) -> None:
 
 def _named(base: dict[str, str]) -> str:
     parts = [base.get("source", ""), base.get("weights", ""), base.get("revision", "")]
-    return f"{' '.join(filter(None, parts)) or 'unknown weights'} (sha256 {base.get('sha256', 'unknown')[:12]})"
+    named = f"{' '.join(filter(None, parts)) or 'unknown weights'} (sha256 {base.get('sha256', 'unknown')[:12]})"
+    if "adapters" in base:
+        named += f" with the adapters {base['adapters']} (sha256 {base['adapters_sha256'][:12]})"
+    return named
 
 
 class TrainedState:

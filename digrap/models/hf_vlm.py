@@ -21,7 +21,7 @@ from transformers import (
 from digrap.core.errors import DigrapError
 from digrap.models.backbone import Backbone, check_image_size
 from digrap.models.hub_model import find_model, provenance
-from digrap.models.lora import freeze_unused
+from digrap.models.lora_layers import freeze_unused
 from digrap.models.vlm import QUESTION, VLMAnswering, wants_type_ids
 from digrap.models.weights import last_line
 

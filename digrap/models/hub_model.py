@@ -1,4 +1,5 @@
-"""A model's folder in transformers' format: a user's own, or the Hugging Face hub's, first from the local cache.
+"""The folder of a model or of adapters, in the formats of transformers and peft: a user's own, or the Hugging Face
+hub's, first from the local cache.
 
 Without network transformers itself would try for most of a minute; here one request decides, and a message says how
 large the weights are, under which licence, and how to get them.
@@ -10,6 +11,8 @@ import hashlib
 import json
 import re
 import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +24,7 @@ from digrap.core.files import sha256
 from digrap.models.weights import Provenance, first_line, hub_revision
 
 PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors")
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 TIMEOUT = 10  # seconds of the one request that decides whether the hub gives the files
 
@@ -48,25 +52,12 @@ def find_model(model: str, revision: str | None) -> Path:
     A folder has no revision. Of a repository the local cache comes first, then the network, unless HF_HUB_OFFLINE is
     set. Raises DigrapError where it is neither, is not complete, or may not be fetched.
     """
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        if lacking := lacks(folder):
-            raise DigrapError(
-                f"backbone.model={model}: the folder has no {lacking}; it must be complete, as save_pretrained or "
-                "`hf download` leaves it"
-            )
-        return folder
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model) or model.startswith(("~", ".")):
-        raise DigrapError(
-            f"backbone.model={model}: there is no such folder ({folder.absolute()}); give one, or a model of the "
-            "Hugging Face hub as owner/name"
-        )
-    if (owner := PINNED.get(revision or "", model)) != model:
-        raise DigrapError(
-            f"backbone.model={model}: backbone.revision={revision} is a commit of {owner}; give one of {model}, or "
-            "backbone.revision=main"
-        )
-    return _cached(model, revision) or _fetched(model, revision)
+    return MODEL.find(model, revision)
+
+
+def find_adapters(start: str, revision: str | None) -> Path:
+    """The folder of adapters in peft's format, found as `find_model` finds a model."""
+    return ADAPTERS.find(start, revision)
 
 
 def lacks(folder: Path) -> str:
@@ -105,54 +96,104 @@ def provenance(model: str, folder: Path) -> Provenance:
     return Provenance(**found, revision=revision) if revision else found
 
 
-def _cached(model: str, revision: str | None) -> Path | None:
-    """The repository's folder in the local cache, where all of it is there."""
-    try:
-        folder = huggingface_hub.snapshot_download(
-            model, revision=revision, allow_patterns=PATTERNS, local_files_only=True
+def lacks_of_adapters(folder: Path) -> str:
+    """What a folder in peft's format lacks: "" where it is complete."""
+    if not (folder / "adapter_config.json").is_file():
+        return "adapter_config.json"
+    return "" if any((folder / name).is_file() for name in ADAPTER_WEIGHTS) else ADAPTER_WEIGHTS[0]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is looked for: `option` names it, and `revision_option` its revision, in the config; a folder of it has
+    files of `patterns`, one of them called `config`, and `lacks` says what it has not. `noun` of `library` is what
+    messages call it, `of` its files."""
+
+    option: str
+    revision_option: str
+    patterns: tuple[str, ...]
+    config: str
+    lacks: Callable[[Path], str]
+    library: str
+    of: str
+    noun: str
+
+    def find(self, name: str, revision: str | None) -> Path:
+        """See `find_model`."""
+        folder = Path(name).expanduser()
+        if folder.is_dir():
+            if lacking := self.lacks(folder):
+                raise DigrapError(
+                    f"{self.option}={name}: the folder has no {lacking}; it must be complete, as save_pretrained or "
+                    "`hf download` leaves it"
+                )
+            return folder
+        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith(("~", ".")):
+            raise DigrapError(
+                f"{self.option}={name}: there is no such folder ({folder.absolute()}); give one, or a {self.noun} of "
+                "the Hugging Face hub as owner/name"
+            )
+        if (owner := PINNED.get(revision or "", name)) != name:
+            raise DigrapError(
+                f"{self.option}={name}: {self.revision_option}={revision} is a commit of {owner}; give one of {name}, "
+                f"or {self.revision_option}=main"
+            )
+        return self._cached(name, revision) or self._fetched(name, revision)
+
+    def _cached(self, name: str, revision: str | None) -> Path | None:
+        """The repository's folder in the local cache, where all of it is there."""
+        try:
+            folder = huggingface_hub.snapshot_download(
+                name, revision=revision, allow_patterns=self.patterns, local_files_only=True
+            )
+        except (errors.HFValidationError, OSError):  # the hub's errors of missing files are OSErrors
+            return None
+        return None if self.lacks(Path(folder)) else Path(folder)
+
+    def _fetched(self, name: str, revision: str | None) -> Path:
+        """The repository's folder, fetched. Raises DigrapError that says why it could not be, and what to do."""
+        if constants.is_offline_mode():
+            raise self._error(name, revision, "HF_HUB_OFFLINE is set: unset it to fetch them")
+        try:
+            config = huggingface_hub.hf_hub_url(name, self.config, revision=revision)
+            huggingface_hub.get_hf_file_metadata(config, timeout=TIMEOUT)
+            folder = Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=self.patterns))
+        except Exception as error:  # huggingface_hub and its http library have no base class in common
+            raise self._error(name, revision, self._reason(name, revision, error)) from error
+        if lacking := self.lacks(folder):
+            raise self._error(name, revision, f"the repository has no {lacking}: take another {self.noun}")
+        return folder
+
+    def _reason(self, name: str, revision: str | None, error: Exception) -> str:
+        """Why the hub did not give the files, and what to do about it."""
+        page = f"https://huggingface.co/{name}"
+        if isinstance(error, errors.GatedRepoError):
+            return f"they are gated: accept their licence on {page}, then `hf auth login`"
+        if isinstance(error, errors.RepositoryNotFoundError):
+            return "the hub shows no such repository: look at the name; a private one needs `hf auth login`"
+        if isinstance(error, errors.RevisionNotFoundError):
+            return f"the repository has no revision {revision}: {self.revision_option}=main is its newest"
+        if isinstance(error, errors.HFValidationError):
+            return f"the hub has no such names ({first_line(error)}): give owner/name"
+        if isinstance(error, errors.RemoteEntryNotFoundError):
+            return f"the repository has no {self.config}: it is no {self.noun} of {self.library}, take another"
+        return f"{constants.ENDPOINT} could not be reached or broke off ({first_line(error)}): restore the network"
+
+    def _error(self, name: str, revision: str | None, reason: str) -> DigrapError:
+        terms = next((terms for start, terms in TERMS.items() if name.startswith(start)), None)
+        told = f"{terms.size}; licence: {terms.licence}" if terms else "size and licence are on that page"
+        command = ["hf", "download", name, *(["--revision", revision] if revision else [])]
+        return DigrapError(
+            f"{self.option}={name}: {self.of} are not complete in the local cache ({constants.HF_HUB_CACHE}), and "
+            f"{reason}. https://huggingface.co/{name} has them ({told}). `{shlex.join(command)}` fetches them where "
+            f"there is a network; a folder copied from there is {self.option}=<folder>"
         )
-    except (errors.HFValidationError, OSError):  # the hub's errors of missing files are OSErrors
-        return None
-    return None if lacks(Path(folder)) else Path(folder)
 
 
-def _fetched(model: str, revision: str | None) -> Path:
-    """The repository's folder, fetched. Raises DigrapError that says why it could not be, and what to do."""
-    if constants.is_offline_mode():
-        raise _error(model, revision, "HF_HUB_OFFLINE is set: unset it to fetch them")
-    try:
-        config = huggingface_hub.hf_hub_url(model, "config.json", revision=revision)
-        huggingface_hub.get_hf_file_metadata(config, timeout=TIMEOUT)
-        folder = Path(huggingface_hub.snapshot_download(model, revision=revision, allow_patterns=PATTERNS))
-    except Exception as error:  # huggingface_hub and its http library have no base class in common
-        raise _error(model, revision, _reason(model, revision, error)) from error
-    if lacking := lacks(folder):
-        raise _error(model, revision, f"the repository has no {lacking}: take another model")
-    return folder
-
-
-def _reason(model: str, revision: str | None, error: Exception) -> str:
-    """Why the hub did not give the files, and what to do about it."""
-    page = f"https://huggingface.co/{model}"
-    if isinstance(error, errors.GatedRepoError):
-        return f"they are gated: accept their licence on {page}, then `hf auth login`"
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return "the hub shows no such repository: look at the name; a private one needs `hf auth login`"
-    if isinstance(error, errors.RevisionNotFoundError):
-        return f"the repository has no revision {revision}: backbone.revision=main is its newest"
-    if isinstance(error, errors.HFValidationError):
-        return f"the hub has no such names ({first_line(error)}): give owner/name"
-    if isinstance(error, errors.RemoteEntryNotFoundError):
-        return "the repository has no config.json: it is no model of transformers, take another"
-    return f"{constants.ENDPOINT} could not be reached or broke off ({first_line(error)}): restore the network"
-
-
-def _error(model: str, revision: str | None, reason: str) -> DigrapError:
-    terms = next((terms for start, terms in TERMS.items() if model.startswith(start)), None)
-    told = f"{terms.size}; licence: {terms.licence}" if terms else "size and licence are on that page"
-    command = ["hf", "download", model, *(["--revision", revision] if revision else [])]
-    return DigrapError(
-        f"backbone.model={model}: its weights are not complete in the local cache ({constants.HF_HUB_CACHE}), and "
-        f"{reason}. https://huggingface.co/{model} has them ({told}). `{shlex.join(command)}` fetches them where "
-        "there is a network; a folder copied from there is backbone.model=<folder>"
-    )
+MODEL = Kind(
+    "backbone.model", "backbone.revision", PATTERNS, "config.json", lacks, "transformers", "its weights", "model"
+)
+ADAPTERS = Kind(
+    "peft.start", "peft.revision", ("adapter_*",), "adapter_config.json", lacks_of_adapters, "peft", "its adapters",
+    "LoRA adapter",
+)  # fmt: skip

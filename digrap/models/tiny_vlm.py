@@ -23,7 +23,7 @@ from transformers import (
 
 from digrap.core.paths import REPO
 from digrap.models.backbone import Backbone
-from digrap.models.lora import freeze_unused
+from digrap.models.lora_layers import freeze_unused
 from digrap.models.tiny_processor import BOS, EOS, IMAGE, PAD, VOCABULARY, TinyProcessor, check_known
 from digrap.models.vlm import VLMAnswering, wants_type_ids
 from digrap.models.weights import WeightFile, random_weights

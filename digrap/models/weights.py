@@ -26,6 +26,8 @@ class Provenance(TypedDict, total=False):
     weights: str  # the file's name
     sha256: str
     revision: str  # the commit of the hub's repository
+    adapters: str  # the folder or the hub's repository of the adapters that were begun with
+    adapters_sha256: str
     image_processor: str  # the class that prepares pictures, and what it computes with
 
 

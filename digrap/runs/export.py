@@ -26,7 +26,7 @@ NOT_SHOWN = ("name", "trains", "start", "holdout", "optimizer", "after_step", "a
 
 CARD = """\
 ---
-library_name: digrap
+library_name: {library}
 tags: [robust-fine-tuning, {method}, {dataset}]
 ---
 
@@ -46,18 +46,21 @@ tags: [robust-fine-tuning, {method}, {dataset}]
 
 ## Use
 
+{use}
+
+## Licence
+
+{licence}
+"""
+
+USE = """\
 With `digrap` of the commit above installed, in this folder:
 
 ```python
 {snippet}
 ```
 
-`python evaluate.py run=<this folder>{options}`, in a clone of digrap, computes the scores again.{adapter}
-
-## Licence
-
-{licence}
-"""
+`python evaluate.py run=<this folder>{options}`, in a clone of digrap, computes the scores again.{adapter}"""
 
 SNIPPET = """\
 import json
@@ -136,10 +139,9 @@ def export(
     """
     folder, out = Path(folder), Path(out)
     results, cfg = read_trained(folder, allow, edited)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DigrapError(f"out={out}: there is something already; give another folder, or remove it")
+    check_free(out)
     config = portable(cfg)
-    with _whole(out) as temporary:
+    with whole(out) as temporary:
         digest = write_weights(temporary / WEIGHTS)
         exported = RunFolder(temporary)
         exported.write_config(config)
@@ -150,8 +152,14 @@ def export(
     return [f"{key}={value}" for key, value in _strings(config) if value.startswith(("/", "~"))]
 
 
+def check_free(out: Path) -> None:
+    """Raise DigrapError unless `out` is an empty folder or nothing."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DigrapError(f"out={out}: there is something already; give another folder, or remove it")
+
+
 @contextlib.contextmanager
-def _whole(out: Path) -> Iterator[Path]:
+def whole(out: Path) -> Iterator[Path]:
     """A temporary folder beside `out` that becomes it at the end, or is removed."""
     temporary = None
     try:
@@ -194,8 +202,16 @@ def _strings(cfg: DictConfig) -> Iterator[tuple[str, str]]:
     return ((key, value) for key, value in leaves(plain) if isinstance(value, str))
 
 
-def card(results: Results, cfg: DictConfig, allow: Sequence[str] = (), edited: bool = False) -> str:
-    """README.md: what was trained how, on what, with which scores, and how to load it."""
+def card(
+    results: Results,
+    cfg: DictConfig,
+    allow: Sequence[str] = (),
+    edited: bool = False,
+    use: str | None = None,
+    library: str = "digrap",
+) -> str:
+    """README.md: what was trained how, on what, with which scores, and how to load it: by digrap, or as `use` says, by
+    another `library`."""
     chosen, metrics = results.selection, results.metrics(next(iter(results.scores)))
     epoch = "" if chosen["epoch"] is None else f" of epoch {chosen['epoch']}"
     names = {"method": cfg.optim.name, "dataset": cfg.dataset.name, "backbone": cfg.backbone.name}
@@ -211,11 +227,16 @@ def card(results: Results, cfg: DictConfig, allow: Sequence[str] = (), edited: b
         metrics=" | ".join(f"{metric} %" for metric in metrics),
         rule="---:|" * len(metrics),
         scores="\n".join([*scores, *(f"\nCaveat: {caveat}." for caveat in results.caveats)]),
-        snippet=snippet(cfg, allow, edited),
-        adapter=ADAPTER_NOTE if _adapted(cfg) else "",
-        options=(f" allow=[{','.join(allow)}]" if allow else "") + (" edited=true" if edited else ""),
+        library=library,
+        use=_use(cfg, allow, edited) if use is None else use,
         licence=LICENCE.format(**names),
     )
+
+
+def _use(cfg: DictConfig, allow: Sequence[str], edited: bool) -> str:
+    options = (f" allow=[{','.join(allow)}]" if allow else "") + (" edited=true" if edited else "")
+    adapter = ADAPTER_NOTE if _adapted(cfg) else ""
+    return USE.format(snippet=snippet(cfg, allow, edited), options=options, adapter=adapter)
 
 
 def _adapted(cfg: DictConfig) -> bool:
@@ -256,8 +277,8 @@ def _with(name: str, options: dict[str, Any]) -> str:
 
 def snippet(cfg: DictConfig, allow: Sequence[str] = (), edited: bool = False) -> str:
     """Python that builds the model and loads the weights, from within the exported folder."""
-    # The file has every weight: those it was fine-tuned from need not be there.
-    skip = cfg.backbone.get("pretrained") is True
+    # The file has every weight, but for those in 4 bits: those it was fine-tuned from need not be there.
+    skip = cfg.backbone.get("pretrained") is True and OmegaConf.select(cfg, "peft.name") != "qlora"
     untrained = "cfg.backbone.pretrained = False  # the file below has all weights\n" if skip else ""
     trust = (f", allow={list(allow)}" if allow else "") + (", edited=True" if edited else "")
     answers = cfg.dataset.get("task") == "vqa"

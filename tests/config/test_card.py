@@ -3,6 +3,7 @@
 import pytest
 
 from digrap.config.compose import compose
+from digrap.config.identity import run_hash
 from digrap.config.schema import DECODINGS
 from digrap.engine.schedules import cosine
 from digrap.tables.spec import load_table
@@ -127,6 +128,20 @@ def test_the_vqa_recipe_is_the_papers(dataset, backbone):
     assert (model.name, model.dtype) == (backbone or "paligemma_3b", "bf16")
     assert trainer.decoding == "card" and DECODINGS["card"] == {"beams": 5, "max_new_tokens": 10}
     assert (model.prompt, model.train_prompt) == (f"Question: {{question}} {VQA[dataset]}:", "{question}")
+
+
+@pytest.mark.parametrize("dataset", VQA)
+def test_wise_ft_tests_one_point_on_the_real_vqa_sets_unless_more_are_asked_for(dataset):
+    """A point costs a test of all splits, in beams of five by a model of 3 B parameters."""
+    optim = ["optim=wise_ft", f"dataset={dataset}"]
+    assert compose(optim).optim.curve == compose(optim).optim.after_fit.curve == [0.5]
+    assert compose([*optim, "optim.curve=[0,0.5,1]"]).optim.after_fit.curve == [0, 0.5, 1]
+    assert compose(["optim=wise_ft", "dataset=minivqa"]).optim.curve == [k / 10 for k in range(11)]
+    assert (
+        run_hash(compose(optim))
+        == run_hash(compose([*optim, "optim.curve=[0.5]"]))
+        != run_hash(compose([*optim, "optim.curve=[0,0.5,1]"]))
+    )
 
 
 def test_checkpoints_are_pinned_and_others_are_two_options():

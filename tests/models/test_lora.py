@@ -12,8 +12,9 @@ from digrap.core.errors import DigrapError
 from digrap.engine.trained_state import TrainedState
 from digrap.methods.method import Context
 from digrap.methods.wise_ft import WiSE
+from digrap.models.adapter_files import write_adapter
 from digrap.models.backbone import Backbone
-from digrap.models.lora import has_adapters, lora, write_adapter
+from digrap.models.lora import has_adapters, lora
 from digrap.optim import DiGraP, param_groups
 from tests.models.tiny import ANSWERS, NAMES, QUESTIONS, pictures, tiny
 from tests.reference.digrap import DiGraP as Reference
@@ -117,13 +118,13 @@ def test_frozen_weights_are_in_no_optimizer_state_and_no_checkpoint(name):
 
 def test_plain_peft_loads_them_with_identical_logits(name, tmp_path):
     backbone = adapted(name, moved=0.1)
-    write_adapter(backbone.module, tmp_path)
+    write_adapter(backbone.module, tmp_path, backbone.provenance)
     loaded = PeftModel.from_pretrained(tiny(name).module, str(tmp_path)).eval()
     assert torch.equal(logits(backbone, loaded), logits(backbone, backbone.module))
     assert not torch.equal(logits(backbone, loaded), logits(backbone, tiny(name).module))
     assert all(key.startswith("base_model.model.model.") for key in load_file(tmp_path / "adapter_model.safetensors"))
     first = (tmp_path / "adapter_config.json").read_bytes()
-    write_adapter(backbone.module, tmp_path)
+    write_adapter(backbone.module, tmp_path, backbone.provenance)
     assert (tmp_path / "adapter_config.json").read_bytes() == first
 
 
@@ -157,10 +158,10 @@ def test_a_fresh_head_trains_beside_the_adapters():
         ({"dropout": float("nan")}, "peft.dropout=nan: give a number"),
         (
             {"targets": "autors"},
-            "peft.targets=autors: .* none is autors; give authors or card, or a list of these: .*q_pr",
+            "peft.targets=autors: .* none is autors; give authors or card or language, or a list of these: .*q_pr",
         ),
         ({"targets": ["q_proj", "qkv"]}, "none is qkv; give authors"),
-        ({"targets": []}, "give authors or card"),
+        ({"targets": []}, "give authors or card or language"),
     ],
 )
 def test_bad_options(changes, message):

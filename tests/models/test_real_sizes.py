@@ -15,7 +15,8 @@ from transformers import (
 )
 
 from digrap.models.backbone import Backbone
-from digrap.models.lora import freeze_unused, lora
+from digrap.models.lora import lora
+from digrap.models.lora_layers import freeze_unused
 
 
 def paligemma_3b():
