@@ -160,8 +160,8 @@ def _check_base(published: Published, config: dict[str, Any], stands_on: Provena
     elif not _one_model(theirs, ours):
         model, base = (shlex.quote(f"{key}={theirs}") for key in ("backbone.model", "peft.base"))
         raise published.error(
-            f"its adapters were trained on {theirs}, and the backbone is {ours or stands_on.get('source')}; give {model}, "
-            f"or {base} if the backbone is that model under another name"
+            f"its adapters were trained on {theirs}, and the backbone is {ours or stands_on.get('source')}; give "
+            f"{model}, or {base} if the backbone is that model under another name"
         )
 
 
