@@ -18,7 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 from digrap.config.choices import how_to_list
 from digrap.config.overrides import as_typed
 from digrap.core.errors import DigrapError, nearest
+from digrap.core.paths import CONFIGS
 from digrap.core.problems import Problems
+
+CHOSEN = ("dataset.", "backbone.", "peft.", "schedule.", "optim.")  # groups whose keys are those of the choice
 
 
 def door(main: Callable[[], object], help: str | None = None) -> int:
@@ -57,10 +60,18 @@ def hydra_door(main: Callable[[], object]) -> int:
 
     def start() -> None:
         several = bool({"-m", "--multirun"} & set(sys.argv[1:]))
-        sys.argv[1:] = [as_typed(argument, several) for argument in sys.argv[1:]]
+        arguments = [as_typed(argument, several) for argument in sys.argv[1:]]
+        table = several and any(argument.startswith("table=") for argument in arguments)
+        sys.argv[1:] = list(map(_of_the_runs, arguments)) if table else arguments
         main()
 
     return door(start)
+
+
+def _of_the_runs(argument: str) -> str:
+    """An option of a table's runs, as one that Hydra adds where the key depends on the choices of groups: its own
+    config, before the table's overrides, may lack it; each run's config is checked by itself."""
+    return f"++{argument}" if argument.startswith(CHOSEN) else argument
 
 
 def in_job(run: Callable[[], float]) -> float:
@@ -113,6 +124,11 @@ def _bad_file(error: OSError) -> str:
 
 def _unknown_choice(error: MissingConfigException) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    if group.startswith("best/"):  # winners of a table, which its sweep writes
+        known = [path.stem for path in (CONFIGS / group).glob("*.yaml")]
+        near = f"{nearest(name, known)}; " if known else ""
+        table = group.removeprefix("best/")
+        return f"best={table}/{name}: there is no such winner; {near}python train.py -m table={table} finds a table's"
     choices = [choice for choice in error.options or () if not choice.startswith("_")]
     if not choices:
         return str(error).splitlines()[0]

@@ -23,6 +23,7 @@ An answer that is empty once normalised (`empty` counts them) is wrong as text; 
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ from digrap.cli import scoring
 from digrap.cli.datasets import dataset_config
 from digrap.core.problems import Problems
 from digrap.data.domainnet.ovqa import open_source, part_of, questions
-from digrap.metrics.intervals import mean_interval
-from digrap.metrics.naming import clip_match, naming, simple
+from digrap.metrics import naming
+from digrap.metrics.naming import interval, simple, text_scores
 from digrap.metrics.vqa.score import match
 
 DEFAULTS = {
@@ -76,22 +77,6 @@ def read_answers(
     return answers, [label for _, label in listed], source.classes
 
 
-def text_scores(answers: list[str | None], targets: list[int], classes: tuple[str, ...]) -> dict[str, Any]:
-    """Return n, valid, empty, acc, valid_acc, EM, Cont, and interval_95 of the last four."""
-    found = naming([text or "" for text in answers], targets, classes)
-    parts = {"acc": found.right, "valid_acc": found.right[found.valid], "EM": found.exact, "Cont": found.contained}
-    return {
-        **found.summary(),
-        "empty": sum(text is not None and not simple(text) for text in answers),
-        "interval_95": {name: interval(hits) for name, hits in parts.items()},
-    }
-
-
-def interval(hits: np.ndarray) -> list[float] | None:
-    """Return the 95 % interval of the hits' share, in percent; None where there are none to count."""
-    return mean_interval(hits.astype(float)) if hits.size else None
-
-
 def add_clip_scores(
     result: dict[str, Any],
     options: DictConfig,
@@ -117,7 +102,5 @@ def clip_scores(
     """Return {ClipM1, ClipM5: bool (n,)}; the classes' embeddings are kept in the folder `cache`."""
     from digrap.models.text_tower import class_embeddings
 
-    texts = tower.embed([simple(text or "") for text in answers], "embedding answers (batches)")
-    hits = clip_match(texts, class_embeddings(tower, [simple(name) for name in classes], cache), targets, (1, 5))
-    given = np.array([text is not None for text in answers])
-    return {f"ClipM{k}": right & given for k, right in hits.items()}
+    known = class_embeddings(tower, [simple(name) for name in classes], cache)
+    return naming.clip_scores(answers, targets, partial(tower.embed, description="embedding answers (batches)"), known)

@@ -23,7 +23,7 @@ from digrap.methods.method import Method
 from digrap.methods.trained import CHOICES
 from digrap.models.backbone import Backbone, Decoding
 from digrap.models.qlora import check_installed
-from digrap.tasks.task import Task, task_named
+from digrap.tasks.task import Setting, Task, backbones_for, check_choice, find_weights, task_named
 
 
 @contextlib.contextmanager
@@ -106,9 +106,24 @@ def check_packages(cfg: DictConfig) -> None:
         check_installed()
 
 
-def build_task(cfg: DictConfig, backbone: Backbone, classes: tuple[str, ...]) -> Task:
-    """The dataset's task for a backbone."""
-    return task_named(_task_of(cfg), backbone, classes, cfg.dataset.get("select_by", "accuracy"))
+def build_task(cfg: DictConfig, backbone: Backbone, classes: tuple[str, ...], device: Any = "cpu") -> Task:
+    """The dataset's task for a backbone; what it scores with is on the device."""
+    return task_named(_task_of(cfg), backbone, classes, _select_by(cfg), _setting(cfg, device))
+
+
+def find_task_weights(cfg: DictConfig) -> None:
+    """Raise DigrapError where the task's scores need weights that cannot be had."""
+    find_weights(_task_of(cfg), _setting(cfg))
+
+
+def _select_by(cfg: DictConfig) -> str:
+    return cfg.dataset.get("select_by", "accuracy")
+
+
+def _setting(cfg: DictConfig, device: Any = "cpu") -> Setting:
+    clip = cfg.dataset.get("clip")
+    clip = OmegaConf.to_container(clip) if OmegaConf.is_config(clip) else clip
+    return Setting(clip, str(device), Path(cfg.data_root).expanduser() / "clip_match")
 
 
 def _task_of(cfg: DictConfig) -> str:
@@ -117,16 +132,18 @@ def _task_of(cfg: DictConfig) -> str:
 
 
 def check_task(cfg: DictConfig) -> None:
-    """Raise DigrapError for a backbone that is not made for the dataset's task: before any file is asked for."""
+    """Raise DigrapError for a backbone that is not made for the dataset's task, and a score that the task does not
+    have: before any file is asked for."""
     task, made_for = _task_of(cfg), _made_for(cfg.backbone)
-    if task not in made_for:
+    if (wanted := backbones_for(task)) not in made_for:
         configs = {name: OmegaConf.load(CONFIGS / "backbone" / f"{name}.yaml") for name in choices("backbones")}
-        others = [name for name, config in configs.items() if task in _made_for(config)]
+        others = [name for name, config in configs.items() if wanted in _made_for(config)]
         raise DigrapError(
             f"dataset={cfg.dataset.name}: its task is {task}, and backbone={cfg.backbone.name} is made for "
             f"{', '.join(made_for)}; backbones for {task}: {', '.join(others) or 'none yet'}. Without a model, "
             "show_dataset.py, check_leakage.py and the score scripts in scripts/ work on it"
         )
+    check_choice(task, _select_by(cfg), _setting(cfg))
 
 
 def _made_for(backbone: DictConfig) -> list[str]:

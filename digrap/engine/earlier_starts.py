@@ -20,7 +20,7 @@ from digrap.engine import checkpoint
 from digrap.runs.folder import RunFolder
 from digrap.runs.predictions import labels_file
 from digrap.runs.results import Results
-from digrap.runs.written import TEMPORARY
+from digrap.runs.written import TEMPORARY, kept_answers
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def starts(here: RunFolder, origin: dict[str, Any]) -> list[dict[str, Any]]:
     Call it before run.json is written anew. Earlier starts count where there is something to resume; where run.json
     does not tell of them, one of unknown commit stands for them.
     """
-    if not checkpoint.folders(here.checkpoints) and not here.variants_file.exists():
+    if not (checkpoint.folders(here.checkpoints) or here.variants_file.exists() or kept_answers(here.path)):
         return [origin]
     earlier = here.facts().get("starts")
     whole = isinstance(earlier, list) and earlier and all(isinstance(start, dict) for start in earlier)
@@ -127,7 +127,8 @@ def _remains(here: RunFolder, results: Results) -> list[Path]:
     weights = checkpoint.weights_files(here.checkpoints)
     temporary = [path for path in here.checkpoints.glob(".*.tmp") if TEMPORARY.fullmatch(path.name)]
     variants = [here.variants_file] if here.variants_file.exists() else []
-    return [*checkpoint.folders(here.checkpoints), *(path for path in weights if path != tested), *temporary, *variants]
+    others = (path for path in weights if path != tested)
+    return [*checkpoint.folders(here.checkpoints), *others, *temporary, *variants, *kept_answers(here.path)]
 
 
 def _remove(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from torch.utils.data import Dataset
 from digrap.core.errors import DigrapError
 from digrap.core.progress import track
 from digrap.data.splits import Split
-from digrap.engine.loaders import eval_batches, eval_order
+from digrap.engine.kept_answers import Keeper, KeptAnswers, Part
+from digrap.engine.loaders import eval_batches, eval_places
+from digrap.engine.provenance import PeakMemory
 from digrap.metrics.accuracy import percent
 from digrap.models.backbone import Backbone
 from digrap.runs.predictions import write_bundle
@@ -37,6 +39,11 @@ class Throughput:
         self.examples += examples
         self.seconds += seconds
 
+    def since(self, before: Throughput) -> dict[str, float | None]:
+        """What was counted since `before`, with its rate."""
+        found = Throughput(self.examples - before.examples, self.seconds - before.seconds)
+        return {"answered": found.examples, "seconds": round(found.seconds, 3), "per_s": found.rate}
+
     @property
     def rate(self) -> float | None:
         """Examples a second; None before there is any."""
@@ -45,46 +52,76 @@ class Throughput:
 
 @dataclass
 class Evaluator:
-    """Predicts and scores splits with one model on one device."""
+    """Predicts and scores splits with one model on one device.
+
+    `keeper`, where there is one, keeps answers as they come. `tested` says of every split that was scored how many
+    examples were answered, in how many seconds, how many a second, and the memory that this took.
+    """
 
     accelerator: Accelerator
     backbone: Backbone
     task: Task
     cfg: DictConfig
+    memory: PeakMemory
+    keeper: Keeper | None = None
     throughput: Throughput = field(default_factory=Throughput)
+    tested: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @torch.no_grad()
-    def predict(self, module: torch.nn.Module, data: Dataset, name: str) -> tuple[Answers, np.ndarray]:
-        """Answers and truth for all examples of a dataset, in its order. `name` titles the progress bar."""
-        started, world, order = time.monotonic(), self.accelerator.num_processes, eval_order(data)
-        loader = eval_batches(
-            data, self.backbone.eval_transform, self.task.collate, order, batch=self.cfg.trainer.eval_batch_size,
-            rank=self.accelerator.process_index, world=world, workers=self.cfg.trainer.workers,
-            pin=self.accelerator.device.type == "cuda",
-        )  # fmt: skip
+    def predict(self, module: torch.nn.Module, data: Dataset, name: str, title: str) -> tuple[Answers, np.ndarray]:
+        """Answers and truth for all examples of a dataset, in its order.
+
+        The answers to batches that an earlier start has kept under `name` are taken from there. `title` is that of the
+        progress bar.
+        """
         # Through the wrapper of several processes a forward pass would wait for those that have no batch.
-        module = self.accelerator.unwrap_model(module).eval()
+        module, world = self.accelerator.unwrap_model(module).eval(), self.accelerator.num_processes
         if world > 1:  # batch norm's statistics of the first process, as in the weights that are kept
             for buffer in module.buffers():
                 buffer.copy_(broadcast(buffer))
-        parts = []
-        share = sum(map(len, loader.batch_sampler))  # examples of this process
-        for batch in track(loader, name, total=share, size=lambda batch: batch.size):
+        places, records = eval_places(data, self.cfg.trainer.eval_batch_size), getattr(data, "records", None)
+        kept = self.keeper.open(name, module, records, places) if self.keeper and records is not None else None
+        parts = dict(kept.taken) if kept else {}
+        left = [k for k in range(len(places)) if k not in parts]
+        share = {k: places[k] for k in left[self.accelerator.process_index :: world]}
+        started, answered = time.monotonic(), sum(len(places[k]) for k in left)
+        parts |= self._answer(module, data, share, kept, title)
+        if world > 1:
+            parts = {k: part for found in gather_object([parts]) for k, part in found.items()}
+        self.throughput.add(answered, time.monotonic() - started)
+        back = np.argsort(np.concatenate(places))  # from the order of answering to that of the dataset
+        ordered = [parts[k] for k in range(len(places))]
+        answers = {key: np.concatenate([answers[key] for answers, _ in ordered])[back] for key in ordered[0][0]}
+        return answers, np.concatenate([truth for _, truth in ordered])[back]
+
+    def _answer(
+        self,
+        module: torch.nn.Module,
+        data: Dataset,
+        places: dict[int, list[int]],
+        kept: KeptAnswers | None,
+        title: str,
+    ) -> dict[int, Part]:
+        """The answers of this process to the batches at `places`, by their numbers; they are also put to `kept`."""
+        device, parts = self.accelerator.device, {}
+        loader = eval_batches(
+            data, self.backbone.eval_transform, self.task.collate, list(places.values()),
+            workers=self.cfg.trainer.workers, pin=device.type == "cuda",
+        )  # fmt: skip
+        batches = track(loader, title, total=sum(map(len, places.values())), size=lambda batch: batch.size)
+        for number, batch in zip(places, batches, strict=True):
             with self.accelerator.autocast():
-                answers = self.task.predict(module, batch.to(self.accelerator.device))
-            parts.append((answers, batch.truth))
-        if world > 1:  # batch k went to process k mod world
-            shares = gather_object([parts])
-            parts = [shares[k % world][k // world] for k in range(sum(map(len, shares)))]
-        back = np.argsort(order)  # from the order of answering to that of the dataset
-        answers = {key: np.concatenate([answers[key] for answers, _ in parts])[back] for key in parts[0][0]}
-        truth = np.concatenate([truth for _, truth in parts])[back]
-        self.throughput.add(len(truth), time.monotonic() - started)
-        return answers, truth
+                answers = self.task.predict(module, batch.to(device))
+            parts[number] = answers, batch.truth
+            if kept is not None:
+                kept.add(number, parts[number])
+        if kept is not None:
+            kept.save()
+        return parts
 
     def validate(self, module: torch.nn.Module, data: Dataset) -> float:
         """The score that chooses checkpoints, in percent, on ID validation."""
-        answers, truth = self.predict(module, data, "validate")
+        answers, truth = self.predict(module, data, "validate", "validate")
         scores = self.task.example_scores(answers, truth)
         if self.task.metric not in scores:
             raise DigrapError(
@@ -108,8 +145,10 @@ class Evaluator:
         """
         scores, stored, truths = {}, {}, {}
         for split in splits:
-            data = split.load()
-            answers, truth = self.predict(module, data, f"test {split.name}")
+            data, before = split.load(), replace(self.throughput)
+            with self.memory.part() as peak:
+                answers, truth = self.predict(module, data, split.name, f"test {split.name}")
+            self.tested[split.name] = {**self.throughput.since(before), "peak_memory": peak}
             examples = self.task.example_scores(answers, truth)
             found = {name: percent(values) for name, values in examples.items()}
             more = self.task.report(answers, truth) if full else {}

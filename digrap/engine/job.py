@@ -12,9 +12,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from digrap.data.splits import DataModule, Split
-from digrap.engine.build import build_backbone, build_data, build_task, method_errors
+from digrap.engine.build import build_backbone, build_data, build_task, find_task_weights, method_errors
 from digrap.engine.evaluate import Evaluator
 from digrap.engine.held_out import HeldOutBatches, hold_out
+from digrap.engine.kept_answers import Keeper
+from digrap.engine.provenance import PeakMemory
 from digrap.engine.trained_state import TrainedState, base_of, overlay, read_weights
 from digrap.methods.method import Context, Method
 from digrap.methods.trained import choose_trained
@@ -86,6 +88,7 @@ class Job:
     cfg: DictConfig
     run: RunFolder
     accelerator: Accelerator
+    memory: PeakMemory
     backbone: Backbone
     method: Method
     data: Datasets
@@ -102,13 +105,15 @@ class Job:
         method: Method,
         run: RunFolder,
         accelerator: Accelerator,
+        memory: PeakMemory,
         sinks: tuple = (),
         start: Path | None = None,
     ) -> Job:
         """Everything else that `cfg` names; the backbone gets the weights in the file `start`, where one is given."""
         splits = build_data(cfg)
+        find_task_weights(cfg)
         backbone = build_backbone(cfg, splits.classes)
-        task = build_task(cfg, backbone, splits.classes)
+        task = build_task(cfg, backbone, splits.classes, accelerator.device)
         base = base_of(backbone)
         initial = {} if start is None else read_weights(start, base, backbone.module, anchored=True)
         if method.trains:
@@ -125,12 +130,13 @@ class Job:
             use_vision_cache(backbone, changing, Path(cfg.data_root) / VISION_CACHE)
         data = Datasets(splits, method.holdout, cfg.seed)
         metrics = MetricsLog(run.metrics_file, sinks)
-        return cls(cfg, run, accelerator, backbone, method, data, task, metrics, base, before, state)
+        return cls(cfg, run, accelerator, memory, backbone, method, data, task, metrics, base, before, state)
 
     @cached_property
     def evaluator(self) -> Evaluator:
         """Predicts and scores with this run's model."""
-        return Evaluator(self.accelerator, self.backbone, self.task, self.cfg)
+        keeper = Keeper(self.run.path, self.cfg, self.accelerator)
+        return Evaluator(self.accelerator, self.backbone, self.task, self.cfg, self.memory, keeper)
 
     @cached_property
     def unanchored(self) -> frozenset[str]:

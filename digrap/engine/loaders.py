@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -79,15 +79,17 @@ def train_batches(
     return iter(make_loader(dataset, batches, partial(collate, train=True), workers, pin))
 
 
-def eval_order(dataset: Dataset) -> Sequence[int]:
-    """The places of the examples as they are answered: where the dataset gives their `lengths`, the longest first, so
-    that a batch has little padding and the first one takes the most memory."""
-    lengths, places = getattr(dataset, "lengths", None), range(len(dataset))
-    return places if lengths is None else sorted(places, key=lengths.__getitem__, reverse=True)
+def eval_places(dataset: Dataset, batch: int) -> list[list[int]]:
+    """The places of the examples of each batch, in the order of answering: where the dataset gives their `lengths`, the
+    longest come first, so that a batch has little padding and the first one takes the most memory."""
+    lengths, order = getattr(dataset, "lengths", None), range(len(dataset))
+    if lengths is not None:
+        order = sorted(order, key=lengths.__getitem__, reverse=True)
+    return [list(order[start : start + batch]) for start in range(0, len(order), batch)]
 
 
 def order_notes(dataset: Dataset) -> dict[str, str]:
-    """What results say of `eval_order`, where it is not the dataset's own."""
+    """What results say of the order of `eval_places`, where it is not the dataset's own."""
     return {"eval_order": "longest first"} if hasattr(dataset, "lengths") else {}
 
 
@@ -95,16 +97,12 @@ def eval_batches(
     dataset: Dataset,
     transform: Callable | None,
     collate: Callable[[list], Batch],
-    order: Sequence[int],
+    places: list[list[int]],
     *,
-    batch: int,
-    rank: int,
-    world: int,
     workers: int,
     pin: bool,
 ) -> DataLoader:
-    """The examples at the places `order`, every `world`-th batch for this process."""
-    batches = [list(order[i : i + batch]) for i in range(0, len(order), batch)]
+    """A batch of the examples at each of the `places`."""
     if transform is not None:
         dataset = Transformed(dataset, transform, 0)
-    return make_loader(dataset, batches[rank::world], collate, workers, pin)
+    return make_loader(dataset, places, collate, workers, pin)

@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,13 @@ PACKAGES = ("digrap", "torch", "torchvision", "timm", "accelerate", "hydra-core"
 def versions(cfg: DictConfig) -> dict[str, str]:
     """Versions of Python and of the packages that a run's result depends on."""
     found = {"python": platform.python_version()}
-    answers, adapters = cfg.dataset.get("task") == "vqa", cfg.peft.get("_target_")
-    quantized = ["bitsandbytes"] if cfg.peft.get("name") == "qlora" else []
-    for name in (*PACKAGES, *(["transformers"] if answers else []), *(["peft"] if adapters else []), *quantized):
+    further = {
+        "transformers": cfg.dataset.get("task") in ("vqa", "naming"),
+        "peft": cfg.peft.get("_target_"),
+        "bitsandbytes": cfg.peft.get("name") == "qlora",
+        "open_clip_torch": cfg.dataset.get("clip"),
+    }
+    for name in (*PACKAGES, *(name for name, used in further.items() if used)):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -68,17 +73,36 @@ def describe_optimizer(optimizer: Optimizer) -> dict[str, Any]:
     return {"name": type(optimizer).__name__, "implementation": getattr(optimizer, "implementation", None)}
 
 
-def reset_peak_memory(accelerator: Accelerator) -> None:
-    """Start a new measurement: the runs of a sweep share a process."""
+class PeakMemory:
+    """The most memory held since this was made, and in parts of that time, in MB: on the host (elsewhere than on Linux
+    since the process began) and, where there is one, on the device."""
+
+    def __init__(self, accelerator: Accelerator):
+        self.accelerator, self._before = accelerator, {}
+        _reset_peak(accelerator)
+
+    @contextlib.contextmanager
+    def part(self) -> Iterator[dict[str, float]]:
+        """Yield a mapping that afterwards has the most memory held meanwhile."""
+        self._before, found = self.whole(), {}
+        _reset_peak(self.accelerator)
+        yield found
+        found |= _peak(self.accelerator)
+
+    def whole(self) -> dict[str, float]:
+        """The most memory held so far."""
+        now = _peak(self.accelerator)
+        return {key: max(value, self._before.get(key, 0)) for key, value in now.items()}
+
+
+def _reset_peak(accelerator: Accelerator) -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak becomes the present size
     if accelerator.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(accelerator.device)
 
 
-def peak_memory(accelerator: Accelerator) -> dict[str, float]:
-    """The most memory held since `reset_peak_memory`, in MB: on the host (elsewhere than on Linux since the process
-    began) and, where there is one, on the device."""
+def _peak(accelerator: Accelerator) -> dict[str, float]:
     peak = {}
     if sys.platform != "win32":
         import resource  # Unix alone has it

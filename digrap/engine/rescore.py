@@ -15,11 +15,20 @@ from digrap.core.errors import DigrapError, nearest
 from digrap.core.files import write_json
 from digrap.data.splits import DataModule, Split
 from digrap.engine.accelerator import open_accelerator
-from digrap.engine.build import build_backbone, build_data, build_task, check_packages, check_task
+from digrap.engine.build import (
+    build_backbone,
+    build_data,
+    build_task,
+    check_packages,
+    check_task,
+    find_task_weights,
+)
 from digrap.engine.checkpoint import write_tensors, write_weights
 from digrap.engine.evaluate import Evaluator
 from digrap.engine.job import VISION_CACHE
+from digrap.engine.kept_answers import Keeper
 from digrap.engine.loaders import derive_seed, order_notes
+from digrap.engine.provenance import PeakMemory
 from digrap.engine.trained_state import base_of, overlay, read_weights
 from digrap.models.adapter_files import write_adapter
 from digrap.models.backbone import Backbone
@@ -29,6 +38,7 @@ from digrap.models.vision_cache import use_vision_cache
 from digrap.runs.checked_config import checked_config
 from digrap.runs.export import ADAPTER
 from digrap.runs.folder import PREDICTIONS, RunFolder
+from digrap.runs.written import kept_answers
 
 OWN_KEYS = ("run", "split", "out", "bundle", "allow", "edited")  # of configs/evaluate.yaml
 LONG = ("per_class", "confusions", "by_type")  # parts of a report that only out=FILE gets
@@ -37,8 +47,8 @@ LONG = ("per_class", "confusions", "by_type")  # parts of a report that only out
 def rescore(cfg: DictConfig) -> dict[str, Any]:
     """Score `cfg.run` (or the backbone that `cfg` composes) on `cfg.split`.
 
-    Prints JSON without the long parts, writes all of it to `cfg.out`, and the predictions as a bundle into the folder
-    `cfg.bundle`.
+    Prints JSON without the long parts, writes all of it to `cfg.out`, with speed and memory of every split, and the
+    predictions as a bundle into the folder `cfg.bundle`.
     """
     run, out, bundle = (_path(cfg, key) for key in ("run", "out", "bundle"))
     if not isinstance(edited := cfg.get("edited", False), bool):
@@ -53,14 +63,16 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
     check_packages(cfg)
     with open_accelerator(cfg) as accelerator:
         data = build_data(cfg)
+        find_task_weights(cfg)
         backbone = trained_backbone(cfg, data.classes, weights)
         if weights is None and not backbone.has_head:
             raise DigrapError(f"backbone={cfg.backbone.name} has no head of its own; give run=… of a trained one")
         if cfg.trainer.vision_cache:
             use_vision_cache(backbone, (), Path(cfg.data_root) / VISION_CACHE)
         module = accelerator.prepare(backbone.module)
-        task = build_task(cfg, backbone, data.classes)
-        evaluator = Evaluator(accelerator, backbone, task, cfg)
+        task = build_task(cfg, backbone, data.classes, accelerator.device)
+        keeper = bundle and Keeper(bundle, cfg, accelerator)
+        evaluator = Evaluator(accelerator, backbone, task, cfg, PeakMemory(accelerator), keeper)
         # The run's own bundle, made again, has its truth where the run's has it.
         labels = bundle.parent if bundle and run and bundle.resolve() == run.path.resolve() else bundle
         chosen = _chosen(data, wanted)
@@ -69,9 +81,12 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
                   "eval_batch_size": cfg.trainer.eval_batch_size, **backbone.notes, **order_notes(chosen[0].load()),
                   **({"caveats": list(data.caveats)} if data.caveats else {}), "scores": scores}  # fmt: skip
         if accelerator.is_main_process:
+            for split in chosen if bundle else ():
+                for file in kept_answers(bundle, split.name):
+                    file.unlink()
             print(json.dumps({**result, "scores": {name: _short(score) for name, score in scores.items()}}, indent=2))
             if out:
-                write_json(out, result)
+                write_json(out, {**result, "tested": evaluator.tested})
     return result
 
 

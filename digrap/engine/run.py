@@ -148,7 +148,7 @@ def _run(
     if cfg.trainer.threads:
         torch.set_num_threads(cfg.trainer.threads)
     set_seed(derive_seed(cfg.seed, "run") % 2**32)
-    provenance.reset_peak_memory(accelerator)
+    memory = provenance.PeakMemory(accelerator)
     # What changes the last bits of answers and is not in the hash: a run may move, or evaluate in smaller batches.
     place = {"device": provenance.device_name(accelerator), "processes": accelerator.num_processes}
     origin = {**place, "eval_batch_size": cfg.trainer.eval_batch_size, "seed": cfg.seed}
@@ -163,9 +163,9 @@ def _run(
         here.write_facts({**origin, **about})
     log.info("%s on %s, seed %d → %s", cfg.optim.name, cfg.dataset.name, cfg.seed, here.path)
 
-    job = Job.build(cfg, method, here, accelerator, further, start and start.weights())
+    job = Job.build(cfg, method, here, accelerator, memory, further, start and start.weights())
     if main:
-        here.note(weights=job.backbone.provenance, base=job.base)
+        here.note(weights=job.backbone.provenance, base=job.base, **job.task.notes)
         provenance.describe_data(here, job.data.source)
     module, epoch, weights = _fit(job, start and start.results())
     variants = {}
@@ -194,7 +194,7 @@ def _run(
     if main:
         here.note(
             wall_s=round(time.monotonic() - clock, 1), evaluated_per_s=job.evaluator.throughput.rate,
-            peak_memory=provenance.peak_memory(accelerator),
+            tested=job.evaluator.tested, peak_memory=memory.whole(),
         )  # fmt: skip
         here.write_results(result)  # last: it marks the run as done
         tidy(here, here.results())

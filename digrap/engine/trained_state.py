@@ -29,12 +29,17 @@ def base_of(backbone: Backbone) -> dict[str, str]:
     known = {key: str(backbone.provenance[key]) for key in BASE_KEYS if backbone.provenance.get(key)}
     if "sha256" in known:
         return known
+    return {"source": "random weights", **known, "sha256": tensors_sha256(backbone.module.state_dict())}
+
+
+def tensors_sha256(state: dict[str, Tensor]) -> str:
+    """The sha256 of a state dict: names, shapes, types and values."""
     digest = hashlib.sha256()
-    for name, value in sorted(backbone.module.state_dict().items()):
+    for name, value in sorted(state.items()):
         digest.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())
         if value.numel():
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return {"source": "random weights", **known, "sha256": digest.hexdigest()}
+    return digest.hexdigest()
 
 
 def check_base(found: dict[str, str], base: dict[str, str], file: Path) -> None:

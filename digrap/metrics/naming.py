@@ -7,14 +7,17 @@ embeddings.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from digrap.core.errors import DigrapError
+from digrap.metrics.intervals import mean_interval
 
+SCORES = ("acc", "EM", "Cont")  # of a prediction's text
+CLIP_SCORES = {"ClipM1": 1, "ClipM5": 5}  # name → k of ClipMatch@k
 OTHER = re.compile(r"[^a-zA-Z0-9 ]+")
 UNKNOWN = -1
 TIE = 1e-9  # cosines nearer than this are equal: their last bits depend on the order of a sum
@@ -40,6 +43,10 @@ class Naming:
     exact: np.ndarray
     contained: np.ndarray
 
+    def scores(self) -> dict[str, np.ndarray]:
+        """Return SCORES by name: bool (n,)."""
+        return {"acc": self.right, "EM": self.exact, "Cont": self.contained}
+
     def summary(self) -> dict[str, Any]:
         """Return n, valid, and in percent acc, valid_acc (None if no prediction is a class), EM and Cont."""
         n, valid = self.right.size, int(np.count_nonzero(self.valid))
@@ -59,8 +66,8 @@ def naming(predictions: Sequence[str], targets: Sequence[int] | np.ndarray, clas
     Raises DigrapError for lengths that do not fit, no predictions, targets outside `classes`, a prediction that is not
     a string, and class names that are empty or equal once normalised.
     """
-    names = [simple(name) for name in classes]
-    label_of = _distinct(names, classes)
+    label_of = labels_of(classes)
+    names = list(label_of)
     targets = _targets(targets, len(predictions), len(names))
     texts = [_normalised(text) for text in predictions]
     label = np.array([label_of.get(text, UNKNOWN) for text in texts], dtype=np.int64)
@@ -71,11 +78,39 @@ def naming(predictions: Sequence[str], targets: Sequence[int] | np.ndarray, clas
     return Naming(label, right, label != UNKNOWN, right.copy(), np.array(contained, dtype=bool))
 
 
+def text_scores(answers: Sequence[str | None], targets: Sequence[int], classes: Sequence[str]) -> dict[str, Any]:
+    """Return n, valid, empty, acc, valid_acc, EM, Cont, and interval_95 of the last four. None is a missing answer."""
+    found = naming([text or "" for text in answers], targets, classes)
+    parts = {"acc": found.right, "valid_acc": found.right[found.valid], "EM": found.exact, "Cont": found.contained}
+    return {
+        **found.summary(),
+        "empty": sum(text is not None and not simple(text) for text in answers),
+        "interval_95": {name: interval(hits) for name, hits in parts.items()},
+    }
+
+
+def interval(hits: np.ndarray) -> list[float] | None:
+    """Return the 95 % interval of the hits' share, in percent; None where there are none to count."""
+    return mean_interval(hits.astype(float)) if hits.size else None
+
+
+def clip_scores(
+    answers: Sequence[str | None],
+    targets: Sequence[int] | np.ndarray,
+    embed: Callable[[list[str]], np.ndarray],
+    class_embeddings: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Return CLIP_SCORES by name: bool (n,). `embed` gives embeddings of texts; a missing answer (None) is wrong."""
+    hits = clip_match(embed([simple(text or "") for text in answers]), class_embeddings, targets, CLIP_SCORES.values())
+    given = np.array([text is not None for text in answers])
+    return {name: hits[k] & given for name, k in CLIP_SCORES.items()}
+
+
 def clip_match(
     prediction_embeddings: np.ndarray,
     class_embeddings: np.ndarray,
     targets: Sequence[int] | np.ndarray,
-    ks: Sequence[int] = (1, 5),
+    ks: Collection[int] = (1, 5),
 ) -> dict[int, np.ndarray]:
     """Return {k: bool (n,)}: whether the target is among the k classes of highest cosine.
 
@@ -128,10 +163,11 @@ def _normalised(text: str) -> str:
     return simple(text)
 
 
-def _distinct(names: list[str], classes: Sequence[str]) -> dict[str, int]:
-    """Return {normalised name: class index}. Raises DigrapError for names that are empty or equal."""
+def labels_of(classes: Sequence[str]) -> dict[str, int]:
+    """Return {normalised name: class index}, in the classes' order. Raises DigrapError for names that are empty or
+    equal once normalised."""
     result: dict[str, int] = {}
-    for place, name in enumerate(names):
+    for place, name in enumerate(map(simple, classes)):
         if not name:
             raise DigrapError(f"class {place} ({classes[place]!r}) has no letter or digit: give it a name")
         if name in result:

@@ -84,7 +84,7 @@ def class_embeddings(tower: TextTower, names: Sequence[str], cache: Path | None 
     file = cache and _cache_file(Path(cache), tower, prompts)
     if file and (found := _kept(file)) is not None:
         return found
-    found = tower.embed(prompts, "embedding class names (batches)")
+    found = tower.embed(prompts, description="embedding class names (batches)")
     found = found.reshape(len(names), len(TEMPLATES), -1).mean(axis=1)
     if file:
         write_atomically(file, lambda handle: np.save(handle, found))
@@ -105,22 +105,27 @@ def _kept(file: Path) -> np.ndarray | None:
 
 
 def load_text_tower(
-    model: str = MODEL, weights: str | Path = WEIGHTS, device: str = "auto", batch_size: int = 256
+    model: str = MODEL,
+    weights: str | Path = WEIGHTS,
+    device: str = "auto",
+    batch_size: int = 256,
+    options: Options = OPTIONS,
 ) -> TextTower:
     """open_clip's `model` without its image tower. `weights` is one of open_clip's tags for it, or a file.
 
-    A tag's file comes from the hub's cache or the hub. `device` auto is CUDA where there is a GPU. Raises DigrapError
-    for a model, weights or device that do not exist, and for files that are damaged or of another model.
+    A tag's file comes from the hub's cache or the hub. `device` auto is CUDA where there is a GPU. torch's random
+    numbers stay as they are. `options` are names for messages. Raises DigrapError for a model, weights or device that
+    do not exist, and for files that are damaged or of another model.
     """
     where = _device(device)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise DigrapError(f"batch_size={batch_size}: give a whole number of at least 1")
-    check_model(model, OPTIONS)
-    file = _file(model, str(weights))
-    network = build(model, file, OPTIONS).eval()
+    file = find_text_tower(model, weights, options)
+    with torch.random.fork_rng(devices=[]):  # open_clip draws weights before it reads them
+        network = build(model, file, options).eval()
     del network.visual  # nine tenths of the default model
     provenance = {"model": model, "weights": Path(weights).name, "sha256": sha256(file.path)}
-    tokenizer = tokenizer_of(model, OPTIONS)
+    tokenizer = tokenizer_of(model, options)
     return TextTower(network.requires_grad_(False).to(where), tokenizer, where, batch_size, provenance)
 
 
@@ -135,13 +140,15 @@ def _device(name: str) -> torch.device:
         ) from error
 
 
-def _file(model: str, weights: str) -> WeightFile:
-    """The file of one of open_clip's tags, fetched where the cache lacks it, or the file that `weights` names."""
-    if known := known_weights(model, weights, OPTIONS):
+def find_text_tower(model: str, weights: str | Path, options: Options = OPTIONS) -> WeightFile:
+    """The file of one of open_clip's tags for `model`, fetched where the cache lacks it, or the file that `weights`
+    names; nothing is loaded. Raises DigrapError where there is none."""
+    check_model(model, options)
+    if known := known_weights(model, str(weights), options):
         log.info("%s: weights %s from the cache, else from the hub", model, weights)
-        return weight_file(fetched(known, model, weights, OPTIONS), OPTIONS)
+        return weight_file(fetched(known, model, str(weights), options), options)
     if not Path(weights).expanduser().is_file():
         raise DigrapError(
-            f"clip_weights={weights}: no such file, and no tag of {model} (of: {tags_of(model)}); {OPTIONS.offline}"
+            f"{options.file}={weights}: no such file, and no tag of {model} (of: {tags_of(model)}); {options.offline}"
         )
-    return weight_file(weights, OPTIONS)
+    return weight_file(weights, options)

@@ -17,12 +17,14 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import GenerationConfig
+from transformers.cache_utils import DynamicLayer
 
 from digrap.core.errors import DigrapError
 from digrap.models.backbone import Decoding
 
 QUESTION = "{question}"  # its place in a prompt template
 IGNORED = -100  # the label of padding
+READ_ONCE = ("paligemma", "llava")  # model types whose prompts a beam search may read once: tested
 
 
 @dataclass
@@ -100,14 +102,17 @@ class VLMAnswering:
 
     def generate(self, module: nn.Module, inputs: dict[str, Tensor]) -> list[str]:
         """One answer for each of the N encoded questions, without special tokens."""
-        tokenizer = self.tokenizer
+        tokenizer, decoding = self.tokenizer, self.decoding
         how = GenerationConfig(
-            do_sample=False, num_beams=self.decoding.beams, max_new_tokens=self.decoding.max_new_tokens,
+            do_sample=False, num_beams=decoding.beams, max_new_tokens=decoding.max_new_tokens,
             bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )  # fmt: skip
-        tokens = module.generate(**inputs, generation_config=how)
-        answers = tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        given, width = inputs, inputs["input_ids"].shape[1]
+        if decoding.beams > 1 and module.config.model_type in READ_ONCE:
+            given = _read_prompt(module, inputs, how)
+        tokens = module.generate(**given, generation_config=how)
+        answers = tokenizer.batch_decode(tokens[:, width:], skip_special_tokens=True)
         return [answer.strip() for answer in answers]
 
     def _plain(self, texts: Sequence[str]) -> list[str]:
@@ -133,6 +138,20 @@ class VLMAnswering:
         answered = torch.tensor([[0] * (width - len(suffix)) + [1] * len(suffix) for suffix in suffixes])
         labels = torch.where(answered == 1, whole, IGNORED)[:, width - longest :]
         return {**inputs, "input_ids": whole, "attention_mask": seen, "labels": labels}, answered
+
+
+def _read_prompt(module: nn.Module, inputs: dict[str, Tensor], how: GenerationConfig) -> dict[str, Any]:
+    """The inputs of a beam search with a cache of the prompts, each read once: transformers would read them once a
+    beam. The inputs as they are where the cache does not only grow (sliding windows)."""
+    greedy = GenerationConfig.from_dict(
+        {**how.to_dict(), "num_beams": 1, "max_new_tokens": 1, "return_dict_in_generate": True}
+    )
+    cache = module.generate(**inputs, generation_config=greedy).cache
+    if not all(type(layer) is DynamicLayer for layer in cache.layers):
+        return inputs
+    cache.crop(-1)  # the search begins with a token to read
+    cache.batch_repeat_interleave(how.num_beams)
+    return {**{name: value for name, value in inputs.items() if name != "pixel_values"}, "cache": cache}
 
 
 def wants_type_ids(module: nn.Module) -> bool:

@@ -116,8 +116,6 @@ def _listed(values: tuple[int, ...]) -> str:
 
 def _selection(scores: Scores) -> str:
     search = scores.table.search
-    if scores.table.winners:
-        return f" Hyper-parameters: those that table {scores.table.winners} has chosen."
     if not scores.table.searches:
         return ""
     rule = {

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
-TOP = re.compile(r"config\.yaml|(run|results|data|variants|trace)\.json|metrics\.jsonl|error\.txt|predictions\.npz")
+ANSWERS = re.compile(r"answers-.+-\d+\.npz")
+TOP = re.compile(
+    r"config\.yaml|(run|results|data|variants|trace)\.json|metrics\.jsonl|error\.txt|predictions\.npz|"
+    + ANSWERS.pattern
+)
 OTHERS = (".lock", "train.log")
 WEIGHTS = re.compile(r"(best-epoch-\d{4,}|after-fit)\.safetensors")
 STEP = re.compile(r"step-\d{8,}")
@@ -13,6 +17,17 @@ STATE = ("state.pt", "manifest.json")
 # As core.files.write_atomically and engine.checkpoint.save name them.
 _IN_WRITING = "|".join((TOP.pattern, WEIGHTS.pattern, *map(re.escape, STATE)))
 TEMPORARY = re.compile(rf"\.({_IN_WRITING})\.\w+\.tmp|\.{STEP.pattern}\.tmp")
+
+
+def kept_answers_file(name: str, rank: int | str) -> str:
+    """The file of one process's answers to a split, until the run is done."""
+    return f"answers-{name}-{rank}.npz"
+
+
+def kept_answers(folder: Path, name: str | None = None) -> list[Path]:
+    """The files of answers in a folder, of all processes; by default those of every split."""
+    wanted = ANSWERS if name is None else re.compile(kept_answers_file(re.escape(name), r"\d+"))
+    return sorted(path for path in folder.glob("answers-*.npz") if wanted.fullmatch(path.name))
 
 
 def is_written(name: str) -> bool:

@@ -95,11 +95,10 @@ class Search:
 class Table:
     """Rows × seeds.
 
-    `overrides` come before those of every row. `targets` are published numbers with their source. `winners` names the
-    table whose winners its rows take (None: they search their own). `means` are further columns, each the mean of the
-    splits it names; `columns` maps the titles of the columns that are printed to splits and means, in order (empty: all
-    of them, under their own names). `scorer` is the score that is printed (None: the metric that chose the checkpoint);
-    `own_file` the file of a table that is none of configs/tables.
+    `overrides` come before those of every row. `targets` are published numbers with their source. `means` are further
+    columns, each the mean of the splits it names; `columns` maps the titles of the columns that are printed to splits
+    and means, in order (empty: all of them, under their own names). `scorer` is the score that is printed (None: the
+    metric that chose the checkpoint); `own_file` the file of a table that is none of configs/tables.
     """
 
     name: str
@@ -115,7 +114,6 @@ class Table:
     columns: dict[str, str] = field(default_factory=dict)
     scorer: str | None = None
     own_file: Path | None = None
-    winners: str | None = None
 
     def baseline_of(self, row: str) -> str | None:
         """The row to which `row` is compared: the baseline of its block."""
@@ -159,8 +157,6 @@ def load_table(
     check_form(path, plain)
     rows = {str(label): _row(path, str(label), value) for label, value in plain["rows"].items()}
     _check_starts(path, rows)
-    if winners := plain.get("winners"):
-        rows = {label: _with_winner(path, row, load_table(str(winners))) for label, row in rows.items()}
     blocks = {str(title): _overrides(path, own or ()) for title, own in (plain.get("blocks") or {}).items()}
     rows = _in_blocks(rows, blocks) if blocks else rows
     check_target_rows(path, plain.get("targets") or {}, rows)
@@ -180,7 +176,6 @@ def load_table(
         columns={str(title): str(name) for title, name in (plain.get("columns") or {}).items()},
         scorer=plain.get("scorer") if scorer is None else scorer,
         own_file=path.resolve() if own else None,
-        winners=None if winners is None else str(winners),
     )
     if table.search.rule not in RULES:
         raise DigrapError(f"{path}: search.rule={table.search.rule}; {nearest(table.search.rule, RULES)}")
@@ -199,24 +194,6 @@ def _row(path: Path, label: str, value: object) -> Row:
             raise DigrapError(f"{path}: rows.{label}.grid.{key} must be a list of values")
     texts = {key: tuple(_text(item) for item in values) for key, values in grid.items()}
     return Row(label, _overrides(path, plain.get("overrides") or ()), texts, plain.get("start"))
-
-
-def _with_winner(path: Path, row: Row, other: Table) -> Row:
-    """The row with the values that the same row of another table has chosen. Raises DigrapError where they are not
-    known, and for a row that searches all the same."""
-    if row.grid:
-        raise DigrapError(f"{path}: rows.{row.label}.grid: it takes the winner of table {other.name}; leave grid out")
-    if row.label not in other.rows or not other.rows[row.label].grid:
-        return row
-    file = CONFIGS / "best" / other.name / f"{other.rows[row.label].slug}.yaml"
-    if not file.is_file():
-        raise DigrapError(
-            f"{path}: winners: {other.name}: the winner of row {row.label!r} is not known ({file} is missing); make "
-            f"table {other.name} first: python train.py -m table={other.name}"
-        )
-    best = OmegaConf.load(file)
-    chosen = [f"{key}={_text(OmegaConf.select(best, key))}" for key in other.rows[row.label].grid]
-    return replace(row, overrides=(*row.overrides, *_overrides(file, chosen)))
 
 
 def _in_blocks(rows: dict[str, Row], blocks: dict[str, tuple[str, ...]]) -> dict[str, Row]:

@@ -9,8 +9,7 @@ from typing import Any
 from digrap.core.errors import DigrapError, nearest
 
 KEYS = (
-    "title", "overrides", "seeds", "baseline", "rows", "blocks", "winners", "search", "means", "columns", "targets",
-    "scorer",
+    "title", "overrides", "seeds", "baseline", "rows", "blocks", "search", "means", "columns", "targets", "scorer",
 )  # fmt: skip
 ROW_KEYS = ("overrides", "grid", "start")
 SEARCH_KEYS = ("seeds", "rule")

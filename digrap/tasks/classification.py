@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,15 @@ from torch.utils.data import default_collate
 
 from digrap.metrics.classification import report
 from digrap.models.backbone import Backbone
-from digrap.tasks.task import Answers, Batch, Stored, check_select_by
+from digrap.tasks.task import Answers, Batch, Setting, Stored, check_select_by
 
 TOP = 5  # most probable classes that are kept
 
 
 class Classification:
     """Records are (image uint8 (3, H, W), label); the module maps float images (N, …) to logits (N, classes)."""
+
+    notes: Mapping[str, Any] = {}
 
     def __init__(self, backbone: Backbone, classes: tuple[str, ...], metric: str = "accuracy"):
         self.classes, self.metric, self.normalize = classes, metric, backbone.batch_transform
@@ -58,6 +60,11 @@ class Classification:
         return report(answers, truth, self.classes)
 
 
-def build(backbone: Backbone, classes: tuple[str, ...], select_by: str) -> Classification:
-    """Classification of `classes`. Raises DigrapError for another `select_by` than accuracy."""
-    return Classification(backbone, classes, check_select_by(select_by, ("accuracy",)))
+def check(select_by: str, setting: Setting) -> None:
+    """Raise DigrapError for another `select_by` than accuracy."""
+    check_select_by(select_by, ("accuracy",))
+
+
+def build(backbone: Backbone, classes: tuple[str, ...], select_by: str, setting: Setting) -> Classification:
+    """Classification of `classes`."""
+    return Classification(backbone, classes, select_by)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,10 +52,25 @@ class Batch:
         return [Batch(part, self.truth[k : k + size]) for k, part in zip(places, parts, strict=True)]
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What a task may use besides a backbone and classes.
+
+    `clip` names the model and the weights of ClipMatch's text tower, None for none; `device` is where it runs; `cache`
+    a folder for its embeddings.
+    """
+
+    clip: Mapping[str, str] | None = None
+    device: str = "cpu"
+    cache: Path | None = None
+
+
 class Task(Protocol):
-    """One kind of problem. `metric` is the score that chooses checkpoints, one of those that `example_scores` gives."""
+    """One kind of problem. `metric` is the score that chooses checkpoints, one of those that `example_scores` gives;
+    `notes` is what run.json says of it, {} for nothing."""
 
     metric: str
+    notes: Mapping[str, Any]
 
     def collate(self, records: Sequence[Any], train: bool = False) -> Batch:
         """Records of a dataset as a batch. It runs in the loading processes. `train`: with what the loss needs."""
@@ -81,15 +98,40 @@ def known_tasks() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(tasks.__path__) if module.name != "task")
 
 
-def task_named(name: str, backbone: Backbone, classes: Sequence[str], select_by: str) -> Task:
+def task_named(
+    name: str, backbone: Backbone, classes: Sequence[str], select_by: str, setting: Setting | None = None
+) -> Task:
     """The task of the module digrap.tasks.<name>, for a backbone and the dataset's classes.
 
     `select_by` is the score that chooses checkpoints. Raises DigrapError for an unknown task, a score that it does not
     have, and a backbone that is not made for it.
     """
+    setting = setting or Setting()
+    check_choice(name, select_by, setting)
+    return _module(name).build(backbone, tuple(classes), select_by, setting)
+
+
+def check_choice(name: str, select_by: str, setting: Setting) -> None:
+    """Raise DigrapError for an unknown task and a score that it does not have in this setting; no file is read."""
     if name not in known_tasks():
         raise DigrapError(f"dataset.task={name}: there is no such task; {nearest(name, known_tasks())}")
-    return importlib.import_module(f"digrap.tasks.{name}").build(backbone, tuple(classes), select_by)
+    _module(name).check(select_by, setting)
+
+
+def find_weights(name: str, setting: Setting) -> None:
+    """Find or fetch the weights that the task's scores need, where they need any. Raises DigrapError where there are
+    none: before a backbone is read, which takes longer."""
+    if (find := getattr(_module(name), "find_weights", None)) is not None:
+        find(setting)
+
+
+def backbones_for(name: str) -> str:
+    """The task whose backbones the task called `name` takes: its own, unless its module says otherwise."""
+    return getattr(_module(name), "BACKBONES", name) if name in known_tasks() else name
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"digrap.tasks.{name}")
 
 
 def check_select_by(select_by: str, known: Sequence[str]) -> str:

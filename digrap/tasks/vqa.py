@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from digrap.metrics.vqa.accuracy import M4C_ANSWERS, SCORERS, accuracies
 from digrap.metrics.vqa.question import Question
 from digrap.metrics.vqa.summary import report as vqa_report
 from digrap.models.backbone import Answering, Backbone
-from digrap.tasks.task import Answers, Batch, Stored, check_select_by
+from digrap.tasks.task import Answers, Batch, Setting, Stored, check_select_by
 
 
 class VQA:
@@ -23,6 +23,8 @@ class VQA:
     Every scorer that applies gives a score: official2021, official2017, and m4c where each question of a split has ten
     answers. `metric` is the one that chooses checkpoints.
     """
+
+    notes: Mapping[str, Any] = {}
 
     def __init__(self, answering: Answering, metric: str):
         self.answering, self.metric = answering, metric
@@ -71,8 +73,18 @@ def objects(values: Sequence[Any]) -> np.ndarray:
     return array
 
 
-def build(backbone: Backbone, classes: tuple[str, ...], select_by: str) -> VQA:
-    """Question answering by `backbone`. Raises DigrapError for one that answers no questions, or an unknown scorer."""
+def check(select_by: str, setting: Setting) -> None:
+    """Raise DigrapError for an unknown scorer."""
+    check_select_by(select_by, SCORERS)
+
+
+def build(backbone: Backbone, classes: tuple[str, ...], select_by: str, setting: Setting) -> VQA:
+    """Question answering by `backbone`."""
+    return VQA(answering_of(backbone, "vqa"), select_by)
+
+
+def answering_of(backbone: Backbone, task: str) -> Answering:
+    """How the backbone answers questions. Raises DigrapError for one that answers none."""
     if backbone.answering is None:
-        raise DigrapError("dataset.task=vqa: this backbone answers no questions; choose one that does")
-    return VQA(backbone.answering, check_select_by(select_by, SCORERS))
+        raise DigrapError(f"dataset.task={task}: this backbone answers no questions; choose one that does")
+    return backbone.answering

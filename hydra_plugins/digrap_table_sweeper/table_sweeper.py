@@ -77,7 +77,7 @@ class TableSweeper(BasicSweeper):
         overrides = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(arguments)
         seeds, extra = None, []
         for override in overrides:
-            key = override.get_key_element()
+            key = override.get_key_element().removeprefix("++")  # each run's config is to have it
             if key == "seed":
                 seeds = _seeds(override)
             elif override.is_sweep_override():

@@ -102,13 +102,13 @@ def test_both_sides_are_normalised_first():
     seen = []
 
     class Tower:
-        def embed(self, texts, _):
+        def embed(self, texts, description):
             seen.append(texts)
             return np.ones((len(texts), 3), np.float32)  # all cosines are equal: the first class is nearest
 
     found = script.clip_scores(["Teddy-Bear!", None, "?"], [0, 0, 0], ("t-shirt", "The Eiffel Tower"), Tower())
-    assert seen[0] == ["teddy bear", "", ""] and len(seen[1]) == 160
-    assert (seen[1][0], seen[1][80]) == ("a bad photo of a t shirt.", "a bad photo of a the eiffel tower.")
+    assert seen[1] == ["teddy bear", "", ""] and len(seen[0]) == 160
+    assert (seen[0][0], seen[0][80]) == ("a bad photo of a t shirt.", "a bad photo of a the eiffel tower.")
     assert {name: hits.tolist() for name, hits in found.items()} == dict.fromkeys(
         ("ClipM1", "ClipM5"), [True, False, True]
     )

@@ -150,3 +150,67 @@ def test_checkpoints_are_pinned_and_others_are_two_options():
     assert all(len(backbone.revision) == 40 for backbone in (pali, llava))
     other = ["backbone.model=google/paligemma-3b-mix-448", "backbone.revision=main"]
     assert compose(["dataset=vqav2", *other]).backbone.revision == "main"
+
+
+VQA_ROWS = ["zero-shot", "vanilla", "full FT", "LP", "LP-FT", "WiSE-FT", "L2-SP", "FTP", "SPD", "DiGraP", "DiGraP + λ"]
+VQA_TABLES = {
+    "2": ("domainnet_ovqa", "paligemma_3b", [None]),
+    "3": ("vqav2", "paligemma_3b", ["protocol paper", "protocol clean"]),
+    "8": ("vqav2", "llava_7b", ["card", "snapshot"]),
+    "9": ("domainnet_ovqa", "llava_7b", ["card", "snapshot"]),
+}
+
+
+@pytest.mark.parametrize("name", VQA_TABLES)
+def test_the_vqa_tables_have_the_cards_recipe_and_llavas_the_authors_too(name):
+    table, (dataset, backbone, blocks) = load_table(name), VQA_TABLES[name]
+    assert [(row.block, label) for label, row in table.rows.items()] == [
+        (block, f"{label} ({block})" if block else label) for block in blocks for label in VQA_ROWS
+    ]
+    assert table.baseline == "vanilla" and not table.targets
+    assert min(table.seeds) >= 100 and len(table.seeds) == 3 and table.search.seeds == (100,)
+    for row in table.rows.values():
+        cfg = table.cell(row.label, 100, row.choices()[-1]).config
+        base, trainer, schedule, peft = cfg.trainer.base, cfg.trainer, cfg.schedule, cfg.peft
+        assert (cfg.dataset.name, cfg.backbone.name) == (dataset, backbone)
+        assert (base.name, trainer.epochs, schedule.accumulation) == ("adamw", 10, 2)
+        if dataset == "domainnet_ovqa":
+            assert (cfg.dataset.task, cfg.dataset.select_by) == ("naming", "ClipM1")
+        else:
+            assert cfg.dataset.protocol == ("clean" if row.block == "protocol clean" else "paper")
+        if row.label.startswith("full FT"):
+            assert peft.name == "none" and schedule.min_lr == schedule.warmup_lr < min(grid(row)["trainer.base.lr"])
+            continue
+        searched = "trainer.base.lr" in row.grid
+        if row.block == "snapshot":
+            assert (peft.r, list(peft.targets)) == (4, ["q_proj", "v_proj"])
+            assert (base.weight_decay, schedule.warmup_lr, schedule.min_lr) == (1e-5, 1e-5, 1e-5)
+            assert (trainer.micro_batch, trainer.batch_size) == (6, 6 * 8 * 2) and (searched or base.lr == 1e-4)
+            continue
+        assert (base.weight_decay, trainer.micro_batch, trainer.batch_size) == (1e-4, 16, 16 * 8 * 2)
+        assert (peft.r, peft.targets, schedule.warmup_lr, schedule.min_lr) == (8, "authors", 1e-4, 1e-4)
+        assert searched or base.lr == 1e-3
+
+
+@pytest.mark.parametrize("name", VQA_TABLES)
+def test_grids_of_the_vqa_tables(name):
+    table = load_table(name)
+    for label, row in table.rows.items():
+        plain = label.partition(" (")[0]
+        if plain == "DiGraP":
+            assert grid(row) == {"optim.mu": {0.01, 0.1, 0.5, 1, 10}}
+        elif plain == "FTP":
+            assert grid(row) == {"optim.k": {0, 0.5, 1}}
+        elif plain == "WiSE-FT":
+            assert row.start == table.baseline_of(label)
+        elif plain == "vanilla":
+            assert not row.grid
+    with_lam = load_table("2").rows["DiGraP + λ"]  # the card has one λ, for this table
+    assert "optim.lam=0.5" in with_lam.overrides and grid(with_lam) == {"optim.mu": {0.01, 0.1, 0.5, 1, 10}}
+
+
+def test_table_4b_is_digrap_at_the_papers_five_mu():
+    table = load_table("4b")
+    cells = [table.cell(label, 100).config for label in table.rows if label != "vanilla"]
+    assert [cfg.optim.mu for cfg in cells] == [0.01, 0.1, 0.5, 1, 10]
+    assert {(cfg.optim.name, cfg.dataset.name, cfg.dataset.protocol) for cfg in cells} == {("digrap", "vqav2", "paper")}

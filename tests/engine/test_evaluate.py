@@ -7,6 +7,7 @@ from accelerate import Accelerator
 from omegaconf import OmegaConf
 
 from digrap.engine.evaluate import Evaluator
+from digrap.engine.provenance import PeakMemory
 from digrap.models.backbone import Backbone
 from digrap.tasks.task import Batch
 
@@ -46,7 +47,8 @@ class Echo:
 def evaluator():
     cfg = OmegaConf.create({"trainer": {"eval_batch_size": 3, "workers": 0}})
     backbone = Backbone(torch.nn.Linear(1, 1), None)
-    return Evaluator(Accelerator(cpu=True), backbone, Echo(), cfg)
+    accelerator = Accelerator(cpu=True)
+    return Evaluator(accelerator, backbone, Echo(), cfg, PeakMemory(accelerator))
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,6 @@ def evaluator():
     [(LongAndShort(), [[1, 3, 7], [4, 5, 0], [6, 2]]), (Data(), [[0, 1, 2], [3, 4, 5], [6, 7]])],
 )
 def test_the_longest_are_answered_first_and_come_back_in_the_datasets_order(evaluator, data, batches):
-    answers, truth = evaluator.predict(evaluator.backbone.module, data, "test")
+    answers, truth = evaluator.predict(evaluator.backbone.module, data, "test", "test")
     assert evaluator.task.batches == batches
     assert answers["prediction"].tolist() == list(range(8)) and truth.tolist() == list(range(0, 80, 10))

@@ -17,6 +17,10 @@ def test_throughput_and_memory_are_recorded(small, tmp_path):
     engine.run(small("optim=vanilla", "trainer.epochs=1"), tmp_path)
     facts = json.loads((tmp_path / "run.json").read_text())
     assert facts["trained_per_s"] > 0 and facts["evaluated_per_s"] > 0 and facts["peak_memory"]["host_mb"] > 50
+    assert set(facts["tested"]) == set(results(tmp_path)["scores"])
+    for split, found in facts["tested"].items():
+        assert found["answered"] == results(tmp_path)["scores"][split]["n"] and found["per_s"] > 0
+        assert 50 < found["peak_memory"]["host_mb"] <= facts["peak_memory"]["host_mb"]
     assert facts["base"]["sha256"] == facts["weights"].get("sha256", facts["base"]["sha256"])
 
 

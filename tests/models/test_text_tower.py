@@ -1,15 +1,18 @@
 """ClipMatch's embeddings, against one text at a time; messages about bad input."""
 
+import shutil
+
 import numpy as np
 import open_clip
 import pytest
 import safetensors.torch
 import torch
+from open_clip import pretrained
 
 from digrap.core.errors import DigrapError
 from digrap.core.files import sha256
 from digrap.models import text_tower as clip_match
-from digrap.models.text_tower import class_embeddings, load_text_tower
+from digrap.models.text_tower import class_embeddings, find_text_tower, load_text_tower
 from tests.models.tiny_clip import make_tower, slowly
 
 NAMES = ("cello", "cell phone", "teddy bear", "trumpet", "t shirt")
@@ -114,15 +117,36 @@ def test_a_file_that_is_no_weights_of_the_model_is_named(tiny, tmp_path):
             tower_of(bad)
 
 
-def test_without_network_the_ways_out_are_named(monkeypatch):
-    def offline(*_, **__):
-        raise OSError("no route")
+REPOSITORY = "timm/eva_giant_patch14_clip_224.laion400m_s11b_b41k"
 
-    monkeypatch.setattr(open_clip, "download_pretrained", offline)
-    with pytest.raises(
-        DigrapError, match="EVA01-g-14: .*laion400m_s11b_b41k are not in the cache .*no route.*clip=false"
-    ):
+
+def test_without_network_the_ways_out_are_named_after_one_request(cache, hub, caplog):
+    hub()
+    with pytest.raises(DigrapError) as caught:
         load_text_tower()
+    text = str(caught.value)
+    assert f"EVA01-g-14: the weights laion400m_s11b_b41k (2.3 GB, MIT licence) are not in the cache ({cache})" in text
+    assert f"restore the network, or `hf download {REPOSITORY}` where there is one, or give clip_weights=FILE" in text
+    assert "Retrying" not in caplog.text
+
+
+def test_the_hubs_own_answer_is_told(cache, hub):
+    hub(404, "EntryNotFound")
+    with pytest.raises(DigrapError, match="could not be fetched .*404"):
+        load_text_tower()
+
+
+@pytest.mark.parametrize("name", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
+def test_the_cache_needs_no_network(tiny, cache, hub, monkeypatch, name):
+    hub()
+    known = {"hf_hub": "owner/tower/", "quick_gelu": False}
+    monkeypatch.setitem(pretrained._PRETRAINED, "tiny", {"hub": known})
+    place = cache / "models--owner--tower" / "snapshots" / ("0" * 40)
+    place.mkdir(parents=True)
+    (cache / "models--owner--tower" / "refs").mkdir()
+    (cache / "models--owner--tower" / "refs" / "main").write_text("0" * 40)
+    shutil.copy(tiny, place / name)
+    assert find_text_tower("tiny", "hub").path == place / name
 
 
 def test_class_embeddings_are_kept_and_made_anew_where_damaged(tiny, tmp_path, caplog):

@@ -8,6 +8,7 @@ from PIL import Image
 
 from digrap.core.errors import DigrapError
 from digrap.data.mini.vqa.words import WORDS
+from digrap.models import vlm
 from digrap.models.backbone import Decoding
 from digrap.models.tiny_processor import VOCABULARY
 from tests.models.tiny import ANSWERS, NAMES, QUESTIONS, pictures, tiny
@@ -105,6 +106,23 @@ def test_beams_and_length_are_those_of_the_decoding(name):
     assert found != [" ".join(answer.split()[:3]) for answer in greedy.answering.generate(greedy.module, inputs)]
     assert max(len(answer.split()) for answer in found) <= 3
     assert wide.notes == {"decoding": {"name": "wide", "beams": 5, "max_new_tokens": 3}}
+
+
+def test_beams_read_each_prompt_once_and_find_what_transformers_finds(name, monkeypatch):
+    backbone = tiny(name, scale=5, decoding=Decoding("wide", 5, 10))
+    answering, module, read = backbone.answering, backbone.module, []
+    inputs = answering.encode(pictures(), QUESTIONS)
+
+    def note(_, args, kwargs):
+        read.append(tuple(kwargs["input_ids"].shape))
+
+    with module.register_forward_pre_hook(note, with_kwargs=True):
+        found = answering.generate(module, inputs)
+        assert read[0] == inputs["input_ids"].shape and set(read[1:]) == {(4 * 5, 1)}
+        read.clear()
+        monkeypatch.setattr(vlm, "READ_ONCE", ())
+        assert answering.generate(module, inputs) == found and len(set(found)) > 2
+        assert read[0] == (4 * 5, inputs["input_ids"].shape[1])
 
 
 def test_a_question_cannot_smuggle_in_a_picture_or_an_end():

@@ -1,5 +1,4 @@
-"""A table in blocks: every row in each, compared, chosen and marked within its own; and rows that take another table's
-winners."""
+"""A table in blocks: every row in each, compared, chosen and marked within its own."""
 
 import pytest
 
@@ -103,25 +102,6 @@ def test_winners_have_a_file_each_and_the_table_is_published(blocks, tmp_path):
     assert verify_table(place).differences == []
 
 
-OTHER = PLAIN.replace("grid: {trainer.base.lr: [3e-4, 1e-3]}", "").replace("A small", "Another") + "winners: small\n"
-
-
-def test_rows_take_another_tables_winners(small_table):
-    table, outputs = small_table
-    write_winners(Plan(table, outputs), spec.CONFIGS)
-    other = write(OTHER, "other")
-    winner = Plan(table, outputs).winner(table.rows["vanilla"], 100)
-    assert other.rows["vanilla"].overrides == ("optim=vanilla", *winner)
-    assert other.cell("vanilla", 100).place == Plan(table, outputs).final(table.rows["vanilla"], 100).place
-    assert "Hyper-parameters: those that table small has chosen." in " ".join(render.notes(gather(other, outputs)))
-
-
-def test_missing_winners_and_a_search_beside_them_end_in_one_message(small_table):
-    with pytest.raises(
-        DigrapError, match=r"winners: small: the winner of row 'vanilla' is not known .* -m table=small"
-    ):
-        write(OTHER, "other")
-    with pytest.raises(DigrapError, match=r"rows.vanilla.grid: it takes the winner of table small; leave grid out"):
-        write(PLAIN + "winners: small\n", "other")
+def test_blocks_that_are_no_mapping_end_in_one_message(small_table):
     with pytest.raises(DigrapError, match=r"blocks must be a mapping from a block's title to its overrides"):
         write(PLAIN + "blocks: [a]\n")

@@ -8,6 +8,7 @@ from digrap.runs.written import TEMPORARY, is_written
 @pytest.mark.parametrize(
     "name",
     ["config.yaml", "metrics.jsonl", ".lock", "train.log", ".results.json.a_1x.tmp", "wandb/offline-run-1/files/x",
+     "answers-ok_vqa-0.npz", ".answers-ok_vqa-12.npz.a_1x.tmp",
      "checkpoints/best-epoch-0012.safetensors", "checkpoints/.after-fit.safetensors.a_1x.tmp",
      "checkpoints/step-00000012/state.pt", "checkpoints/.step-00000012.tmp/.manifest.json.q9.tmp"],
 )  # fmt: skip
@@ -17,7 +18,8 @@ def test_a_runs_own(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["notes.txt", "config.yaml.bak", ".config.yaml", ".notes.txt.a1.tmp", "wandb", "checkpoints/config.yaml",
+    ["answers.npz", "answers-mine.npz",
+     "notes.txt", "config.yaml.bak", ".config.yaml", ".notes.txt.a1.tmp", "wandb", "checkpoints/config.yaml",
      "checkpoints/best-epoch-0012.copy.safetensors", "checkpoints/step-12/state.pt", "checkpoints/step-00000012/notes",
      "checkpoints/step-00000012/deep/state.pt", "mine/results.json", "0123456789.npz"],
 )  # fmt: skip

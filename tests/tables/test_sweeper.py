@@ -89,6 +89,15 @@ def test_dry_run_runs_nothing(small, tmp_path, tiny):
     assert not list(tmp_path.rglob("results.json"))
 
 
+def test_an_option_of_the_tables_own_groups_reaches_its_runs(tmp_path):
+    """train.py's own config, the miniature's, has no backbone.model; the table's has."""
+    option, place = "backbone.model=/models/pali gemma", f"hydra.sweep.dir={tmp_path / 'vqav2'}"
+    run = call("train.py", "-m", "table=4b", "dry_run=true", "seed=100", option, place)
+    assert run.returncode == 0 and "0 of 6 runs known by now are done" in run.stdout, run.stderr
+    table = load_table("4b", [100], ("backbone.model='/models/pali gemma'",))
+    assert all(table.cell(row, 100).place in run.stdout for row in table.rows)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -98,6 +107,8 @@ def test_dry_run_runs_nothing(small, tmp_path, tiny):
         (["-m", "table=demo", "optim.mu=0.1,1"], "only seed may list several values"),
         (["-m", "table=demo", "optim=spd"], "optim: the rows of table=demo set it themselves"),
         (["-m", "table=demo", "seed=a"], "give whole numbers"),
+        (["-m", "table=demo", "trainer.epocs=3"], "trainer.epocs: there is no such option; nearest: trainer.epochs"),
+        (["-m", "table=demo", "dataset.sed=3"], "dataset.sed: there is no such option; nearest: dataset.seed"),
     ],
 )
 def test_wrong_calls_are_one_message(arguments, message, tmp_path):

@@ -32,7 +32,7 @@ def test_a_batch_moves_with_its_truth_on_the_host():
 
 
 def test_known_tasks_and_their_scores():
-    assert known_tasks() == ["classification", "vqa"]
+    assert known_tasks() == ["classification", "naming", "vqa"]
     backbone = mini_resnet.mini_resnet()
     with pytest.raises(DigrapError, match="dataset.task=clasification: .*nearest: classification"):
         task_named("clasification", backbone, (), "accuracy")

@@ -54,7 +54,7 @@ def missing_message(root: Path, domains: Iterable[str] = tuple(sorted(ARCHIVES))
         f"dataset=domainnet: no images under {root} (missing folders: {', '.join(domains)}). "
         f"`{fetch_command(root)}` fetches them ({GIGABYTES:.1f} GB); "
         "data_root=… points elsewhere. Without a download: "
-        "`python train.py dataset=minidomainnet`, the embedded stand-in."
+        "`python train.py dataset=minidomainnet`, the embedded stand-in; of domainnet_ovqa it is minidomainnet_ovqa."
     )
 
 

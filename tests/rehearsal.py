@@ -1,0 +1,174 @@
+"""A table of the paper from its files to its rendering, on small data and tiny weights: `make rehearsal TABLE=3`.
+
+The commands are those of a person who has the data and the weights, over the real configs; what differs is printed:
+paths, and the sizes that make it a matter of minutes. The data are drawn in the official layouts, weights are random.
+Everything lies in outputs/rehearsal/<table>, which each rehearsal makes anew.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import open_clip
+import safetensors.torch
+import timm
+import torch
+
+from digrap.config.overrides import override
+from digrap.core.paths import OUTPUTS, REPO
+from tests.data import make_domainnet, make_vqa
+from tests.models import tiny_hf
+
+SEED, JOBS, POLL_SECONDS = 100, 2, 10
+CLIP = "ViT-S-32-alt"  # the smallest of open_clip's models with a text tower of its own
+HERE = ["device=cpu", "trainer.threads=1", "trainer.workers=0"]
+SMALL = ["trainer.epochs=1", "trainer.batch_size=16", "trainer.micro_batch=8", "trainer.eval_batch_size=128"]
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """`checks` are the commands before training; `paths` put data and weights in, `sizes` make the runs small."""
+
+    checks: list[list[str]]
+    paths: list[str]
+    sizes: list[str]
+
+
+def vqa(root: Path, model: str) -> Rehearsal:
+    """Tables 3, 4b and 8: ten VQA sets and a model of transformers, in a folder each."""
+    data_root = make_vqa.make(root / "data").data_root
+    data = f"data_root={data_root}"
+    checks = [
+        ["scripts/download.py", "dataset=vqa_all", "verify_only=true", "images=false", data],
+        ["scripts/check_leakage.py", "protocol=clean", data, f"out={root / 'leaks.json'}"],
+    ]
+    paths = [override("data_root", data_root), override("backbone.model", tiny_hf.MAKERS[model](root / model))]
+    return Rehearsal(checks, paths, [*SMALL, "dataset.val_share=0.2"])
+
+
+def naming(root: Path, model: str) -> Rehearsal:
+    """Tables 2 and 9: DomainNet, a model of transformers and a text tower for ClipMatch."""
+    checks, paths = _domainnet(root)
+    tower = _clip(root)
+    paths += [override("backbone.model", tiny_hf.MAKERS[model](root / model))]
+    paths += [f"dataset.clip.model={CLIP}", override("dataset.clip.weights", tower)]
+    return Rehearsal(checks, paths, SMALL)
+
+
+def moco(root: Path) -> Rehearsal:
+    """Table 1: DomainNet and MoCo-v3's ResNet50, at the place and in the form of the published file."""
+    checks, paths = _domainnet(root)
+    file = root / "data" / "weights" / "r-50-1000ep.pth.tar"
+    file.parent.mkdir()
+    state = timm.create_model("resnet50", num_classes=0).state_dict()
+    torch.save({"state_dict": {f"module.base_encoder.{name}": value for name, value in state.items()}}, file)
+    return Rehearsal(checks, paths, [*SMALL, "backbone.image_size=32"])
+
+
+def clip(root: Path) -> Rehearsal:
+    """Table 10: DomainNet and a CLIP, smaller than the paper's."""
+    checks, paths = _domainnet(root)
+    paths += [f"backbone.model={CLIP}", override("backbone.weights", _clip(root))]
+    return Rehearsal(checks, paths, SMALL)
+
+
+def _domainnet(root: Path) -> tuple[list[list[str]], list[str]]:
+    made = make_domainnet.make(root, counts={"train": 4, "val": 2, "test": 2})
+    paths = [override("data_root", made.data_root), override("dataset.lists", made.lists)]
+    folders = [f"data_root={made.data_root}", f"lists={made.lists}"]
+    check = ["scripts/download.py", "dataset=domainnet", "verify_only=true", *folders]
+    return [check], paths
+
+
+def _clip(root: Path) -> Path:
+    torch.manual_seed(0)
+    file = root / "clip.safetensors"
+    safetensors.torch.save_file(open_clip.create_model(CLIP).state_dict(), file)
+    return file
+
+
+TABLES: dict[str, Callable[[Path], Rehearsal]] = {
+    "1": moco,
+    "2": lambda root: naming(root, "paligemma_3b"),
+    "3": lambda root: vqa(root, "paligemma_3b"),
+    "4b": lambda root: vqa(root, "paligemma_3b"),
+    "8": lambda root: vqa(root, "llava_7b"),
+    "9": lambda root: naming(root, "llava_7b"),
+    "10": clip,
+}
+
+
+def rehearse(table: str, root: Path) -> Path:
+    """Everything from the check of the files to the rendered table, whose folder is returned. Ends the process where a
+    command fails or a cell stays empty."""
+    rehearsal = TABLES[table](root)
+    outputs, options = root / "outputs", [*rehearsal.paths, *rehearsal.sizes, *HERE]
+    print(f"Other than with the real data: {shlex.join([*rehearsal.sizes, *HERE, f'seed={SEED}'])}, and these paths:")
+    print(*(f"    {path}" for path in rehearsal.paths), sep="\n")
+    for command in rehearsal.checks:
+        _run(command, root)
+    _run(["train.py", "-m", f"table={table}", "dry_run=true", f"seed={SEED}", *options], root)
+    launcher = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={JOBS}"]
+    sweep = override("hydra.sweep.dir", outputs / _dataset(table))
+    _run(["train.py", "-m", f"table={table}", f"seed={SEED}", *options, *launcher, sweep], root, outputs)
+    # What is in no hash is no option of these two.
+    own = [option for option in options if option.startswith(("backbone.", "dataset.", "trainer."))]
+    read = [f"table={table}", f"seeds={SEED}", f"outputs={outputs}", *own]
+    _run(["scripts/status.py", *read], root)
+    _run(["scripts/make_tables.py", *read, f"out={root / 'tables'}", "dirty=allow"], root)
+    with open(root / "tables" / f"{table}.csv", encoding="utf-8") as file:
+        empty = {line["row"] for line in csv.DictReader(file) if line["n"] != "1"}
+    if empty:
+        sys.exit(f"rehearsal of table {table}: no result of {', '.join(sorted(empty))}; see {root / 'log'}")
+    return root / "tables"
+
+
+def _dataset(table: str) -> str:
+    return {"1": "domainnet", "10": "domainnet", "2": "domainnet_ovqa", "9": "domainnet_ovqa"}.get(table, "vqav2")
+
+
+def _run(command: list[str], root: Path, outputs: Path | None = None) -> None:
+    """Run a command of the repository; what it prints goes to the terminal, that of a sweep to the file `log`."""
+    print(f"\n$ {shlex.join(['python', *command])}", flush=True)
+    began = time.monotonic()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    with open(root / "log", "a", encoding="utf-8") as log:
+        out = log if outputs else None
+        process = subprocess.Popen([sys.executable, *command], cwd=REPO, stdout=out, stderr=out, env=environment)
+        try:
+            while outputs and process.poll() is None:
+                time.sleep(POLL_SECONDS)
+                count = len(list(outputs.glob("*/*/results.json")))
+                print(f"{count} runs finished after {time.monotonic() - began:.0f} s", flush=True)
+            process.wait()
+        finally:
+            process.terminate()
+    print(f"({time.monotonic() - began:.0f} s)", flush=True)
+    if process.returncode:
+        see = f"; see {root / 'log'}" if outputs else ""
+        sys.exit(f"rehearsal: that command ended with {process.returncode}{see}")
+
+
+def main() -> None:
+    """Rehearse the table that is named."""
+    table = sys.argv[1].removeprefix("table=") if len(sys.argv) == 2 else ""
+    if table not in TABLES:
+        sys.exit(f"make rehearsal TABLE=3: give one of {', '.join(TABLES)}")
+    began, root = time.monotonic(), OUTPUTS / "rehearsal" / table
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    place = rehearse(table, root)
+    print(f"\nTable {table} is rehearsed: {place} after {(time.monotonic() - began) / 60:.1f} minutes")
+
+
+if __name__ == "__main__":
+    main()
