@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,9 +158,10 @@ def _check_base(published: Published, config: dict[str, Any], stands_on: Provena
         if published.base != theirs:
             raise published.error(f"peft.base={published.base}: its {CONFIG} names {theirs}; give that if it is right")
     elif not _one_model(theirs, ours):
+        model, base = (shlex.quote(f"{key}={theirs}") for key in ("backbone.model", "peft.base"))
         raise published.error(
             f"its adapters were trained on {theirs}, and the backbone is {ours or stands_on.get('source')}; give "
-            f"backbone.model={theirs}, or peft.base={theirs} if the backbone is that model under another name"
+            f"{model}, or {base} if the backbone is that model under another name"
         )
 
 
@@ -199,5 +201,6 @@ def _other_layers(
         for text, names in (("no adapter for", missing), ("one for", unknown))
         if names
     ]
-    remedy = f"give peft.targets={shown}" if fitting else "no peft.targets gives its layers: it is of another model"
+    fits = f"give {shlex.quote(f'peft.targets={shown}')}"
+    remedy = fits if fitting else "no peft.targets gives its layers: it is of another model"
     return f"other layers have adapters than under peft.targets={targets}: {', '.join(parts)}; {remedy}"

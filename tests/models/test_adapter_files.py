@@ -1,6 +1,7 @@
 """Adapters in peft's format to begin with: names of layers of several releases, and what does not fit."""
 
 import json
+import shlex
 import shutil
 
 import pytest
@@ -12,6 +13,7 @@ from transformers import AutoModelForImageTextToText
 
 from digrap.config.compose import compose
 from digrap.config.identity import run_hash
+from digrap.config.overrides import as_typed
 from digrap.core.errors import DigrapError
 from digrap.engine.build import build_backbone
 from digrap.models.adapter_files import write_adapter
@@ -127,9 +129,11 @@ def test_other_layers_are_named_with_the_targets_to_give(kind, model, targets, r
     with pytest.raises(DigrapError, match="other layers have adapters than under peft.targets=") as refused:
         built(kind, model, tmp_path)
     given = str(refused.value).rpartition("; ")[2]
-    assert given == (f"give peft.targets={remedy}" if remedy else given) and (remedy or "no peft.targets" in given)
     if remedy:
+        assert shlex.split(given) == ["give", f"peft.targets={remedy}"]
         built(kind, model, tmp_path, f"peft.targets={remedy}")
+    else:
+        assert given == "no peft.targets gives its layers: it is of another model"
 
 
 def test_another_base_model_is_refused(kind, model, tmp_path):
@@ -140,6 +144,12 @@ def test_another_base_model_is_refused(kind, model, tmp_path):
     ):
         built(kind, model, tmp_path)
     built(kind, model, tmp_path, "peft.base=google/other")
+    edit(tmp_path / "adapter_config.json", base_model_name_or_path="/a b/its [one]")
+    with pytest.raises(DigrapError, match="give '.*', or 'peft.base=") as refused:
+        built(kind, model, tmp_path)
+    (advised,) = [word for word in shlex.split(str(refused.value)) if word.startswith("peft.base=")]
+    built(kind, model, tmp_path, as_typed(advised))
+    edit(tmp_path / "adapter_config.json", base_model_name_or_path="google/other")
     with pytest.raises(DigrapError, match="peft.base=x: its adapter_config.json names google/other"):
         built(kind, model, tmp_path, "peft.base=x")
     edit(tmp_path / "adapter_config.json", base_model_name_or_path=f"google/{model.name}")
