@@ -23,7 +23,7 @@ import safetensors.torch
 import timm
 import torch
 
-from digrap.config.overrides import override
+from digrap.config.overrides import as_typed
 from digrap.core.paths import OUTPUTS, REPO
 from tests.data import make_domainnet, make_vqa
 from tests.models import tiny_hf
@@ -51,7 +51,7 @@ def vqa(root: Path, model: str) -> Rehearsal:
         ["scripts/download.py", "dataset=vqa_all", "verify_only=true", "images=false", data],
         ["scripts/check_leakage.py", "protocol=clean", data, f"out={root / 'leaks.json'}"],
     ]
-    paths = [override("data_root", data_root), override("backbone.model", tiny_hf.MAKERS[model](root / model))]
+    paths = [as_typed(f"data_root={data_root}"), as_typed(f"backbone.model={tiny_hf.MAKERS[model](root / model)}")]
     return Rehearsal(checks, paths, [*SMALL, "dataset.val_share=0.2"])
 
 
@@ -59,8 +59,8 @@ def naming(root: Path, model: str) -> Rehearsal:
     """Tables 2 and 9: DomainNet, a model of transformers and a text tower for ClipMatch."""
     checks, paths = _domainnet(root)
     tower = _clip(root)
-    paths += [override("backbone.model", tiny_hf.MAKERS[model](root / model))]
-    paths += [f"dataset.clip.model={CLIP}", override("dataset.clip.weights", tower)]
+    paths += [as_typed(f"backbone.model={tiny_hf.MAKERS[model](root / model)}")]
+    paths += [f"dataset.clip.model={CLIP}", as_typed(f"dataset.clip.weights={tower}")]
     return Rehearsal(checks, paths, SMALL)
 
 
@@ -77,13 +77,13 @@ def moco(root: Path) -> Rehearsal:
 def clip(root: Path) -> Rehearsal:
     """Table 10: DomainNet and a CLIP, smaller than the paper's."""
     checks, paths = _domainnet(root)
-    paths += [f"backbone.model={CLIP}", override("backbone.weights", _clip(root))]
+    paths += [f"backbone.model={CLIP}", as_typed(f"backbone.weights={_clip(root)}")]
     return Rehearsal(checks, paths, SMALL)
 
 
 def _domainnet(root: Path) -> tuple[list[list[str]], list[str]]:
     made = make_domainnet.make(root, counts={"train": 4, "val": 2, "test": 2})
-    paths = [override("data_root", made.data_root), override("dataset.lists", made.lists)]
+    paths = [as_typed(f"data_root={made.data_root}"), as_typed(f"dataset.lists={made.lists}")]
     folders = [f"data_root={made.data_root}", f"lists={made.lists}"]
     check = ["scripts/download.py", "dataset=domainnet", "verify_only=true", *folders]
     return [check], paths
@@ -118,7 +118,7 @@ def rehearse(table: str, root: Path) -> Path:
         _run(command, root)
     _run(["train.py", "-m", f"table={table}", "dry_run=true", f"seed={SEED}", *options], root)
     launcher = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={JOBS}"]
-    sweep = override("hydra.sweep.dir", outputs / _dataset(table))
+    sweep = as_typed(f"hydra.sweep.dir={outputs / _dataset(table)}")
     _run(["train.py", "-m", f"table={table}", f"seed={SEED}", *options, *launcher, sweep], root, outputs)
     # What is in no hash is no option of these two.
     own = [option for option in options if option.startswith(("backbone.", "dataset.", "trainer."))]

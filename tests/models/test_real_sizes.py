@@ -1,4 +1,5 @@
-"""PaliGemma-3B and LLaVA-1.5-7B in their real sizes, without weights: where LoRA's adapters are, and how many."""
+"""PaliGemma-3B and LLaVA-1.5-7B in their real sizes, without weights: where LoRA's adapters are, how many, and the
+memory of a training step."""
 
 from functools import cache
 
@@ -14,6 +15,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from digrap.core.paths import REPO
 from digrap.models.backbone import Backbone
 from digrap.models.lora import lora
 from digrap.models.lora_layers import freeze_unused
@@ -98,3 +100,42 @@ def test_full_fine_tuning_trains_all_but_what_has_no_gradient(name, numbers):
     assert all("vision_tower" in key and (".layers.23." in key or "post_layernorm" in key) for key in frozen)
     assert bool(frozen) == (name == "llava_7b")
     assert sum(param.numel() for param in module.parameters()) == numbers
+
+
+def kept_for_backward(module, inputs):
+    """Bytes that a forward pass keeps, without the module's own tensors; attention by plain operations, which keeps
+    its weights too."""
+    own = {value.untyped_storage()._cdata for value in (*module.parameters(), *module.buffers())}
+    kept = {}
+
+    def keep(value):
+        storage = value.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage  # held, so that no address is used again
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value), torch.device("meta"):
+        module.train()(**inputs)
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "pictures", "tokens"),
+    [("paligemma_3b", 16, 224, 256), ("llava_7b", 16, 336, 576), ("llava_7b", 6, 336, 576)],
+)
+def test_the_documented_memory_of_a_step(monkeypatch, name, batch, pictures, tokens):
+    """Checks of values, which tensors without any cannot pass, are left out."""
+    monkeypatch.setattr("torch._check_tensor_all_with", lambda *arguments: None)
+    monkeypatch.setattr("transformers.masking_utils.fast_all", lambda mask: False)
+    backbone, length = without_weights(name), tokens + 34
+    with torch.device("meta"):
+        module = lora(backbone, r=8, alpha=16, dropout=0.05, targets="authors").module
+        whole = torch.zeros(batch, length, dtype=torch.long)
+        inputs = {"input_ids": whole, "attention_mask": whole, "labels": whole}
+        inputs |= {"token_type_ids": whole} if name == "paligemma_3b" else {}
+        inputs["pixel_values"] = torch.zeros(batch, 3, pictures, pictures, dtype=torch.bfloat16)
+    weights = sum(value.nbytes for value in backbone.module.parameters() if value.dtype == torch.bfloat16) / 1e9
+    activations = kept_for_backward(module, inputs) / 1e9
+    logits = 4 * batch * length * module.get_output_embeddings().weight.shape[0] / 1e9
+    row = f"| `{name}` | {batch} | {weights:.1f} GB | {activations:.0f} GB | {logits:.1f} GB |"
+    assert row in (REPO / "docs" / "vlm.md").read_text(encoding="utf-8"), row
