@@ -104,6 +104,7 @@ def test_wheel_imports_without_the_clone(site):
     assert str(site) in python(site, "-c", "import digrap.optim as optim; print(optim.__file__)")
 
 
+@pytest.mark.slow
 def test_the_wheel_checks_optimizers_without_the_clone(site):
     """The published test vectors are packaged with the check."""
     found = python(site, "-c", "from digrap.optim import check; print(check.VECTORS)").strip()

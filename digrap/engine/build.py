@@ -14,6 +14,7 @@ from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from digrap.config.choices import choices
+from digrap.config.identity import CLASSIFICATION
 from digrap.config.schema import DECODINGS
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.paths import CONFIGS
@@ -37,7 +38,6 @@ def method_errors(method: str) -> Iterator[None]:
         raise DigrapError(f"optim={method}: {error}") from error
 
 
-CLASSIFICATION = "classification"
 # Keys of a choice that say what it is.
 DESCRIPTIVE = ("name", "task", "tasks", "select_by", "clip", "anchor", "answer_cue")
 

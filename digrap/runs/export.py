@@ -13,6 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from digrap.config.identity import CLASSIFICATION
 from digrap.config.targets import leaves
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json, write_text
@@ -281,7 +282,7 @@ def snippet(cfg: DictConfig, allow: Sequence[str] = (), edited: bool = False) ->
     skip = cfg.backbone.get("pretrained") is True and OmegaConf.select(cfg, "peft.name") != "qlora"
     untrained = "cfg.backbone.pretrained = False  # the file below has all weights\n" if skip else ""
     trust = (f", allow={list(allow)}" if allow else "") + (", edited=True" if edited else "")
-    answers = cfg.dataset.get("task") == "vqa"
+    answers = cfg.dataset.get("task", CLASSIFICATION) != CLASSIFICATION
     imports = "" if answers else "from torchvision.transforms.v2.functional import pil_to_tensor\n"
     use, size = TO_ANSWER if answers else TO_CLASSIFY, cfg.dataset.get("image_size") or 256
     return SNIPPET.format(imports=imports, trust=trust, untrained=untrained, size=size, use=use)

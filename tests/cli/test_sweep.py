@@ -30,6 +30,7 @@ def two(tmp_path):
     return file, [table.cell(row, 7) for row in table.rows], tmp_path / "outputs"
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_named_with_its_command(small_arguments, tmp_path):
     """The optimizer fails in its first step."""
     rule = tmp_path / "spoilt.py"

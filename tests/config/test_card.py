@@ -130,6 +130,7 @@ def test_the_vqa_recipe_is_the_papers(dataset, backbone):
     assert (model.prompt, model.train_prompt) == (f"Question: {{question}} {VQA[dataset]}:", "{question}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", VQA)
 def test_wise_ft_tests_one_point_on_the_real_vqa_sets_unless_more_are_asked_for(dataset):
     """A point costs a test of all splits, in beams of five by a model of 3 B parameters."""
@@ -161,6 +162,7 @@ VQA_TABLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VQA_TABLES)
 def test_the_vqa_tables_have_the_cards_recipe_and_llavas_the_authors_too(name):
     table, (dataset, backbone, blocks) = load_table(name), VQA_TABLES[name]

@@ -44,6 +44,7 @@ def test_moco_resnet50(overrides, tmp_path):
     assert scored(tmp_path)["backbone"] == "moco_resnet50"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"zero_shot", "file"}))
 def test_every_method(overrides, tmp_path, name):
     """On a tiny model; zero_shot has nothing to say with a fresh head, and file needs one."""

@@ -96,6 +96,7 @@ def test_damaged_best_weights_of_a_stopped_run(small, tmp_path, monkeypatch):
     assert (tmp_path / "cut" / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_an_older_checkpoint_with_whole_weights_is_advised(small, tmp_path, monkeypatch):
     scores = {1: 50.0, 2: 90.0, 3: 20.0}
     monkeypatch.setattr(Evaluator, "validate", lambda self, module, data: scores[len(calls.append(0) or calls)])

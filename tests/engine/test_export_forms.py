@@ -134,6 +134,7 @@ def test_a_merged_model_is_a_backbone_of_its_own(finished, overrides, export, tm
     assert results(tmp_path / "run")["scores"]["far"]["n"] == results(finished[0])["scores"]["far"]["n"]
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_exported_adapters_and_resumes(finished, overrides, export, tmp_path, monkeypatch):
     """Untrained they give the scores of the run that they are of; the next run stands on them and on the same base."""
     start = export(finished[0], form="adapter")[1]
@@ -153,6 +154,7 @@ def test_a_run_begins_with_exported_adapters_and_resumes(finished, overrides, ex
         engine.run(compose(further), tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_wise_ft_pulls_begun_adapters_to_the_model_below_them(finished, overrides, export, tmp_path):
     start = export(finished[0], form="adapter")[1]
     wise = ["optim=wise_ft", "optim.alpha=0", "optim.curve=[]", "trainer.epochs=1"]
@@ -161,6 +163,7 @@ def test_wise_ft_pulls_begun_adapters_to_the_model_below_them(finished, override
     assert answers(tmp_path / "wise") == answers(tmp_path / "zero") != answers(finished[0])
 
 
+@pytest.mark.slow
 def test_a_probed_head_leaves_the_embedding_and_both_are_exported(probed, model, export, tmp_path, monkeypatch, capsys):
     folder, cfg = probed
     (saved,) = weights(folder).values()
@@ -182,10 +185,12 @@ def test_a_probed_head_leaves_the_embedding_and_both_are_exported(probed, model,
     assert "not adapters alone (lm_head.weight; 1 tensors)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_probed_run_resumes_bit_equal(probed, tmp_path, monkeypatch):
     assert_resume_is_bit_equal(monkeypatch, probed, tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_lora_from_a_probed_head_keeps_it(probed, overrides, model, tmp_path, export, monkeypatch):
     engine.run(compose([*overrides, "optim=lp_ft", "trainer.epochs=2"]), tmp_path / "lp_ft")
     saved, (head,) = weights(tmp_path / "lp_ft"), weights(probed[0]).values()
@@ -195,6 +200,7 @@ def test_lora_from_a_probed_head_keeps_it(probed, overrides, model, tmp_path, ex
     assert torch.equal(loaded.get_input_embeddings().weight, embedding(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tiny_paligemma", "tiny_llava"])
 def test_tiny_models_are_exported_too(name, overrides, tmp_path, export, monkeypatch):
     tiny = [override for override in overrides if not override.startswith("backbone")]

@@ -47,6 +47,7 @@ def test_too_few_held_out_examples_are_named(small, tmp_path):
         engine.run(small("optim=tpgm", "optim.holdout=0.001"), tmp_path)
 
 
+@pytest.mark.slow
 def test_variants_are_tested_once_across_an_interruption(small, tmp_path, monkeypatch):
     cfg = small("optim=wise_ft", "optim.curve=[0.0,1.0]")
     engine.run(cfg, tmp_path / "whole")
@@ -79,6 +80,7 @@ def test_held_out_batches_do_not_depend_on_the_micro_batch(small, tmp_path):
         torch.testing.assert_close(found[0][name], found[1][name], rtol=1e-2, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_resume_is_bit_equal_with_dropout(small, tmp_path, monkeypatch):
     """What loaders draw must not move the generator that dropout uses."""
     make = resnet.build_module

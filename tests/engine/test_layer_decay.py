@@ -122,6 +122,7 @@ def test_one_rate_for_all_keeps_the_hash():
     assert run_hash(compose(["trainer.layer_decay=1"])) == plain != decayed
 
 
+@pytest.mark.slow
 def test_a_run_takes_its_rates_from_layer_and_schedule_and_resumes(tmp_path, monkeypatch):
     root = write_questions(tmp_path / "own")
     cfg = compose([

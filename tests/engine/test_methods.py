@@ -29,6 +29,9 @@ def test_the_twelve_rows_of_the_paper_are_there():
     assert set(METHODS) >= PAPER
 
 
+QUICK = (("tpgm", "adamw"), ("lp_ft", "adamw"), ("spd", "adamw"))  # resume in make test
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_each_says_what_it_is_and_how_it_is_called(name):
     first, second, *_ = (CONFIGS / "optim" / f"{name}.yaml").read_text().splitlines()
@@ -38,7 +41,7 @@ def test_each_says_what_it_is_and_how_it_is_called(name):
 
 
 @pytest.mark.parametrize(("name", "base"), [
-    pytest.param(name, base, marks=[pytest.mark.slow] if base == "sgd" and name != "digrap" else [])
+    pytest.param(name, base, marks=[] if name == "digrap" or (name, base) in QUICK else [pytest.mark.slow])
     for name in TRAIN for base in ("adamw", "sgd")
 ])  # fmt: skip
 def test_resume_is_bit_equal(small, tmp_path, monkeypatch, name, base):

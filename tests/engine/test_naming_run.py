@@ -15,6 +15,7 @@ from digrap.engine import build
 from digrap.engine import run as engine
 from digrap.engine.rescore import rescore
 from digrap.models.text_tower import load_text_tower
+from digrap.runs.export import snippet
 from digrap.runs.folder import RunFolder
 from digrap.runs.predictions import read_bundle
 from tests.data import make_domainnet
@@ -67,6 +68,10 @@ def test_every_domain_has_every_score_and_clip_match_chooses(finished, tower, ma
     assert all("lora_" in key for key in weights(folder))
 
 
+def test_the_card_of_an_export_asks_the_model_a_question(finished):
+    assert "backbone.answering.generate" in snippet(finished[1])
+
+
 def test_scores_are_the_scripts_for_the_answers_in_the_bundle(finished, tower):
     folder, _ = finished
     bundle = read_bundle(RunFolder(folder).predictions_file, folder.parent)
@@ -91,6 +96,7 @@ def test_evaluate_gives_the_runs_scores_with_intervals(finished, capsys):
     assert found["clip"]["model"] == "tiny"
 
 
+@pytest.mark.slow
 def test_resume_is_bit_equal(finished, tmp_path, monkeypatch):
     assert_resume_is_bit_equal(monkeypatch, finished, tmp_path / "cut")
 
@@ -99,6 +105,7 @@ def losses(folder):
     return [event["loss"] for event in metrics(folder) if event["event"] == "train"]
 
 
+@pytest.mark.slow
 def test_without_clip_match_the_same_is_trained_and_another_score_chooses(finished, overrides, tmp_path):
     plain = [word for word in overrides if not word.startswith("dataset.clip")] + ["dataset.clip=null"]
     with pytest.raises(DigrapError, match="dataset.select_by=ClipM1: dataset.clip is null, .*dataset.select_by=EM"):

@@ -225,6 +225,7 @@ def test_a_start_that_another_process_makes_is_waited_for(small, tmp_path):
     assert results(tmp_path / "wise")["start"]["hash"] == beside.name
 
 
+@pytest.mark.slow
 def test_channels_last_and_compile(small, tmp_path):
     """The same training up to rounding, in another memory layout and through torch.compile."""
     plain = engine.run(small("trainer.epochs=1"), tmp_path / "plain")

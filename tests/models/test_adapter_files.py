@@ -136,6 +136,7 @@ def test_other_layers_are_named_with_the_targets_to_give(kind, model, targets, r
         assert given == "no peft.targets gives its layers: it is of another model"
 
 
+@pytest.mark.slow
 def test_another_base_model_is_refused(kind, model, tmp_path):
     published(tmp_path, model)
     edit(tmp_path / "adapter_config.json", base_model_name_or_path="google/other")

@@ -102,6 +102,7 @@ def test_weights_are_computed_with_as_dequantised(name):
     torch.testing.assert_close(grad, torch.autograd.grad(plain(x).square().sum(), x)[0])
 
 
+@pytest.mark.slow
 @needed
 def test_plain_peft_loads_them_on_a_base_in_4_bits(name, tmp_path):
     backbone = adapted(name)
@@ -129,6 +130,7 @@ def finished(overrides, tmp_path_factory):
     return finished_run(tmp_path_factory.mktemp("runs") / "whole", compose(overrides))
 
 
+@pytest.mark.slow
 @needed
 def test_resume_is_bit_equal(finished, tmp_path, monkeypatch):
     assert_resume_is_bit_equal(monkeypatch, finished, tmp_path / "cut")
@@ -136,6 +138,7 @@ def test_resume_is_bit_equal(finished, tmp_path, monkeypatch):
     assert results(finished[0])["versions"]["bitsandbytes"][0].isdigit()
 
 
+@pytest.mark.slow
 @needed
 def test_an_export_has_what_was_trained_and_names_its_base(finished, tmp_path, monkeypatch, capsys):
     folder, cfg = finished
@@ -158,6 +161,7 @@ def test_an_export_has_what_was_trained_and_names_its_base(finished, tmp_path, m
     exec(text.split("```python\n")[1].split("```")[0].replace("what is in the image?", "what color is this ?"), {})
 
 
+@pytest.mark.slow
 @needed
 def test_the_merged_model_has_the_values_that_were_computed_with(finished):
     """Without adapters and without 4 bits: a plain model gives what the run's model gives, but for float32 sums."""
@@ -171,6 +175,7 @@ def test_the_merged_model_has_the_values_that_were_computed_with(finished):
     assert torch.equal(logits(backbone, plain), logits(backbone, merged))
 
 
+@pytest.mark.slow
 @needed
 @pytest.mark.parametrize("method", ["lp", "wise_ft", "partial_fusion"])
 def test_other_methods_run_on_it(overrides, tmp_path, method):
@@ -178,6 +183,7 @@ def test_other_methods_run_on_it(overrides, tmp_path, method):
     assert results(tmp_path / "run")["scores"]["far"]["n"] == 24
 
 
+@pytest.mark.slow
 @needed
 @pytest.mark.parametrize("kind", tiny_hf.MAKERS)
 def test_a_folder_in_the_hubs_format_is_quantised_too(kind, tmp_path):

@@ -119,6 +119,7 @@ def kept_for_backward(module, inputs):
     return sum(storage.nbytes() for storage in kept.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "batch", "pictures", "tokens"),
     [("paligemma_3b", 16, 224, 256), ("llava_7b", 16, 336, 576), ("llava_7b", 6, 336, 576)],

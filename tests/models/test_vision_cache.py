@@ -127,6 +127,7 @@ def test_other_weights_or_another_image_processor_have_another_folder(kind, mode
     assert len(places) == 3
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_computed_again_and_a_full_disk_stops_nothing(kind, model, tmp_path, monkeypatch, caplog):
     expected = loss(cached(kind, model, tmp_path)[0])
     first, second, _ = files(tmp_path)
@@ -162,6 +163,7 @@ def test_what_trains_vision_is_refused_with_what_to_give(kind, model, tmp_path):
         use_vision_cache(Backbone(nn.Linear(2, 2), None), (), tmp_path)
 
 
+@pytest.mark.slow
 def test_runs_with_it(tmp_path, monkeypatch, capsys):
     """As those without but for the order of sums, resumable bit for bit, whatever was in the folder before."""
     root = write_questions(tmp_path / "own")

@@ -238,6 +238,7 @@ def test_without_safetensors_it_says_how_to_install_it(run, monkeypatch):
     assert code == 2 and "pip install safetensors" in err
 
 
+@pytest.mark.slow
 def test_as_a_command(module, tmp_path):
     """Run from the current directory. Python would warn on stderr if the package itself had imported the check."""
     command = [sys.executable, "-m", "digrap.optim.check", f"{module}:Seventh", "--rule=DiGraP", "--case=sgd-list"]

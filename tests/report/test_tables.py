@@ -167,6 +167,7 @@ def test_a_file_that_is_no_table(tmp_path, monkeypatch, text, message):
         spec.load_table("bad")
 
 
+@pytest.mark.slow
 def test_every_shipped_table_composes(quick):
     names = [path.stem for path in (CONFIGS / "tables").glob("*.yaml")]
     assert "demo" in names

@@ -219,7 +219,7 @@ def test_durations(seconds, text):
 def test_the_script(lr, table, tmp_path, capsys, monkeypatch):
     script = importlib.import_module("digrap.cli.status")
     one = dataclasses.replace(table, rows={"vanilla": table.rows["vanilla"]})
-    monkeypatch.setattr(script, "load_table", lambda name, seeds: one)
+    monkeypatch.setattr(script, "load_table", lambda name, seeds, extra: one)
     monkeypatch.setattr("sys.argv", ["status.py", "table=t", f"outputs={tmp_path}"])
     write_run(lr[1], age=5)
     script.main()

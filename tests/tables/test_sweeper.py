@@ -74,6 +74,7 @@ def test_stages_and_two_launches_at_once(small, tmp_path, tiny, monkeypatch):
     assert not (CONFIGS / "best" / "tiny").exists()  # with other overrides than the file's there is no winner
 
 
+@pytest.mark.slow
 def test_a_failed_run_stops_no_other_and_is_named(small, tmp_path, tiny):
     name = tiny('broken: [optim=digrap, "optim.mu=-1"]')
     run = call("train.py", "-m", f"table={name}", *small, f"hydra.sweep.dir={tmp_path / 'minidomainnet'}")

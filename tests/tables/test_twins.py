@@ -15,7 +15,9 @@ TWINS = {
 }
 
 
-@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize(
+    "name", [name if name == "mini_2" else pytest.param(name, marks=pytest.mark.slow) for name in TWINS]
+)
 def test_twins_take_the_winners_of_mini_3(name):
     table, (dataset, backbone) = load_table(name), TWINS[name]
     assert table.seeds == (0, 1, 2) and not table.searches and table.baseline == "vanilla"
