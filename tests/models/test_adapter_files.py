@@ -29,7 +29,7 @@ STYLES = {  # what transformers called the layers: 5, 4.52 and later, earlier
 }
 
 
-@pytest.fixture(scope="module", params=tiny_hf.MAKERS)
+@pytest.fixture(scope="module", params=tiny_hf.EACH)
 def kind(request):
     return request.param
 

@@ -29,7 +29,7 @@ from tests.models.tiny import NAMES, tiny
 needed = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed (extra qlora)")
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[NAMES[0], pytest.param(NAMES[1], marks=pytest.mark.slow)])
 def name(request):
     return request.param
 

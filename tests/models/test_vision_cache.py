@@ -22,7 +22,7 @@ from tests.models import tiny_hf
 from tests.models.test_hf_vlm import ANSWERS, QUESTIONS, pictures
 
 
-@pytest.fixture(scope="module", params=tiny_hf.MAKERS)
+@pytest.fixture(scope="module", params=tiny_hf.EACH)
 def kind(request):
     return request.param
 

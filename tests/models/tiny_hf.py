@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
@@ -100,3 +101,4 @@ def _saved(module: torch.nn.Module, processor, folder: Path) -> Path:
 
 
 MAKERS = {"paligemma_3b": paligemma, "llava_7b": llava}
+EACH = ["paligemma_3b", pytest.param("llava_7b", marks=pytest.mark.slow)]  # for tests that take seconds
