@@ -19,6 +19,8 @@ from tests.data.minivqa import TINY
 from tests.engine.runs import results
 from tests.synthetic_runs import write_run
 
+pytestmark = pytest.mark.slow  # make test-all
+
 SIZES = [f"dataset.sizes.{name}={size}" for name, size in asdict(TINY).items()]
 ENDINGS = {"vqa": "{}.json", "lmms_eval": "samples_minivqa_{}.jsonl"}
 

@@ -24,6 +24,8 @@ from tests.engine.runs import assert_resume_is_bit_equal, crash_at, evaluate, fi
 from tests.engine.test_vlm_run import write_questions
 from tests.models import tiny_hf
 
+pytestmark = pytest.mark.slow  # make test-all
+
 EMBEDDING = "model.language_model.embed_tokens.weight"
 
 

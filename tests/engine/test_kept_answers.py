@@ -19,6 +19,8 @@ from digrap.tasks.vqa import VQA
 from tests.engine.runs import results
 from tests.tasks.answering import write_questions
 
+pytestmark = pytest.mark.slow  # make test-all
+
 BATCHES = 4 + 4 + 4  # of seven: 24 questions in each of val, test and far
 
 

@@ -18,6 +18,8 @@ from tests.engine.test_vlm_run import write_questions
 from tests.models.test_lora import OPTIONS
 from tests.models.tiny import tiny
 
+pytestmark = pytest.mark.slow  # make test-all
+
 
 def linear():
     return nn.Linear(2, 2, bias=False)

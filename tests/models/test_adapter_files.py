@@ -21,6 +21,8 @@ from tests.models import tiny_hf
 from tests.models.test_hf_vlm import ANSWERS, QUESTIONS, pictures
 from tests.models.test_hub_model import fill
 
+pytestmark = pytest.mark.slow  # make test-all
+
 LANGUAGE, VISION = "model.language_model.", "model.vision_tower."
 STYLES = {  # what transformers called the layers: 5, 4.52 and later, earlier
     "5": {},

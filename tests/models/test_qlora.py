@@ -26,6 +26,8 @@ from tests.models import tiny_hf
 from tests.models.test_lora import OPTIONS, logits, loss, trained
 from tests.models.tiny import NAMES, tiny
 
+pytestmark = pytest.mark.slow  # make test-all
+
 needed = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed (extra qlora)")
 
 

@@ -21,6 +21,8 @@ from tests.engine.test_vlm_run import write_questions
 from tests.models import tiny_hf
 from tests.models.test_hf_vlm import ANSWERS, QUESTIONS, pictures
 
+pytestmark = pytest.mark.slow  # make test-all
+
 
 @pytest.fixture(scope="module", params=tiny_hf.EACH)
 def kind(request):
