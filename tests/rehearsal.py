@@ -25,6 +25,7 @@ import torch
 
 from digrap.config.overrides import as_typed
 from digrap.core.paths import OUTPUTS, REPO
+from digrap.tables.spec import load_table
 from tests.data import make_domainnet, make_vqa
 from tests.models import tiny_hf
 
@@ -133,7 +134,8 @@ def rehearse(table: str, root: Path) -> Path:
 
 
 def _dataset(table: str) -> str:
-    return {"1": "domainnet", "10": "domainnet", "2": "domainnet_ovqa", "9": "domainnet_ovqa"}.get(table, "vqav2")
+    """The dataset's name, the first override of every table."""
+    return load_table(table).overrides[0].removeprefix("dataset=")
 
 
 def _run(command: list[str], root: Path, outputs: Path | None = None) -> None:

@@ -44,7 +44,8 @@ def as_number(text: str, kind: type = int) -> object:
         return text
 
 
-GROUPS = ("dataset.", "backbone.", "peft.", "trainer.", "schedule.", "optim.")
+CHOSEN = ("dataset.", "backbone.", "peft.", "schedule.", "optim.")  # groups whose keys are those of the choice
+GROUPS = (*CHOSEN, "trainer.")
 
 
 def with_overrides(

@@ -15,13 +15,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from digrap.cli.arguments import CHOSEN
 from digrap.config.choices import how_to_list
 from digrap.config.overrides import as_typed
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.paths import CONFIGS
 from digrap.core.problems import Problems
-
-CHOSEN = ("dataset.", "backbone.", "peft.", "schedule.", "optim.")  # groups whose keys are those of the choice
 
 
 def door(main: Callable[[], object], help: str | None = None) -> int:

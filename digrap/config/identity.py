@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from digrap.config import first_release
 from digrap.config.compose import start_config
 from digrap.config.first_release import put, take
-from digrap.config.schema import typed
+from digrap.config.schema import CLASSIFICATION, typed
 from digrap.core.paths import REPO
 
 # Keys that decide where or how a run is made, or that only check or score: they change nothing that is trained.
@@ -23,7 +23,6 @@ NOT_IDENTITY = (
 )  # fmt: skip
 
 # Later options. At these values a run is what it was before they existed, and keeps its hash.
-CLASSIFICATION = "classification"
 ADDED = {"trainer.channels_last": False, "trainer.compile": None, "trainer.layer_decay": 1.0,
          "trainer.vision_cache": False, "dataset.task": CLASSIFICATION, "backbone.tasks": [CLASSIFICATION],
          "peft.start": None, "peft.revision": None, "peft.base": None}  # fmt: skip

@@ -17,6 +17,8 @@ FLAGS = (
     "dataset.check_pictures", "dataset.undo_rotation", "peft.double_quant",
 )  # fmt: skip
 
+CLASSIFICATION = "classification"
+
 # How an answer is searched: `beams` (1: greedily) and at most `max_new_tokens` tokens of it. card: the paper's recipe;
 # authors: what the authors' code does.
 DECODINGS = {
@@ -128,6 +130,11 @@ def check_ranges(cfg: DictConfig) -> None:
     for key, (valid, wanted) in rules.items():
         if not valid:
             raise DigrapError(f"{key}={OmegaConf.select(cfg, key)} is out of range; give {wanted}")
+
+
+def task_of(cfg: DictConfig) -> str:
+    """The dataset's task. Configs of the first release named none: they are classification."""
+    return cfg.dataset.get("task", CLASSIFICATION)
 
 
 def split_kinds(cfg: DictConfig) -> dict[str, str]:

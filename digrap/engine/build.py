@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from digrap.config.choices import choices
-from digrap.config.identity import CLASSIFICATION
-from digrap.config.schema import DECODINGS
+from digrap.config.schema import CLASSIFICATION, DECODINGS, task_of
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.paths import CONFIGS
 from digrap.data.splits import DataModule
@@ -96,7 +95,7 @@ def check_weights(cfg: DictConfig) -> None:
     """Raise the builder's own DigrapError where the file of weights that the config names is not there: minivqa makes
     its data when it is built. Backbones that classify need the data's classes and are built before any data is made."""
     named = cfg.backbone.get("weights") if cfg.backbone.get("pretrained", True) else None
-    if _task_of(cfg) != CLASSIFICATION and named and not Path(named).expanduser().is_file():
+    if task_of(cfg) != CLASSIFICATION and named and not Path(named).expanduser().is_file():
         call_choice("backbone", cfg.backbone, num_classes=0, classes=())
 
 
@@ -108,12 +107,12 @@ def check_packages(cfg: DictConfig) -> None:
 
 def build_task(cfg: DictConfig, backbone: Backbone, classes: tuple[str, ...], device: Any = "cpu") -> Task:
     """The dataset's task for a backbone; what it scores with is on the device."""
-    return task_named(_task_of(cfg), backbone, classes, _select_by(cfg), _setting(cfg, device))
+    return task_named(task_of(cfg), backbone, classes, _select_by(cfg), _setting(cfg, device))
 
 
 def find_task_weights(cfg: DictConfig) -> None:
     """Raise DigrapError where the task's scores need weights that cannot be had."""
-    find_weights(_task_of(cfg), _setting(cfg))
+    find_weights(task_of(cfg), _setting(cfg))
 
 
 def _select_by(cfg: DictConfig) -> str:
@@ -123,18 +122,25 @@ def _select_by(cfg: DictConfig) -> str:
 def _setting(cfg: DictConfig, device: Any = "cpu") -> Setting:
     clip = cfg.dataset.get("clip")
     clip = OmegaConf.to_container(clip) if OmegaConf.is_config(clip) else clip
-    return Setting(clip, str(device), Path(cfg.data_root).expanduser() / "clip_match")
+    return Setting(clip, str(device), _in_data_root(cfg, "clip_match"))
 
 
-def _task_of(cfg: DictConfig) -> str:
-    """The dataset's task. Configs of the first release named none: they are classification."""
-    return cfg.dataset.get("task", CLASSIFICATION)
+def keep_features(cfg: DictConfig, backbone: Backbone, changing: Iterable[str]) -> None:
+    """With trainer.vision_cache, keep features of pictures on disk; see `digrap.models.vision_cache`."""
+    if cfg.trainer.vision_cache:
+        from digrap.models.vision_cache import use_vision_cache  # transformers takes a second to import
+
+        use_vision_cache(backbone, changing, _in_data_root(cfg, "vision_cache"))
+
+
+def _in_data_root(cfg: DictConfig, name: str) -> Path:
+    return Path(cfg.data_root).expanduser() / name
 
 
 def check_task(cfg: DictConfig) -> None:
     """Raise DigrapError for a backbone that is not made for the dataset's task, and a score that the task does not
     have: before any file is asked for."""
-    task, made_for = _task_of(cfg), _made_for(cfg.backbone)
+    task, made_for = task_of(cfg), _made_for(cfg.backbone)
     if (wanted := backbones_for(task)) not in made_for:
         configs = {name: OmegaConf.load(CONFIGS / "backbone" / f"{name}.yaml") for name in choices("backbones")}
         others = [name for name, config in configs.items() if wanted in _made_for(config)]

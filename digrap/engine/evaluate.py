@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from digrap.engine.loaders import eval_batches, eval_places
 from digrap.engine.provenance import PeakMemory
 from digrap.metrics.accuracy import percent
 from digrap.models.backbone import Backbone
+from digrap.models.weights import tensors_sha256
 from digrap.runs.predictions import write_bundle
 from digrap.tasks.task import Answers, Task
 
@@ -68,11 +70,13 @@ class Evaluator:
     tested: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @torch.no_grad()
-    def predict(self, module: torch.nn.Module, data: Dataset, name: str, title: str) -> tuple[Answers, np.ndarray]:
+    def predict(
+        self, module: torch.nn.Module, data: Dataset, name: str, title: str, weights: Callable[[], str] | None = None
+    ) -> tuple[Answers, np.ndarray]:
         """Answers and truth for all examples of a dataset, in its order.
 
         The answers to batches that an earlier start has kept under `name` are taken from there. `title` is that of the
-        progress bar.
+        progress bar, `weights` the digest of the model's tensors, where it serves several datasets.
         """
         # Through the wrapper of several processes a forward pass would wait for those that have no batch.
         module, world = self.accelerator.unwrap_model(module).eval(), self.accelerator.num_processes
@@ -80,7 +84,9 @@ class Evaluator:
             for buffer in module.buffers():
                 buffer.copy_(broadcast(buffer))
         places, records = eval_places(data, self.cfg.trainer.eval_batch_size), getattr(data, "records", None)
-        kept = self.keeper.open(name, module, records, places) if self.keeper and records is not None else None
+        kept = None
+        if self.keeper and records is not None:
+            kept = self.keeper.open(name, weights or _digest(module), records, places)
         parts = dict(kept.taken) if kept else {}
         left = [k for k in range(len(places)) if k not in parts]
         share = {k: places[k] for k in left[self.accelerator.process_index :: world]}
@@ -144,10 +150,11 @@ class Evaluator:
         beside the bundle's folder).
         """
         scores, stored, truths = {}, {}, {}
+        weights = _digest(self.accelerator.unwrap_model(module))  # of a 7B model it takes seconds
         for split in splits:
             data, before = split.load(), replace(self.throughput)
             with self.memory.part() as peak:
-                answers, truth = self.predict(module, data, split.name, f"test {split.name}")
+                answers, truth = self.predict(module, data, split.name, f"test {split.name}", weights)
             self.tested[split.name] = {**self.throughput.since(before), "peak_memory": peak}
             examples = self.task.example_scores(answers, truth)
             found = {name: percent(values) for name, values in examples.items()}
@@ -160,3 +167,8 @@ class Evaluator:
         if bundle is not None and self.accelerator.is_main_process:
             write_bundle(bundle, stored, truths, labels_folder)
         return scores
+
+
+def _digest(module: torch.nn.Module) -> Callable[[], str]:
+    """What gives the sha256 of a model's tensors as they are at the first call."""
+    return cache(lambda: tensors_sha256(module.state_dict()))

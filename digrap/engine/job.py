@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from digrap.data.splits import DataModule, Split
-from digrap.engine.build import build_backbone, build_data, build_task, find_task_weights, method_errors
+from digrap.engine.build import build_backbone, build_data, build_task, find_task_weights, keep_features, method_errors
 from digrap.engine.evaluate import Evaluator
 from digrap.engine.held_out import HeldOutBatches, hold_out
 from digrap.engine.kept_answers import Keeper
@@ -21,13 +21,10 @@ from digrap.engine.trained_state import TrainedState, base_of, overlay, read_wei
 from digrap.methods.method import Context, Method
 from digrap.methods.trained import choose_trained
 from digrap.models.backbone import Backbone
-from digrap.models.vision_cache import use_vision_cache
 from digrap.optim.groups import covered
 from digrap.runs.folder import RunFolder
 from digrap.runs.metrics_log import MetricsLog
 from digrap.tasks.task import Task
-
-VISION_CACHE = "vision_cache"  # a folder of data_root
 
 
 @dataclass
@@ -125,9 +122,7 @@ class Job:
             before = _pretrained(backbone, method, initial)
         if start is not None:
             overlay(backbone.module, initial, start)
-        if cfg.trainer.vision_cache:
-            changing = state.names() if method.trains or method.after_fit else ()
-            use_vision_cache(backbone, changing, Path(cfg.data_root) / VISION_CACHE)
+        keep_features(cfg, backbone, changing=state.names() if method.trains or method.after_fit else ())
         data = Datasets(splits, method.holdout, cfg.seed)
         metrics = MetricsLog(run.metrics_file, sinks)
         return cls(cfg, run, accelerator, memory, backbone, method, data, task, metrics, base, before, state)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,9 @@ import numpy as np
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
 from digrap.core.errors import DigrapError
 from digrap.engine import provenance
-from digrap.engine.trained_state import tensors_sha256
 from digrap.runs.npz import Values, read_npz, write_npz
 from digrap.runs.written import kept_answers, kept_answers_file
 from digrap.tasks.task import Answers
@@ -75,12 +73,14 @@ class Keeper:
     cfg: DictConfig
     accelerator: Accelerator
 
-    def open(self, name: str, module: nn.Module, records: Sequence[Any], batches: list[list[int]]) -> KeptAnswers:
+    def open(
+        self, name: str, weights: Callable[[], str], records: Sequence[Any], batches: list[list[int]]
+    ) -> KeptAnswers:
         """The answers to a dataset with these `records`, in these batches, as far as an earlier start has them. All
-        processes call it."""
+        processes call it, the first one `weights`, the digest of the model's tensors."""
         found = [None, {}]
         if self.accelerator.is_main_process:
-            key = self._key(module, records, batches)
+            key = self._key(weights(), records, batches)
             found = [key, self._read(name, key)]
         key, taken = broadcast_object_list(found)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
@@ -91,10 +91,10 @@ class Keeper:
         file = self.folder / kept_answers_file(name, rank)
         return KeptAnswers(file, key, 60 * self.cfg.trainer.checkpoint_minutes, taken, mine)
 
-    def _key(self, module: nn.Module, records: Sequence[Any], batches: list[list[int]]) -> str:
+    def _key(self, weights: str, records: Sequence[Any], batches: list[list[int]]) -> str:
         plain = OmegaConf.to_container(self.cfg, resolve=True)
         decides = {
-            "weights": tensors_sha256(module.state_dict()),
+            "weights": weights,
             "model": [plain["backbone"], plain["peft"], *(plain["trainer"][key] for key in DECIDING)],
             "device": provenance.device_name(self.accelerator), "versions": provenance.versions(self.cfg),
         }  # fmt: skip

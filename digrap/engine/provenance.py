@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from omegaconf import DictConfig
 from torch.optim import Optimizer
 
-from digrap.config.identity import CLASSIFICATION
+from digrap.config.schema import CLASSIFICATION, task_of
 from digrap.core.paths import REPO
 from digrap.core.progress import console
 from digrap.data.splits import DataModule
@@ -31,7 +31,7 @@ def versions(cfg: DictConfig) -> dict[str, str]:
     """Versions of Python and of the packages that a run's result depends on."""
     found = {"python": platform.python_version()}
     further = {
-        "transformers": cfg.dataset.get("task", CLASSIFICATION) != CLASSIFICATION,
+        "transformers": task_of(cfg) != CLASSIFICATION,
         "peft": cfg.peft.get("_target_"),
         "bitsandbytes": cfg.peft.get("name") == "qlora",
         "open_clip_torch": cfg.dataset.get("clip"),

@@ -22,10 +22,10 @@ from digrap.engine.build import (
     check_packages,
     check_task,
     find_task_weights,
+    keep_features,
 )
 from digrap.engine.checkpoint import write_tensors, write_weights
 from digrap.engine.evaluate import Evaluator
-from digrap.engine.job import VISION_CACHE
 from digrap.engine.kept_answers import Keeper
 from digrap.engine.loaders import derive_seed, order_notes
 from digrap.engine.provenance import PeakMemory
@@ -34,7 +34,6 @@ from digrap.models.adapter_files import write_adapter
 from digrap.models.backbone import Backbone
 from digrap.models.lora import has_adapters
 from digrap.models.qlora import quantized
-from digrap.models.vision_cache import use_vision_cache
 from digrap.runs.checked_config import checked_config
 from digrap.runs.export import ADAPTER
 from digrap.runs.folder import PREDICTIONS, RunFolder
@@ -67,8 +66,7 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
         backbone = trained_backbone(cfg, data.classes, weights)
         if weights is None and not backbone.has_head:
             raise DigrapError(f"backbone={cfg.backbone.name} has no head of its own; give run=… of a trained one")
-        if cfg.trainer.vision_cache:
-            use_vision_cache(backbone, (), Path(cfg.data_root) / VISION_CACHE)
+        keep_features(cfg, backbone, changing=())
         module = accelerator.prepare(backbone.module)
         task = build_task(cfg, backbone, data.classes, accelerator.device)
         keeper = bundle and Keeper(bundle, cfg, accelerator)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from digrap.core.errors import DigrapError
 from digrap.methods.trained import untie
 from digrap.models.backbone import Backbone
+from digrap.models.weights import tensors_sha256
 
 BASE_KEYS = ("source", "weights", "revision", "sha256", "adapters", "adapters_sha256")
 DIGESTS = ("sha256", "adapters_sha256")
@@ -30,16 +30,6 @@ def base_of(backbone: Backbone) -> dict[str, str]:
     if "sha256" in known:
         return known
     return {"source": "random weights", **known, "sha256": tensors_sha256(backbone.module.state_dict())}
-
-
-def tensors_sha256(state: dict[str, Tensor]) -> str:
-    """The sha256 of a state dict: names, shapes, types and values."""
-    digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())
-        if value.numel():
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def check_base(found: dict[str, str], base: dict[str, str], file: Path) -> None:

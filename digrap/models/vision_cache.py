@@ -25,6 +25,7 @@ from digrap.core.errors import DigrapError
 from digrap.core.files import write_atomically
 from digrap.models.backbone import Backbone
 from digrap.models.lora_layers import within
+from digrap.models.weights import tensors_sha256
 
 log = logging.getLogger(__name__)
 OFF = "trainer.vision_cache=false"
@@ -147,10 +148,5 @@ def _digest(backbone: Backbone, seeing: set[str]) -> str:
     skipped = ("text_config", "dtype", "architectures", "tie_word_embeddings")
     own = {key: value for key, value in sorted(config.to_dict().items()) if key not in skipped and key[0] != "_"}
     how = [type(backbone.module).__name__, own, backbone.provenance.get("image_processor"), torch.__version__]
-    digest = hashlib.sha256(repr(how).encode())
-    for name in sorted(seeing):
-        value = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
-        if value.numel():
-            digest.update(value.reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
+    weights = tensors_sha256({name: state[name] for name in seeing})
+    return hashlib.sha256(f"{how!r} {weights}".encode()).hexdigest()[:16]

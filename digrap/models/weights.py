@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,16 @@ class Provenance(TypedDict, total=False):
 def random_weights() -> Provenance:
     """The provenance of a model that no file was loaded into."""
     return {"source": "random weights"}
+
+
+def tensors_sha256(state: Mapping[str, Tensor]) -> str:
+    """The sha256 of tensors by name: names, shapes, types and values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())
+        if value.numel():
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

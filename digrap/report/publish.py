@@ -41,13 +41,13 @@ def publish(scores: Scores, pictures: dict[str, bytes], folder: Path) -> tuple[P
     check_clean(scores.runs)
     if not scores.runs:
         raise DigrapError(f"table={scores.table.name}: no run is finished; {scores.missing[0].command}")
-    if scores.table.scorer != spec.load_table(scores.table.name).scorer:
+    plain = spec.load_table(scores.table.name)
+    if scores.table.scorer != plain.scorer:
         raise DigrapError(
             f"table={scores.table.name} scorer={scores.table.scorer}: a published table is as its yaml says; "
             f"write scorer: {scores.table.scorer} into {spec.CONFIGS / 'tables' / scores.table.name}.yaml"
         )
-    if scores.table.overrides != spec.load_table(scores.table.name).overrides:
-        extra = scores.table.overrides[len(spec.load_table(scores.table.name).overrides) :]
+    if extra := scores.table.overrides[len(plain.overrides) :]:
         raise DigrapError(
             f"table={scores.table.name} {' '.join(extra)}: a published table is as its yaml says; write that into a "
             f"table of its own in {spec.CONFIGS / 'tables'}"

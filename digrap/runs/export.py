@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from digrap.config.identity import CLASSIFICATION
+from digrap.config.schema import CLASSIFICATION, task_of
 from digrap.config.targets import leaves
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json, write_text
@@ -236,11 +236,12 @@ def card(
 
 def _use(cfg: DictConfig, allow: Sequence[str], edited: bool) -> str:
     options = (f" allow=[{','.join(allow)}]" if allow else "") + (" edited=true" if edited else "")
-    adapter = ADAPTER_NOTE if _adapted(cfg) else ""
+    adapter = ADAPTER_NOTE if adapted(cfg) else ""
     return USE.format(snippet=snippet(cfg, allow, edited), options=options, adapter=adapter)
 
 
-def _adapted(cfg: DictConfig) -> bool:
+def adapted(cfg: DictConfig) -> bool:
+    """Whether the run's model has adapters."""
     return bool(OmegaConf.select(cfg, "peft._target_"))
 
 
@@ -254,7 +255,7 @@ def _facts(results: Results, cfg: DictConfig) -> dict[str, str]:
         "training": f"{cfg.trainer.epochs} epochs, batches of {cfg.trainer.batch_size}, "
         f"precision {cfg.trainer.precision}, schedule {cfg.schedule._target_.rpartition('.')[2]}",
         "backbone": _with(cfg.backbone.name, _scalars(cfg.backbone)),
-        "adapters": _with(cfg.peft.name, _scalars(cfg.peft)) if _adapted(cfg) else "",
+        "adapters": _with(cfg.peft.name, _scalars(cfg.peft)) if adapted(cfg) else "",
         "dataset": _with(cfg.dataset.name, _scalars(cfg.dataset)),
         "seed": str(results.seed),
         "run": results.hash,
@@ -282,7 +283,7 @@ def snippet(cfg: DictConfig, allow: Sequence[str] = (), edited: bool = False) ->
     skip = cfg.backbone.get("pretrained") is True and OmegaConf.select(cfg, "peft.name") != "qlora"
     untrained = "cfg.backbone.pretrained = False  # the file below has all weights\n" if skip else ""
     trust = (f", allow={list(allow)}" if allow else "") + (", edited=True" if edited else "")
-    answers = cfg.dataset.get("task", CLASSIFICATION) != CLASSIFICATION
+    answers = task_of(cfg) != CLASSIFICATION
     imports = "" if answers else "from torchvision.transforms.v2.functional import pil_to_tensor\n"
     use, size = TO_ANSWER if answers else TO_CLASSIFY, cfg.dataset.get("image_size") or 256
     return SNIPPET.format(imports=imports, trust=trust, untrained=untrained, size=size, use=use)

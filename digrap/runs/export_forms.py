@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from digrap.core.files import write_text
 from digrap.core.paths import REPO
-from digrap.runs.export import card, check_free, portable, read_trained, whole
+from digrap.runs.export import adapted, card, check_free, portable, read_trained, whole
 
 FORMS = ("run", "adapter", "merged")  # run: digrap's own
 
@@ -83,9 +83,8 @@ def _of_adapters(cfg: DictConfig) -> str:
 
 def _of_merged(cfg: DictConfig) -> str:
     has = bool(cfg.backbone.get("model"))
-    adapted = bool(OmegaConf.select(cfg, "peft._target_"))
     return OF_MERGED.format(
-        merged=(MERGED if adapted else "") + (IN_4_BITS if cfg.peft.name == "qlora" else ""),
+        merged=(MERGED if adapted(cfg) else "") + (IN_4_BITS if cfg.peft.name == "qlora" else ""),
         further=", AutoProcessor" if has else "",
         processor='processor = AutoProcessor.from_pretrained(".")\n' if has else "",
         prompt=cfg.backbone.get("prompt"),

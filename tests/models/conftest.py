@@ -1,4 +1,4 @@
-"""A hub on this machine in place of Hugging Face's, and a cache of its own."""
+"""A hub on this machine in place of Hugging Face's, and a cache of its own; tiny checkpoints in the hub's format."""
 
 import socket
 from functools import partial
@@ -7,6 +7,8 @@ from threading import Thread
 
 import pytest
 from huggingface_hub import constants
+
+from tests.models import tiny_hf
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -54,3 +56,15 @@ def hub(monkeypatch):
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module", params=tiny_hf.EACH)
+def kind(request):
+    """The backbone's name."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(kind, tmp_path_factory):
+    """The folder of its tiny checkpoint."""
+    return tiny_hf.MAKERS[kind](tmp_path_factory.mktemp("hub") / kind)

@@ -17,7 +17,6 @@ from digrap.config.overrides import as_typed
 from digrap.core.errors import DigrapError
 from digrap.engine.build import build_backbone
 from digrap.models.adapter_files import write_adapter
-from tests.models import tiny_hf
 from tests.models.test_hf_vlm import ANSWERS, QUESTIONS, pictures
 from tests.models.test_hub_model import fill
 
@@ -29,16 +28,6 @@ STYLES = {  # what transformers called the layers: 5, 4.52 and later, earlier
     "4.52": {VISION: VISION + "vision_model."},
     "4.40": {LANGUAGE: "language_model.model.", VISION: "vision_tower.vision_model."},
 }
-
-
-@pytest.fixture(scope="module", params=tiny_hf.EACH)
-def kind(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def model(kind, tmp_path_factory):
-    return tiny_hf.MAKERS[kind](tmp_path_factory.mktemp("hub") / kind)
 
 
 def published(folder, model, style="5", **changes):

@@ -18,20 +18,9 @@ from digrap.models.backbone import Backbone
 from digrap.models.vision_cache import use_vision_cache
 from tests.engine.runs import assert_resume_is_bit_equal, evaluate, finished_run, metrics, results, weights
 from tests.engine.test_vlm_run import write_questions
-from tests.models import tiny_hf
 from tests.models.test_hf_vlm import ANSWERS, QUESTIONS, pictures
 
 pytestmark = pytest.mark.slow  # make test-all
-
-
-@pytest.fixture(scope="module", params=tiny_hf.EACH)
-def kind(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def model(kind, tmp_path_factory):
-    return tiny_hf.MAKERS[kind](tmp_path_factory.mktemp("hub") / kind)
 
 
 def built(kind, model, *further, peft="lora"):
