@@ -17,6 +17,7 @@ GROUPS = {
     "schedules": "schedule",
     "loggers": "logger",
     "peft": "peft",
+    "clusters": "cluster",
 }
 
 

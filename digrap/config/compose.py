@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -12,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from digrap.config.cluster import Cluster, cluster_of
 from digrap.config.schema import typed
 from digrap.core.errors import DigrapError
 from digrap.core.files import sha256
@@ -19,7 +21,7 @@ from digrap.core.paths import CONFIGS, REPO
 
 
 def register_resolvers() -> None:
-    """Register ${digrap.run_hash:}, ${digrap.repo:} and ${digrap.sha256:file} with OmegaConf; may be called again."""
+    """Register ${digrap.run_hash:}, ${digrap.repo:}, ${digrap.sha256:file} and ${digrap.cluster:key}; once or again."""
     OmegaConf.register_new_resolver("digrap.run_hash", _run_hash, replace=True)
     OmegaConf.register_new_resolver("digrap.repo", lambda: str(REPO), replace=True)
     OmegaConf.register_new_resolver(
@@ -27,6 +29,11 @@ def register_resolvers() -> None:
         lambda file: sha256(Path(file))[:12] if file and Path(file).is_file() else None,
         replace=True,
     )
+    OmegaConf.register_new_resolver("digrap.cluster", _cluster, replace=True)
+
+
+def _cluster(key: str, *, _root_: DictConfig) -> Any:
+    return getattr(cluster_of(_root_), key)
 
 
 def _run_hash(*, _root_: DictConfig) -> str:
@@ -38,6 +45,11 @@ def _run_hash(*, _root_: DictConfig) -> str:
 def compose(overrides: list[str], config: str = "train") -> DictConfig:
     """The config that `python train.py <overrides>` would run, outside of Hydra's own main."""
     return typed(_hydra_composed(overrides, config))
+
+
+def compose_cluster(overrides: list[str]) -> Cluster:
+    """The settings of `cluster=…` and `cluster.<key>=…`. Raises DigrapError for an unknown key or a bad value."""
+    return cluster_of(_hydra_composed(overrides, "train"))
 
 
 def start_config(cfg: DictConfig) -> DictConfig | None:

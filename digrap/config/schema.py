@@ -86,7 +86,7 @@ class Train:
 
 def typed(cfg: DictConfig) -> DictConfig:
     """`cfg` as `Train`, resolved and with every value of the declared type. Raises DigrapError naming the bad key."""
-    plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("hydra", "table", "dry_run")])
+    plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("hydra", "table", "dry_run", "cluster")])
     try:
         # Types come before references: what refers to `seed` gets the number, however it was written.
         result = OmegaConf.unsafe_merge(OmegaConf.structured(Train), OmegaConf.to_container(plain))  # both are copies

@@ -48,7 +48,9 @@ class OutlivingLauncher:
 
     def command(self, overrides: Sequence[str]) -> str:
         """The command that makes a job alone, in the folder that it has in this sweep."""
-        places = [word for word in self.config.hydra.overrides.hydra if word.startswith("hydra.sweep.")]
+        again = ("hydra.sweep.", *(("hydra/launcher=", "hydra.launcher.", "cluster") if on_slurm(self.config) else ()))
+        given = self.config.hydra.overrides
+        places = [word for word in (*given.hydra, *given.task) if word.startswith(again)]
         own = [word for word in overrides if word != "wait=true"]
         return shlex.join(["python", "train.py", *(["-m"] if places else []), *own, *places])
 
@@ -59,6 +61,11 @@ class OutlivingLauncher:
             f"give a smaller trainer.micro_batch; it goes on from its last checkpoint with {self.command(overrides)}"
         )
         return result
+
+
+def on_slurm(config: DictConfig) -> bool:
+    """Whether the sweep's launcher is Slurm's."""
+    return str(config.hydra.launcher._target_).endswith(".SlurmLauncher")
 
 
 def _how(error: Exception) -> str:

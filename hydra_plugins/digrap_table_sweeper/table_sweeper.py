@@ -16,12 +16,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 
+from digrap.config.cluster import cluster_of
 from digrap.core.errors import Busy, DigrapError
+from digrap.tables.array_job import array_lines
 from digrap.tables.cost import dry_run
 from digrap.tables.missing_runs import Plan, Stages
+from digrap.tables.slurm_jobs import ACTIVE, Ledger, run_states
 from digrap.tables.spec import Cell, Table, load_table
 from digrap.tables.winners import write_winners
-from hydra_plugins.digrap_table_sweeper.killed_workers import OutlivingLauncher
+from hydra_plugins.digrap_table_sweeper.killed_workers import OutlivingLauncher, on_slurm
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 5.0  # between checks of runs that another process makes
@@ -43,6 +46,12 @@ class TableSweeper(BasicSweeper):
     def setup(self, **context: Any) -> None:
         """As BasicSweeper; a killed process of the launcher does not end the others' runs."""
         super().setup(**context)
+        self.batch: list[Cell] = []  # the runs that are being launched
+        self.slurm = on_slurm(self.config)
+        if self.slurm:
+            from hydra_plugins.digrap_table_sweeper.slurm_jobs import SlurmBatches  # no other launcher needs submitit
+
+            self.launcher = SlurmBatches(self.launcher, self._submitted)
         self.launcher = OutlivingLauncher(self.launcher, self.config)
 
     def sweep(self, arguments: list[str]) -> Any:
@@ -58,6 +67,8 @@ class TableSweeper(BasicSweeper):
         plan = Plan(table, Path(self.config.hydra.sweep.dir).parent)
         if self.config.dry_run:
             print(dry_run(plan))
+            if self.slurm:
+                print(array_lines(cluster_of(self.config), len(plan.ready())))
             return None
         known = plan.known()
         log.info("table %s: %d of %d runs are done", table.name, sum(map(plan.done, known)), len(known))
@@ -82,7 +93,7 @@ class TableSweeper(BasicSweeper):
                 seeds = _seeds(override)
             elif override.is_sweep_override():
                 raise DigrapError(f"{key}: with table= only seed may list several values; rows belong in the table")
-            elif key not in ("table", "dry_run") and not key.startswith("hydra"):
+            elif key not in ("table", "dry_run") and not key.startswith(("hydra", "cluster")):
                 extra.append(f"{key}={override.get_value_element_as_str()}")
         table = load_table(self.config.table, seeds, tuple(extra))
         set_by_rows = {
@@ -101,13 +112,15 @@ class TableSweeper(BasicSweeper):
     def _stages(self, plan: Plan) -> tuple[list[Sequence[JobReturn]], list[tuple[Cell, Exception]]]:
         returns, failed, stages = [], [], Stages(plan)
         for batch in stages:
-            log.info("%d runs in this stage", len(batch))
-            overrides = [list(cell.overrides) for cell in batch]
+            busy = self._queued(plan, batch)
+            self.batch = [cell for cell in batch if cell not in busy]
+            log.info("%d runs in this stage", len(self.batch))
+            overrides = [list(cell.overrides) for cell in self.batch]
             self.validate_batch_is_legal(overrides)
-            results = self.launcher.launch(overrides, initial_job_idx=sum(map(len, returns)))
+            done = sum(map(len, returns))
+            results = self.launcher.launch(overrides, initial_job_idx=done) if overrides else []
             returns.append(results)
-            busy = []
-            for cell, result in zip(batch, results, strict=True):
+            for cell, result in zip(self.batch, results, strict=True):
                 if result.status == JobStatus.FAILED:
                     error = result._return_value  # the property return_value would raise it
                     busy.append(cell) if isinstance(error, Busy) else failed.append((cell, error))
@@ -117,6 +130,18 @@ class TableSweeper(BasicSweeper):
                 log.info("%d runs are being made by another process; waiting for them", len(busy))
                 time.sleep(POLL_SECONDS)
         return returns, failed
+
+    def _queued(self, plan: Plan, batch: list[Cell]) -> list[Cell]:
+        """The runs whose job is in Slurm's queue still, from a sweep that was ended or from scripts/sbatch.py."""
+        found = run_states(plan.outputs) if self.slurm else {}
+        return [cell for cell in batch if found.get(cell.place, ("", ""))[1] in ACTIVE]
+
+    def _submitted(self, jobs: list[str]) -> None:
+        """Note the jobs of the batch for status.py."""
+        places = [cell.place for cell in self.batch]
+        if places:  # a sweep without a table has none
+            Ledger(Path(self.config.hydra.sweep.dir).parent).note(zip(jobs, places, strict=True))
+        log.info("submitted to Slurm: %s", f"{jobs[0]} to {jobs[-1]}" if len(jobs) > 1 else jobs[0])
 
 
 def _seeds(override: Override) -> list[int]:
