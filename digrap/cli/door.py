@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
@@ -16,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from digrap.cli.arguments import CHOSEN
+from digrap.cli.slurm_job import failing_job
 from digrap.config.choices import how_to_list
 from digrap.config.overrides import as_typed
 from digrap.core.errors import DigrapError, nearest
@@ -75,9 +77,10 @@ def _of_the_runs(argument: str) -> str:
 
 def in_job(run: Callable[[], float]) -> float:
     """Run a Hydra job. In a single run bad input ends the process here, without Hydra's own lines about it; in a
-    multirun the error is raised, so that Hydra names the job."""
+    multirun the error is raised, so that Hydra names the job. In a job of Slurm's, `failing_job` notes it."""
     try:
-        return run()
+        with failing_job(Path(HydraConfig.get().runtime.output_dir)):
+            return run()
     except (DigrapError, OSError) as error:
         named = isinstance(error, DigrapError) or error.filename is not None
         if HydraConfig.get().mode == RunMode.MULTIRUN or not named or isinstance(error, BrokenPipeError):

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Ending:
-    """Makes this process end with code 1 where `failed` is set, although Hydra has caught the error of a multirun's job:
+    """Makes this process end with code 1 where `failed` is set, although Hydra has caught the error of the job:
     submitit writes the failed outcome for its launcher, and Slurm sees a failed job all the same."""
 
     def __init__(self):

@@ -1,6 +1,7 @@
 """Show where a table's runs stand: `python scripts/status.py table=mini [seeds=0,1 outputs=DIR]`.
 
-Options that the sweep was given (backbone.model=/models/pali) are given here too.
+Options that the sweep was given (backbone.model=/models/pali) are given here too. Where Slurm is there, the state of
+each run's last job stands beside the run's own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from digrap.cli.arguments import GROUPS, parse_seeds, with_overrides
 from digrap.core.paths import OUTPUTS
 from digrap.tables import run_states as status
 from digrap.tables.missing_runs import Plan
+from digrap.tables.slurm_jobs import job_states
 from digrap.tables.spec import load_table
+from digrap.tables.submit import plan_name
 
 COLOURS = {"done": "green", "running": "cyan", "failed": "red", "stopped": "yellow", "pending": "dim"}
 
@@ -27,11 +30,15 @@ def main() -> None:
     options, extra = with_overrides(sys.argv[1:], defaults, GROUPS)
     plan = Plan(load_table(options.table, parse_seeds(options.seeds), tuple(extra)), Path(options.outputs))
     runs = status.table_status(plan)
-    grid = RichTable("row", "chosen", "seed", "run", "state", "")
+    jobs = job_states(plan.outputs)
+    grid = RichTable("row", "chosen", "seed", "run", "state", *(["Slurm"] if jobs else []), "")
     for run in runs:
         name, cell = run.state.name, run.cell
         state = f"[{COLOURS[name]}]{'' if run.state.sure else 'probably '}{name}[/]"
         texts = (cell.row, status.chosen(plan, cell), str(cell.seed), cell.place)
-        grid.add_row(*map(escape, texts), state, escape(run.note))
+        job = [" ".join(reversed(jobs.get(cell.place, ())))] if jobs else []
+        grid.add_row(*map(escape, texts), state, *job, escape(run.note))
     console = Console(width=None if sys.stdout.isatty() else 150)
-    console.print(grid, status.summary(runs), *filter(None, [status.waiting(plan)]), sep="\n", highlight=False)
+    planner = " ".join(reversed(jobs.get(plan_name(plan), ())))
+    below = [status.waiting(plan), planner and f"the job that plans the next stage: {planner}"]
+    console.print(grid, status.summary(runs), *filter(None, below), sep="\n", highlight=False)

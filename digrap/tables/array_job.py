@@ -84,9 +84,7 @@ def submit(script: Path, after: Sequence[str] = ()) -> str:
         raise DigrapError("sbatch is not there: call this on a machine of the cluster, or with dry_run=true") from None
     if done.returncode:
         said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise DigrapError(
-            f"{shlex.join(words)}: {said}; correct cluster=… (configs/cluster/_base.yaml says what is what)"
-        )
+        raise DigrapError(f"{shlex.join(words)}: {said}; correct cluster=… (configs/cluster/_base.yaml has its keys)")
     return done.stdout.strip().partition(";")[0]
 
 

@@ -39,9 +39,7 @@ def states(jobs: Iterable[str]) -> dict[str, str] | None:
     found = _wanted(listed, wanted)
     if older := wanted - found.keys():
         numbers = ",".join(sorted({job.partition("_")[0] for job in older}))
-        kept = _lines(
-            "sacct", "--noheader", "--allocations", "--parsable2", "--format=JobID,State", f"--jobs={numbers}"
-        )
+        kept = _lines("sacct", "--noheader", "--allocations", "-P", "--format=JobID,State", f"--jobs={numbers}")
         found |= _wanted(kept or [], older)
     return {job: found.get(job, UNKNOWN) for job in wanted}
 
@@ -108,7 +106,7 @@ class Ledger:
             yield
 
 
-def run_states(outputs: Path) -> dict[str, tuple[str, str]]:
+def job_states(outputs: Path) -> dict[str, tuple[str, str]]:
     """{run: (its last job, Slurm's state)} for every run that was submitted; empty without Slurm."""
     last = Ledger(outputs).last()
     if not last or not slurm_is_here() or (found := states(last.values())) is None:

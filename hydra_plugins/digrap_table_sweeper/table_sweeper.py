@@ -19,9 +19,10 @@ from hydra.core.utils import JobReturn, JobStatus
 from digrap.config.cluster import cluster_of
 from digrap.core.errors import Busy, DigrapError
 from digrap.tables.array_job import array_lines
+from digrap.tables.changes import changes_runs
 from digrap.tables.cost import dry_run
 from digrap.tables.missing_runs import Plan, Stages
-from digrap.tables.slurm_jobs import ACTIVE, Ledger, run_states
+from digrap.tables.slurm_jobs import ACTIVE, Ledger, job_states
 from digrap.tables.spec import Cell, Table, load_table
 from digrap.tables.winners import write_winners
 from hydra_plugins.digrap_table_sweeper.killed_workers import OutlivingLauncher, on_slurm
@@ -96,18 +97,7 @@ class TableSweeper(BasicSweeper):
             elif key not in ("table", "dry_run") and not key.startswith(("hydra", "cluster")):
                 extra.append(f"{key}={override.get_value_element_as_str()}")
         table = load_table(self.config.table, seeds, tuple(extra))
-        set_by_rows = {
-            override.lstrip("+").split("=")[0]
-            for row in table.rows.values()
-            for override in (*row.overrides, *row.grid)
-        }
-        for argument in extra:
-            if (key := argument.split("=")[0]) in set_by_rows:
-                raise DigrapError(
-                    f"{key}: the rows of table={self.config.table} set it themselves; change it in its file"
-                )
-        changes = [argument for argument in extra if argument.split("=")[0] not in ("device", "data_root", "logger")]
-        return table, seeds is None and not changes
+        return table, not changes_runs(table, extra) and seeds is None
 
     def _stages(self, plan: Plan) -> tuple[list[Sequence[JobReturn]], list[tuple[Cell, Exception]]]:
         returns, failed, stages = [], [], Stages(plan)
@@ -133,7 +123,7 @@ class TableSweeper(BasicSweeper):
 
     def _queued(self, plan: Plan, batch: list[Cell]) -> list[Cell]:
         """The runs whose job is in Slurm's queue still, from a sweep that was ended or from scripts/sbatch.py."""
-        found = run_states(plan.outputs) if self.slurm else {}
+        found = job_states(plan.outputs) if self.slurm else {}
         return [cell for cell in batch if found.get(cell.place, ("", ""))[1] in ACTIVE]
 
     def _submitted(self, jobs: list[str]) -> None:

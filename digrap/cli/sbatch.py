@@ -1,0 +1,86 @@
+"""Submit a table's missing runs to Slurm and leave: `python scripts/sbatch.py table=3 [cluster=NAME dry_run=true]`.
+
+The runs that wait for no other are one array job; a small job after it plans the next stage from what has finished and
+submits that, until nothing is left. Commands, scripts and outputs lie in outputs/slurm/<table>-<time>/. cluster=NAME
+takes configs/cluster/NAME.yaml, cluster.<key>=… changes one setting; seeds=0,1 and outputs=DIR are as for status.py;
+any other option (data_root=/data) goes to every run. A run that was killed is submitted again, three times in all; one
+that failed by an error of its own or was cancelled is named at the end, and submitted again when you call this again.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from digrap.cli.arguments import bare_keys, check_flags, parse_seeds
+from digrap.config.compose import compose_cluster
+from digrap.config.overrides import as_typed
+from digrap.core.errors import DigrapError
+from digrap.core.paths import OUTPUTS
+from digrap.tables.array_job import array_lines
+from digrap.tables.changes import changes_runs
+from digrap.tables.cost import dry_run
+from digrap.tables.missing_runs import Plan
+from digrap.tables.run_states import summary, table_status, waiting
+from digrap.tables.spec import load_table
+from digrap.tables.submit import look, submit_stage
+from digrap.tables.winners import write_winners
+
+DEFAULTS = {"table": "demo", "seeds": None, "outputs": str(OUTPUTS), "dry_run": False, "since": 0.0}
+
+
+def main() -> None:
+    """Submit the next stage and say what was submitted; at the table's end, say what it lacks."""
+    options, settings, extra = _arguments(sys.argv[1:])
+    cluster = compose_cluster(settings)
+    table = load_table(options.table, parse_seeds(options.seeds), tuple(extra))
+    changed = changes_runs(table, extra) or options.seeds is not None
+    plan, since = Plan(table, Path(options.outputs).absolute()), options.since or time.time()
+    if options.dry_run:
+        print(dry_run(plan), array_lines(cluster, len(look(plan, since).ready)), sep="\n")
+        return
+    stage, jobs = submit_stage(plan, cluster, _again(options, settings, extra, since), since)
+    print(f"table={table.name}: {summary(table_status(plan))}", waiting(plan), sep="\n", flush=True)
+    if jobs:
+        *arrays, planner = jobs
+        submitted = f"{len(stage.ready)} runs submitted" + (f" ({', '.join(arrays)})" if arrays else "")
+        print(f"{submitted}, {len(stage.queued)} were in the queue; job {planner} plans what comes next")
+    elif stage.queued:
+        print(f"{len(stage.queued)} runs are in the queue, and job {stage.planner} plans what comes next")
+    else:
+        _end(plan, changed, stage.left)
+
+
+def _arguments(arguments: list[str]) -> tuple[DictConfig, list[str], list[str]]:
+    """The command's own options, those of `cluster`, and those for every run."""
+    own = [argument for argument in arguments if argument.partition("=")[0] in DEFAULTS]
+    settings = [argument for argument in arguments if argument.startswith(("cluster=", "cluster."))]
+    rest = [argument for argument in arguments if argument not in (*own, *settings)]
+    options = bare_keys(own, DEFAULTS)
+    check_flags(options, "dry_run")
+    if not isinstance(options.since, float):
+        raise DigrapError(f"since={options.since}: give seconds since 1970, or leave it out")
+    return options, list(map(as_typed, settings)), list(map(as_typed, rest))
+
+
+def _again(options: DictConfig, settings: list[str], extra: list[str], since: float) -> list[str]:
+    """This command as the planning job calls it, in the repository."""
+    table = str(Path(options.table).absolute()) if str(options.table).endswith(".yaml") else options.table
+    own = [f"table={table}", f"outputs={Path(options.outputs).absolute()}", f"since={since:.3f}"]
+    seeds = [f"seeds={options.seeds}"] if options.seeds is not None else []
+    return [sys.executable, "scripts/sbatch.py", *own, *seeds, *settings, *extra]
+
+
+def _end(plan: Plan, changed: bool, left: list[tuple]) -> None:
+    """Nothing is in the queue: keep the searches' winners. Raises DigrapError naming each run that is missing still."""
+    if not changed and plan.table.searches:
+        for path in write_winners(plan):
+            print(f"winner: {path}")
+    if left:
+        lines = [f"  {cell.row}, seed {cell.seed}: {cell.folder(plan.outputs)}\n    {reason}" for cell, reason in left]
+        missing = f"table={plan.table.name}: {len(left)} runs are not made; their folders are kept:"
+        raise DigrapError("\n".join([missing, *lines]))
+    print(f"all runs are done: python scripts/make_tables.py table={plan.table.name}")
