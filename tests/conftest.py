@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from digrap.config.compose import compose
+from tests.fake_slurm import fake_slurm  # noqa: F401  a fixture
 from tests.synthetic_runs import demo, outputs, quick, small_table  # noqa: F401  fixtures
 
 # Autograd decides at its first backward pass whether it keeps threads, after which no forked process may train: here,

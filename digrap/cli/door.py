@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
 import re
@@ -19,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from digrap.cli.arguments import CHOSEN
 from digrap.cli.slurm_job import failing_job
 from digrap.config.choices import how_to_list
+from digrap.config.cluster import Cluster
 from digrap.config.overrides import as_typed
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.paths import CONFIGS
@@ -158,6 +160,7 @@ def _bad_override(error: Exception) -> str:
         keys = _flatten(OmegaConf.to_container(compose([c for c in choices if not c.startswith(key + "=")])))
     except Exception:  # the choices themselves are part of what is wrong
         keys = _flatten(OmegaConf.to_container(compose([])))
+    keys += [f"cluster.{field.name}" for field in dataclasses.fields(Cluster)]
     return f"{key}: there is no such option; {_near_keys(key, keys)}"
 
 

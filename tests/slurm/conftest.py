@@ -1,4 +1,4 @@
-"""A Slurm cluster for the tests of this folder, tables for it, and their summary; skipped where Slurm is not installed."""
+"""A Slurm cluster for the tests of this folder, and their summary; skipped where Slurm is not installed."""
 
 import os
 

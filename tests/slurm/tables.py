@@ -39,11 +39,8 @@ SETTINGS = ["cluster.gpus=null", "cluster.cpus=1", "cluster.minutes=30"]
 def write_table(folder: Path, name: str, rows: list[str]) -> Path:
     """Write a table with the given rows, one seed, and the sizes and recipe above."""
     sizes = [f"dataset.splits.{split}.size={size}" for split, size in SIZES.items()]
-    head = [
-        "title: A table for Slurm",
-        f"overrides: [dataset=minidomainnet, {', '.join([*sizes, *RECIPE])}]",
-        "seeds: [7]",
-    ]
+    overrides = ", ".join(["dataset=minidomainnet", *sizes, *RECIPE])
+    head = ["title: A table for Slurm", f"overrides: [{overrides}]", "seeds: [7]"]
     file = folder / f"{name}.yaml"
     file.write_text("\n".join([*head, "rows:", *(f"  {row}" for row in rows)]) + "\n")
     return file

@@ -1,0 +1,75 @@
+"""A run that fails for a reason of its own has failed as a job, too."""
+
+import subprocess
+import sys
+
+import pytest
+
+from digrap.cli import slurm_job
+from digrap.cli.slurm_job import failing_job
+from digrap.core.errors import Busy, DigrapError
+from tests.doors import call
+
+
+@pytest.fixture
+def inside(monkeypatch):
+    """Within a job that submitit has started."""
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    ending = slurm_job.Ending.__new__(slurm_job.Ending)  # without its hook at the end of this process
+    monkeypatch.setattr(slurm_job, "ending", lambda: ending)
+    return ending
+
+
+def fail(folder, error):
+    with pytest.raises(type(error)), failing_job(folder):
+        raise error
+
+
+def test_an_error_is_kept_and_fails_the_process(inside, tmp_path, caplog):
+    fail(tmp_path, DigrapError("optim.mu=-1: give a number ≥ 0"))
+    assert inside.failed and (tmp_path / "error.txt").read_text() == "optim.mu=-1: give a number ≥ 0\n"
+    assert "the run has failed: optim.mu=-1" in caplog.text
+    fail(tmp_path, ZeroDivisionError("by zero"))
+    assert "Traceback" in (tmp_path / "error.txt").read_text() and "by zero" in caplog.text
+    with failing_job(tmp_path):
+        pass
+    assert not inside.failed
+
+
+def test_another_process_that_makes_the_run_is_no_failure(inside, tmp_path):
+    fail(tmp_path, Busy("x"))
+    assert not inside.failed and not (tmp_path / "error.txt").exists()
+
+
+def test_only_the_first_process_writes(inside, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    fail(tmp_path, DigrapError("x"))
+    assert inside.failed and not (tmp_path / "error.txt").exists()
+
+
+def test_outside_of_slurm_nothing_is_noted(tmp_path, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    fail(tmp_path, DigrapError("x"))
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_process_ends_with_code_1_although_hydra_goes_on(monkeypatch, tmp_path):
+    """As under submitit's launcher: a multirun's job whose error Hydra catches."""
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    script = tmp_path / "job.py"
+    script.write_text(
+        "import sys; from pathlib import Path\nfrom digrap.cli.slurm_job import failing_job\n"
+        f"try:\n    with failing_job(Path({str(tmp_path)!r})):\n        raise OSError('no disk')\n"
+        "except OSError:\n    print('caught')\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "caught\n")
+
+
+@pytest.mark.slow
+def test_a_single_run_fails_by_its_exit_code(monkeypatch, tmp_path, small_arguments):
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    run = call("train.py", *small_arguments, "optim.mu=-1", f"hydra.run.dir={tmp_path}")
+    assert run.returncode == 2 and "mu=-1" in (tmp_path / "error.txt").read_text()
