@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from digrap.engine import interruption
 from digrap.tasks.task import Batch
 
 
@@ -45,8 +46,9 @@ def make_loader(
     own = torch.Generator().manual_seed(0)
     workers = min(workers, os.cpu_count() or 1)  # more would only wait for each other
     return DataLoader(
-        dataset, batch_sampler=batches, collate_fn=collate, num_workers=workers, pin_memory=pin, generator=own
-    )
+        dataset, batch_sampler=batches, collate_fn=collate, num_workers=workers, pin_memory=pin, generator=own,
+        worker_init_fn=interruption.outlive if workers else None,
+    )  # fmt: skip
 
 
 def train_batches(
