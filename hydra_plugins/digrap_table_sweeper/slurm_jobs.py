@@ -52,7 +52,7 @@ class SlurmBatches:
     """`launcher`, Hydra's own for Slurm, but each job has an outcome of its own."""
 
     def __init__(self, launcher: Launcher, submitted: Callable[[list[str]], None]):
-        self.launcher, self.submitted = launcher, submitted
+        self.launcher, self.submitted, self.task_function = launcher, submitted, launcher.task_function
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Launch the jobs and wait for all; `submitted` is called with their ids, in order, as soon as Slurm has them.
@@ -73,6 +73,11 @@ class SlurmBatches:
             if not (mine := self._of_the_batch(jobs, len(job_overrides))):
                 raise DigrapError(f"sbatch refused the runs: {_said(str(error))}; see cluster=…") from error
             return [self._outcome(job, words) for job, words in zip(mine, job_overrides, strict=True)]
+        except KeyboardInterrupt:
+            if jobs:
+                number = jobs[0].partition("_")[0]
+                log.warning("the jobs stay in Slurm's queue (scancel %s ends them); the same command waits", number)
+            raise
         finally:
             SlurmJob.watcher = stock
 

@@ -54,7 +54,7 @@ def test_a_stage_is_an_array_and_a_job_that_plans_the_next(call):
     for line in script.with_suffix(".txt").read_text().splitlines():
         python, unbuffered, door_, *overrides, folder = shlex.split(line)
         assert (python, unbuffered, door_) == (sys.executable, "-u", "train.py")
-        assert "data_root='/the data'" in overrides and not any("cluster" in word for word in overrides)
+        assert "data_root=/the data" in overrides and not any("cluster" in word for word in overrides)
         assert folder.startswith(f"hydra.run.dir='{call.outputs}/minidomainnet/")
     again = shlex.split((script.parent / "plan.sh").read_text().splitlines()[-1])
     assert again[:3] == ["exec", sys.executable, "scripts/sbatch.py"]

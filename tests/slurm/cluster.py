@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 NEEDED = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue", "scontrol", "scancel")
@@ -63,15 +63,13 @@ def free_port() -> int:
 
 @dataclass
 class Cluster:
-    """Slurm in `folder`. `grace` seconds pass between the request to stop and the end of a preempted job; with
-    `user_signal` the request is the job's own --signal, else SIGTERM. Processes of `environment` reach it."""
+    """Slurm in `folder`. `grace` seconds pass between SIGTERM and the end of a preempted job. Processes with
+    `environment` reach it."""
 
     folder: Path
     nodes: int = 1
     cpus: int = 8
     grace: int = 30
-    user_signal: bool = False
-    notes: list[str] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -106,13 +104,17 @@ class Cluster:
         host = socket.gethostname().partition(".")[0]
         user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
         lines = CONF.format(folder=self.folder, host=host, user=user, port=free_port(), grace=self.grace)
-        if self.user_signal:
-            lines += "SlurmctldParameters=preempt_send_user_signal\n"
         for n in range(self.nodes):
             lines += NODE.format(n=n, host=host, port=free_port(), cpus=self.cpus)
         (self.folder / "slurm.conf").write_text(lines.lstrip())
         devices = "".join(f"NodeName=n{n} Name=gpu File=/dev/tty[0-3]\n" for n in range(self.nodes))
         (self.folder / "gres.conf").write_text(devices)
+
+    def send_user_signal(self) -> None:
+        """From now on a preempted job gets its own --signal, not SIGTERM."""
+        with open(self.folder / "slurm.conf", "a") as file:
+            file.write("SlurmctldParameters=preempt_send_user_signal\n")
+        self.run("scontrol", "reconfigure")
 
     def idle_nodes(self) -> int:
         return len(self.run("sinfo", "-h", "-p", "main", "-N", "-t", "idle", "-o", "%N", check=False).split())
