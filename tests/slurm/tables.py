@@ -9,25 +9,21 @@ from digrap.runs.folder import RunFolder
 from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import load_table
 
-# An optimizer that writes its process and each step it takes beside its file; STEP_SECONDS slows it down.
+# An optimizer that writes its process beside its file at each step of a run (a file's optimizer is tried on a few numbers
+# before); STEP_SECONDS slows it down.
 RULE = """
 import os, pathlib, time
 from digrap.optim import {rule}
 
 class Counted({rule}):
-    count = 0
-
     def step(self, closure=None):
-        time.sleep(float(os.environ.get("STEP_SECONDS", "0")))
         done = super().step(closure)
-        folder = os.environ.get("STEP_FOLDER")
-        if folder:
-            log = pathlib.Path(folder) / (pathlib.Path(__file__).stem + ".steps")
-            with open(log, "a") as file:
-                file.write(f"{{os.getpid()}} {{os.environ.get('SLURM_RESTART_COUNT', '0')}}\\n")
+        if sum(param.numel() for group in self.param_groups for param in group["params"]) > 1000:
+            time.sleep(float(os.environ.get("STEP_SECONDS", "0")))
+            if folder := os.environ.get("STEP_FOLDER"):
+                with open(pathlib.Path(folder) / "{name}.steps", "a") as file:
+                    file.write(str(os.getpid()) + chr(10))
         return done
-
-# {name}
 """
 SIZES = {"real_train": 640, "real_val": 90, **dict.fromkeys(
     ("real", "clipart", "sketch", "painting", "infograph", "quickdraw"), 45)}  # fmt: skip
@@ -56,7 +52,7 @@ def counted_row(folder: Path, name: str, rule: str = "DiGraP", epochs: int = 5) 
 def steps(folder: Path, name: str) -> list[int]:
     """The process of each step that a counted row has taken so far."""
     log = folder / f"{name}.steps"
-    return [int(line.split()[0]) for line in log.read_text().splitlines()] if log.exists() else []
+    return [int(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
 def kill_run(folder: Path, name: str) -> None:
@@ -64,9 +60,9 @@ def kill_run(folder: Path, name: str) -> None:
     os.kill(steps(folder, name)[-1], signal.SIGKILL)
 
 
-def runs(table: Path, outputs: Path) -> dict[str, RunFolder]:
-    """{row: its run's folder}."""
-    plan = Plan(load_table(str(table)), outputs)
+def runs(table: Path, outputs: Path, extra: tuple[str, ...] = ()) -> dict[str, RunFolder]:
+    """{row: its run's folder}, with further overrides where given; those that wait for another run too."""
+    plan = Plan(load_table(str(table), extra=extra), outputs)
     return {cell.row: RunFolder(cell.folder(outputs)) for cell in plan.known()}
 
 
