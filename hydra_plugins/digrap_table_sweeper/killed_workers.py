@@ -34,17 +34,20 @@ class OutlivingLauncher:
         """Launch the jobs; one that is killed twice has failed with a DigrapError that names its command."""
         if not hasattr(self.launcher, "joblib"):
             return self.launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
+        from joblib.externals.loky import get_reusable_executor  # no other launcher needs joblib
+
         self.launcher.task_function = _Stopping(self.task)
         self.launcher.joblib["initializer"] = interruption.keep_listening
         with slurm.guard(), interruption.deferring(_hand_on):
             results = self._launch(_UntilAsked(job_overrides), initial_job_idx)
             for result in results:
                 if isinstance(stop := result._return_value, Stopped):
+                    get_reusable_executor().shutdown(kill_workers=True)  # all have saved; by themselves they end slowly
                     raise Interrupted(stop.signal, stop.kept)
             return results
 
     def _launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from joblib.externals.loky.process_executor import TerminatedWorkerError  # no other launcher needs joblib
+        from joblib.externals.loky.process_executor import TerminatedWorkerError
 
         try:
             return self.launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
