@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.installed
 SEEDS  ?= 0,1
 JOBS   ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: help setup demo judge verify test test-all rehearsal lint lock gallery clean
+.PHONY: help setup demo judge verify test test-all test-slurm rehearsal lint lock gallery clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /' | column -t -l 2
@@ -51,6 +51,9 @@ test-all: setup  ## every test; a run is killed before each of its changes
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	KILLS=all $(PYTHON) -m pytest -n 3 --dist worksteal
+
+test-slurm: setup  ## a table on a real Slurm of one and of two nodes, disturbed; needs slurm-wlm and munge, installs nothing
+	$(PYTHON) -m pytest -p no:xdist tests/slurm
 
 rehearsal: setup  ## TABLE=3 (1 2 4b 8 9 10): a table of the paper on small data in the official layouts and tiny weights
 	@$(PYTHON) -m tests.rehearsal table=$(TABLE)

@@ -13,6 +13,7 @@ import torch
 
 from digrap.config.compose import compose
 from tests.fake_slurm import fake_slurm  # noqa: F401  a fixture
+from tests.slurm.cluster import SUMMARY, missing
 from tests.synthetic_runs import demo, outputs, quick, small_table  # noqa: F401  fixtures
 
 # Autograd decides at its first backward pass whether it keeps threads, after which no forked process may train: here,
@@ -59,3 +60,10 @@ def small(small_data):
 def small_arguments(small_data) -> list[str]:
     """The same as command-line arguments."""
     return [*SMALL, f"data_root={small_data}"]
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What happened on the Slurm cluster, or that there is none."""
+    lines = [f"Slurm is not tested: no {', '.join(absent)} here"] if (absent := missing()) else SUMMARY
+    for line in lines:
+        terminalreporter.write_line(line)

@@ -14,6 +14,8 @@ from pathlib import Path
 NEEDED = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue", "scontrol", "scancel")
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL"}
 
+SUMMARY: list[str] = []  # lines that `make test-slurm` prints at its end
+
 CONF = """
 ClusterName=lab
 SlurmctldHost={host}(127.0.0.1)

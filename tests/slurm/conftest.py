@@ -4,9 +4,7 @@ import os
 
 import pytest
 
-from tests.slurm.cluster import Cluster, missing
-
-SUMMARY = []  # lines that `make test-slurm` prints at its end
+from tests.slurm.cluster import SUMMARY, Cluster, missing
 
 
 def pytest_collection_modifyitems(items):
@@ -17,13 +15,6 @@ def pytest_collection_modifyitems(items):
             if absent:
                 why = f"no {', '.join(absent)} here: apt-get install slurm-wlm munge"
                 item.add_marker(pytest.mark.skip(reason=why))
-
-
-def pytest_terminal_summary(terminalreporter):
-    if SUMMARY:
-        terminalreporter.section("Slurm")
-        for line in SUMMARY:
-            terminalreporter.write_line(line)
 
 
 def started(folder, **options):

@@ -9,8 +9,8 @@ from digrap.runs.folder import RunFolder
 from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import load_table
 
-# An optimizer that writes its process beside its file at each step of a run (a file's optimizer is tried on a few numbers
-# before); STEP_SECONDS slows it down.
+# An optimizer that writes its process beside its file at each step of a run (a file is tried on a few numbers before);
+# STEP_SECONDS slows it down.
 RULE = """
 import os, pathlib, time
 from digrap.optim import {rule}
