@@ -37,7 +37,7 @@ def test_every_disturbance(cluster, table, tmp_path, small_data, monkeypatch, su
     monkeypatch.setenv("STEP_SECONDS", "0.25")
     outputs = tmp_path / "the outputs"
     words = [f"table={table}", f"data_root={small_data}"]
-    submit = call("scripts/sbatch.py", *words, f"outputs={outputs}", "cluster.warn_s=30", *SETTINGS)
+    submit = call("scripts/sbatch.py", *words, f"outputs={outputs}", "cluster.warn_s=60", *SETTINGS)
     assert submit.returncode == 0 and "7 runs submitted" in submit.stdout, submit
     found = runs(table, outputs)
     last = Ledger(outputs).last()
@@ -50,7 +50,7 @@ def test_every_disturbance(cluster, table, tmp_path, small_data, monkeypatch, su
         all_work_on(cluster, tmp_path, before)
     twice = {name: int(cluster.jobs()[jobs[name]]["Restarts"]) for name in RULES}
     assert all(restarts == 2 for restarts in twice.values()), twice
-    cluster.run("scontrol", "update", f"JobId={jobs['limited']}", "TimeLimit=1")
+    cluster.run("scontrol", "update", f"JobId={jobs['limited']}", "TimeLimit=2")
     kill_run(tmp_path, "killed")
     cluster.run("scancel", jobs["cancelled"])
     assert cluster.until(lambda: not cluster.run("squeue", "-h"), 400, every=2), cluster.run("squeue")
