@@ -30,7 +30,7 @@ def main() -> None:
     options, extra = with_overrides(sys.argv[1:], defaults, GROUPS)
     plan = Plan(load_table(options.table, parse_seeds(options.seeds), tuple(extra)), Path(options.outputs))
     runs = status.table_status(plan)
-    jobs = job_states(plan.outputs)
+    jobs = job_states(plan.outputs, [run.cell.place for run in runs])
     grid = RichTable("row", "chosen", "seed", "run", "state", *(["Slurm"] if jobs else []), "")
     for run in runs:
         name, cell = run.state.name, run.cell

@@ -32,9 +32,10 @@ def array_lines(cluster: Cluster, count: int) -> str:
 
 
 def command(cell: Cell, outputs: Path) -> str:
-    """The shell command that makes a run, in its folder, from the repository. Raises DigrapError for a line break."""
+    """The shell command that makes a run, in its folder, from the repository. It waits for a killed job on another node
+    to be given up. Raises DigrapError for a line break."""
     folder = override("hydra.run.dir", cell.folder(outputs))
-    words = [sys.executable, "-u", "train.py", *cell.overrides, folder]
+    words = [sys.executable, "-u", "train.py", *cell.overrides, "wait=true", folder]
     if any("\n" in word for word in words):
         raise DigrapError(f"{cell.row}: an override holds a line break, and a command has one line; take it out")
     return shlex.join(words)

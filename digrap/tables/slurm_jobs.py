@@ -14,6 +14,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from digrap.runs.folder import RunFolder
+from digrap.runs.lock import owner_of
+
 SECONDS = 60  # that Slurm may take for an answer
 UNKNOWN = "UNKNOWN"
 # States in which a job will run, runs, or is about to be queued again.
@@ -27,13 +30,13 @@ def slurm_is_here() -> bool:
 
 
 def states(jobs: Iterable[str]) -> dict[str, str] | None:
-    """{job: Slurm's state} of this user's `jobs`, each an id or, within an array, <array>_<task>.
+    """{job: Slurm's state} of this user's `jobs`, each an id or, within an array, <array>_<task> or the task's own id.
 
     squeue knows waiting, running and lately ended jobs, sacct older ones where the cluster keeps accounts; a job that
     neither knows is UNKNOWN. None where Slurm does not answer.
     """
     wanted = set(jobs)
-    listed = _lines("squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", "--format=%i|%T")
+    listed = _lines("squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", "--format=%i|%T|%A")
     if listed is None:
         return None
     found = _wanted(listed, wanted)
@@ -45,9 +48,11 @@ def states(jobs: Iterable[str]) -> dict[str, str] | None:
 
 
 def _wanted(lines: Iterable[str], wanted: set[str]) -> dict[str, str]:
-    """{job: state} from lines `job|STATE`; sacct adds ` by <user>` to a state."""
-    pairs = (line.partition("|")[::2] for line in lines)
-    return {job: state.split()[0] for job, state in pairs if job in wanted and state.strip()}
+    """{job: state} from lines `job|STATE` or `job|STATE|own id`; sacct adds ` by <user>` to a state."""
+    rows = [line.split("|") for line in lines if line.count("|") in (1, 2)]
+    by_own = {row[2]: row[1] for row in rows if row[2:]}
+    found = by_own | {row[0]: row[1] for row in rows}
+    return {job: found[job].split()[0] for job in wanted if found.get(job, "").strip()}
 
 
 def _lines(*command: str) -> list[str] | None:
@@ -106,9 +111,14 @@ class Ledger:
             yield
 
 
-def job_states(outputs: Path) -> dict[str, tuple[str, str]]:
-    """{run: (its last job, Slurm's state)} for every run that was submitted; empty without Slurm."""
+def job_states(outputs: Path, runs: Iterable[str] = ()) -> dict[str, tuple[str, str]]:
+    """{run: (its last job, Slurm's state)} for every run that was submitted, and for those of `runs` that a job is
+    making which was submitted by hand; empty without Slurm."""
     last = Ledger(outputs).last()
+    for run in runs:
+        owner = None if run in last else owner_of(RunFolder(Path(outputs) / run))
+        if owner and owner[0].job:
+            last[run] = owner[0].job
     if not last or not slurm_is_here() or (found := states(last.values())) is None:
         return {}
     return {run: (job, found[job]) for run, job in last.items()}

@@ -11,9 +11,9 @@ from pathlib import Path
 from digrap.config.cluster import Cluster
 from digrap.core.errors import DigrapError
 from digrap.runs.folder import RunFolder
+from digrap.runs.lock import held, owner_of
 from digrap.tables.array_job import LARGEST, command, submit, write_array, write_plan
 from digrap.tables.missing_runs import Plan
-from digrap.tables.run_states import state_of
 from digrap.tables.slurm_jobs import ACTIVE, Ledger, Submission, slurm_is_here, states
 from digrap.tables.spec import Cell
 
@@ -45,6 +45,7 @@ def look(plan: Plan, since: float) -> Stage:
         made.setdefault(submission.run, []).append(submission)
     ready = plan.ready()
     asked = [made[run][-1].job for run in (*(cell.place for cell in ready), plan_name(plan)) if run in made]
+    asked += filter(None, map(_owning_job, (cell.folder(plan.outputs) for cell in ready)))
     found = (states(asked) if slurm_is_here() else {}) if asked else {}
     if found is None:
         raise DigrapError("squeue does not answer: try again when Slurm is back")
@@ -55,7 +56,7 @@ def look(plan: Plan, since: float) -> Stage:
         tries = sum(submission.time >= since for submission in mine)
         if state in ACTIVE:
             stage.queued[cell.place] = mine[-1].job
-        elif reason := _why_not(plan.outputs, cell, state, tries, since):
+        elif reason := _why_not(cell.folder(plan.outputs), state, tries, since, found):
             stage.left.append((cell, reason))
         else:
             stage.ready.append(cell)
@@ -65,10 +66,18 @@ def look(plan: Plan, since: float) -> Stage:
     return stage
 
 
-def _why_not(outputs: Path, cell: Cell, state: str, tries: int, since: float) -> str | None:
-    """Why a run that is not in the queue is not submitted; None where it is to be."""
-    run = RunFolder(cell.folder(outputs))
-    if state_of(run.path).name == "running":
+def _owning_job(folder: Path) -> str | None:
+    """The job that has written itself down as the holder of a run's folder."""
+    owner = owner_of(RunFolder(folder))
+    return owner and owner[0].job
+
+
+def _why_not(folder: Path, state: str, tries: int, since: float, found: dict[str, str]) -> str | None:
+    """Why a run that is not in the queue is not submitted; None where it is to be. `found` has the states of jobs: a
+    holder whose job has ended gives no sign of life any more, long before that is noticed on another machine."""
+    run = RunFolder(folder)
+    job = _owning_job(folder)
+    if held(run) and (job is None or found.get(job) in ACTIVE):
         return "another process is making it"
     if not tries:
         return None

@@ -105,7 +105,8 @@ class TableSweeper(BasicSweeper):
             busy = self._queued(plan, batch)
             self.batch = [cell for cell in batch if cell not in busy]
             log.info("%d runs in this stage", len(self.batch))
-            overrides = [list(cell.overrides) for cell in self.batch]
+            wait = ["wait=true"] if self.slurm else []  # for a killed job on another node to be given up
+            overrides = [[*cell.overrides, *wait] for cell in self.batch]
             self.validate_batch_is_legal(overrides)
             done = sum(map(len, returns))
             results = self.launcher.launch(overrides, initial_job_idx=done) if overrides else []

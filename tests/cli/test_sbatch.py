@@ -52,7 +52,8 @@ def test_a_stage_is_an_array_and_a_job_that_plans_the_next(call):
     assert array == f"--parsable {script}" and "#SBATCH --array=0-1%3" in lines and "#SBATCH --requeue" in lines
     assert "export HF_HOME=/disk/hf" in lines
     for line in script.with_suffix(".txt").read_text().splitlines():
-        python, unbuffered, door_, *overrides, folder = shlex.split(line)
+        python, unbuffered, door_, *overrides, wait, folder = shlex.split(line)
+        assert wait == "wait=true"
         assert (python, unbuffered, door_) == (sys.executable, "-u", "train.py")
         assert "data_root=/the data" in overrides and not any("cluster" in word for word in overrides)
         assert folder.startswith(f"hydra.run.dir='{call.outputs}/minidomainnet/")

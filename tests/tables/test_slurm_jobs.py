@@ -7,6 +7,7 @@ import pytest
 
 from digrap.core.errors import DigrapError
 from digrap.runs.folder import RunFolder
+from digrap.runs.lock import hold
 from digrap.tables.missing_runs import Plan
 from digrap.tables.slurm_jobs import Ledger, job_states, states
 from digrap.tables.spec import Row, Search, Table
@@ -36,6 +37,16 @@ def test_the_ledger_keeps_the_last_job_of_a_run(fake_slurm, tmp_path):
     assert job_states(tmp_path) == {"a/1": ("2", "PENDING"), "a/2": ("1_1", "UNKNOWN")}
     fake_slurm.says(None)
     assert job_states(tmp_path) == {}
+
+
+def test_a_run_that_was_submitted_by_hand_is_found_by_its_owner(fake_slurm, tmp_path, monkeypatch):
+    """The process knows its task's own id, squeue lists <array>_<task> first."""
+    run = RunFolder(tmp_path / "a" / "1")
+    monkeypatch.setenv("SLURM_JOB_ID", "9")
+    fake_slurm.says({"7_3": "RUNNING|9", "9_1": "PENDING|11"})
+    assert job_states(tmp_path, ["a/1"]) == {}
+    with hold(run):
+        assert job_states(tmp_path, ["a/1"]) == {"a/1": ("9", "RUNNING")}
 
 
 @pytest.fixture
@@ -94,6 +105,17 @@ def test_an_error_of_an_earlier_call_does_not_count(plan, fake_slurm):
     run.write_error("old")
     os.utime(run.error_file, (time.time() - 60,) * 2)
     assert ended(plan, fake_slurm, "TIMEOUT") == "ready"
+
+
+@pytest.mark.parametrize("state, left", [("RUNNING", True), ("FAILED", False), (None, False)])
+def test_a_holder_whose_job_has_ended_is_gone(plan, fake_slurm, monkeypatch, state, left):
+    """On another machine the file of a killed job's process looks alive for minutes."""
+    cell = plan.ready()[0]
+    monkeypatch.setenv("SLURM_JOB_ID", "9")
+    with hold(RunFolder(cell.folder(plan.outputs))):
+        fake_slurm.says({"7_3": f"{state}|9"} if state else {})
+        stage = look(plan, time.time())
+        assert (cell in stage.ready) != left and [found for found, _ in stage.left] == [cell] * left
 
 
 def test_what_was_cancelled_stays_dead(plan, fake_slurm):
