@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,14 @@ class TableSweeper(BasicSweeper):
 
     def setup(self, **context: Any) -> None:
         """As BasicSweeper; a killed process of the launcher does not end the others' runs."""
+        self.slurm = on_slurm(context["config"])
+        if self.slurm and find_spec("submitit") is None:
+            install = "python -m pip install hydra-submitit-launcher"
+            raise DigrapError(f"hydra/launcher=slurm needs a package: {install}; scripts/sbatch.py does without")
         super().setup(**context)
         self.batch: list[Cell] = []  # the runs that are being launched
-        self.slurm = on_slurm(self.config)
         if self.slurm:
-            from hydra_plugins.digrap_table_sweeper.slurm_jobs import SlurmBatches  # no other launcher needs submitit
+            from hydra_plugins.digrap_table_sweeper._slurm_jobs import SlurmBatches  # needs submitit
 
             self.launcher = SlurmBatches(self.launcher, self._submitted)
         self.launcher = OutlivingLauncher(self.launcher, self.config)

@@ -134,7 +134,7 @@ def test_without_slurm(call, monkeypatch):
 def test_hydras_launcher_asks_for_the_same(call, tmp_path):
     """`hydra/launcher=slurm` writes a script of its own; what it asks of Slurm is what dry_run says."""
     pytest.importorskip("submitit")
-    from hydra_plugins.digrap_table_sweeper.slurm_jobs import SlurmBatches
+    from hydra_plugins.digrap_table_sweeper._slurm_jobs import SlurmBatches
 
     call.slurm.refuse("sbatch: error: invalid account")
     words = ["cluster=example", "hydra/launcher=slurm", "cluster.parallel=2", f"hydra.sweep.dir='{tmp_path}/sweep'"]

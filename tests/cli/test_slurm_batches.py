@@ -4,7 +4,9 @@ import logging
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
 
+from digrap.core.errors import DigrapError
 from digrap.tables.missing_runs import Plan
 from digrap.tables.slurm_jobs import Ledger
 from digrap.tables.spec import Row, Search, Table
@@ -13,7 +15,7 @@ from hydra_plugins.digrap_table_sweeper.table_sweeper import TableSweeper
 submitit = pytest.importorskip("submitit")
 from submitit.core.utils import cloudpickle_dump  # noqa: E402
 
-from hydra_plugins.digrap_table_sweeper.slurm_jobs import SlurmBatches, Watcher  # noqa: E402
+from hydra_plugins.digrap_table_sweeper._slurm_jobs import SlurmBatches, Watcher  # noqa: E402
 
 
 class Stock:
@@ -62,6 +64,20 @@ def test_a_job_that_slurm_has_forgotten_has_ended(fake_slurm, tmp_path):
     (tmp_path / "7").mkdir()
     (result,) = SlurmBatches(Stock(tmp_path, "7"), print).launch([["a=1"]], 0)
     assert "Slurm job 7 is GONE" in str(result._return_value)
+
+
+def test_without_slurm(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(DigrapError, match="there is no srun here; call this on a machine of the cluster"):
+        SlurmBatches(Stock(tmp_path, "7"), print).launch([["a=1"]], 0)
+
+
+def test_without_the_plugin(monkeypatch):
+    monkeypatch.setattr("hydra_plugins.digrap_table_sweeper.table_sweeper.find_spec", lambda _: None)
+    launcher = {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"}
+    config = OmegaConf.create({"hydra": {"launcher": launcher}})
+    with pytest.raises(DigrapError, match="pip install hydra-submitit-launcher; scripts/sbatch.py does without"):
+        TableSweeper.__new__(TableSweeper).setup(config=config)
 
 
 def test_an_interruption_leaves_the_jobs_in_the_queue(fake_slurm, tmp_path, caplog, monkeypatch):

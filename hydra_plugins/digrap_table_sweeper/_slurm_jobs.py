@@ -1,7 +1,8 @@
 """Hydra's stock Slurm launcher as the sweeper uses it: a job that ends without a result fails alone, and submitted jobs
-are noted for status.py."""
+are noted for status.py. Hydra's search for plugins passes over a file with this name, and so over submitit."""
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,6 +60,9 @@ class SlurmBatches:
 
         A job that ends without a result (killed, cancelled, lost with its node) has failed with a DigrapError.
         """
+        if shutil.which("srun") is None:
+            elsewhere = "call this on a machine of the cluster, or with dry_run=true, or take hydra/launcher=joblib"
+            raise DigrapError(f"hydra/launcher=slurm: there is no srun here; {elsewhere}")
         jobs: list[str] = []
 
         def note(job: str) -> None:
