@@ -28,6 +28,7 @@ from digrap.engine.layers import layer_report
 from digrap.engine.loaders import train_batches
 from digrap.engine.profiling import profiling
 from digrap.engine.rng import restore_rng, rng_state
+from digrap.engine.sharding import all_finite, gathered, is_sharded, load_optimizer, prepare, shard
 from digrap.engine.trained_state import overlay, read_weights
 from digrap.methods.trained import training_mode
 from digrap.models.lora import has_adapters
@@ -65,6 +66,7 @@ class Fit:
                 f"trainer.batch_size={cfg.trainer.batch_size} is more than the {len(self.train_data)} examples to "
                 "train on; give a smaller one"
             )
+        shard(cfg, job.accelerator, backbone.module)
         with method_errors(method.name):
             adapted = has_adapters(backbone.module)
             groups = param_groups(backbone.module, unanchored=backbone.unanchored, peft=adapted)
@@ -75,7 +77,7 @@ class Fit:
             base_lr=cfg.trainer.base.lr, steps_per_epoch=self.steps_per_epoch, epochs=cfg.trainer.epochs, **schedule
         )
         self.scheduler = LambdaLR(self.optimizer, factor)
-        self.module, self.wrapped_optimizer = job.accelerator.prepare(backbone.module, self.optimizer)
+        self.module, self.wrapped_optimizer = prepare(job.accelerator, backbone.module, self.optimizer)
         with method_errors(method.name):
             self.after_step = method.after_step(job.context()) if method.after_step else None
         self.position = Position()
@@ -170,9 +172,10 @@ class Fit:
             self.job.metrics.write("val", epoch=here.epoch + 1, step=here.step, **{self.task.metric: score})
         if score > here.best_score:  # the first of equals
             here.best_epoch, here.best_score = here.epoch + 1, score
+            weights = gathered(self.job.state.get(), main)
             if main:
                 best = self.best_file(here.best_epoch)
-                here.best_sha256 = checkpoint.write_weights(best, self.job.state.get(), self.job.base)
+                here.best_sha256 = checkpoint.write_weights(best, weights, self.job.base)
 
     def _share_losses(self) -> None:
         """Make every loss the mean over all processes. All processes call it at the same steps."""
@@ -205,8 +208,10 @@ class Fit:
         """Log the epoch's last losses and how far each layer has moved; weights that are not finite end the run."""
         self._log_losses()
         self._check_finite()
-        if self.accelerator.is_main_process:
-            here, tensors = self.position, layer_report(self.job, self.optimizer)
+        here, main = self.position, self.accelerator.is_main_process
+        if main or is_sharded(self.job.backbone.module):  # shards are gathered by all
+            tensors = layer_report(self.job, self.optimizer)
+        if main:
             self.job.metrics.write("layers", epoch=here.epoch + 1, step=here.step, tensors=tensors)
 
     # --- checkpoints --------------------------------------------------------------------------------------------
@@ -219,12 +224,13 @@ class Fit:
 
     def _save(self) -> None:
         self._check_finite()
-        states = rng_state(self.accelerator)
-        if self.accelerator.is_main_process:
+        states, main = rng_state(self.accelerator), self.accelerator.is_main_process
+        module, optimizer = gathered(self.job.state.get(), main), gathered(self.optimizer.state_dict(), main)
+        if main:
             scaler = self.accelerator.scaler
             state = {
-                "module": self.job.state.get(),
-                "optimizer": self.optimizer.state_dict(),
+                "module": module,
+                "optimizer": optimizer,
                 "scheduler": self.scheduler.state_dict(),
                 "after_step": self.after_step.state_dict() if self.after_step else None,
                 "scaler": scaler.state_dict() if scaler else None,
@@ -246,8 +252,7 @@ class Fit:
         self._share_losses()
         if self.losses and not torch.stack(self.losses).isfinite().all():
             self._log_losses()
-        whole = [param.detach().isfinite().all() for param in self.module.parameters() if param.requires_grad]
-        if not torch.stack(whole).all():
+        if not all_finite(self.accelerator, self.module):
             raise DigrapError(
                 f"weights are not finite at step {self.position.step}; {checkpoint.last_good(self.root)}. "
                 "A smaller trainer.base.lr is the usual fix."
@@ -267,7 +272,7 @@ class Fit:
             self.job.metrics.rewind(0)
             return
         overlay(self.accelerator.unwrap_model(self.module), state["module"], self.root)
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         if self.after_step:
             self.after_step.load_state_dict(state["after_step"])

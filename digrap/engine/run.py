@@ -112,15 +112,16 @@ class Saved:
 
 @contextlib.contextmanager
 def _noting_errors(here: RunFolder, accelerator: Accelerator) -> Iterator[None]:
-    """Keep what ends a run in its folder as error.txt until it is started again."""
+    """Keep what ends a run in its folder as error.txt until it is started again: the first error of all processes, as
+    the others' is no more than a lost connection."""
     if accelerator.is_main_process:
         here.clear_error()
     try:
         yield
     except Exception as error:
-        if accelerator.is_main_process:
-            text = str(error) if isinstance(error, DigrapError) else traceback.format_exc()
-            with contextlib.suppress(OSError):  # the error may be a full disk
+        text = str(error) if isinstance(error, DigrapError) else traceback.format_exc()
+        with contextlib.suppress(OSError):  # the error may be a full disk
+            if not here.error_file.exists():
                 here.write_error(text + "\n")
         raise
 
