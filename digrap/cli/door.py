@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from digrap.cli.arguments import CHOSEN
 from digrap.config.choices import how_to_list
 from digrap.config.overrides import as_typed
-from digrap.core.errors import DigrapError, nearest
+from digrap.core.errors import DigrapError, Interrupted, nearest
 from digrap.core.paths import CONFIGS
 from digrap.core.problems import Problems
 from digrap.engine.ranks import check_no_sweep
@@ -27,8 +27,8 @@ from digrap.engine.ranks import check_no_sweep
 def door(main: Callable[[], object], help: str | None = None) -> int:
     """Run `main`; print bad input, and files that cannot be read or written, as one message on stderr.
 
-    With `help`, -h or --help prints that instead. Returns the exit code: 0, 2 after such a message, 130 after an
-    interruption, 141 where the reader has closed the pipe.
+    With `help`, -h or --help prints that instead. Returns the exit code: 0, 2 after such a message, 130 after Ctrl-C,
+    143 after SIGTERM (engine/interruption.py), 141 where the reader has closed the pipe.
     """
     try:
         if help and {"-h", "--help"} & set(sys.argv[1:]):
@@ -49,9 +49,10 @@ def door(main: Callable[[], object], help: str | None = None) -> int:
         if error.filename is None:
             raise
         return _complain(_bad_file(error))
-    except KeyboardInterrupt:
-        print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        what = str(error) or "interrupted"
+        print(f"{what}; the same command resumes from the last checkpoint", file=sys.stderr)
+        return error.code if isinstance(error, Interrupted) else 130
     return 0
 
 

@@ -1,8 +1,9 @@
-"""The error whose text is written for the user, and the nearest valid names for such texts."""
+"""The error whose text is written for the user, the nearest valid names for such texts, and the interruption."""
 
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -21,6 +22,18 @@ class DigrapError(Exception):
 
 class Busy(DigrapError):
     """The run folder is locked: another process is writing it."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asks this process to end; `kept` says what is saved of the work in hand. `code` is the exit code."""
+
+    def __init__(self, signal: signal.Signals, kept: str = ""):
+        super().__init__(signal, kept)
+        self.signal, self.kept, self.code = signal, kept, 128 + signal
+
+    def __str__(self) -> str:
+        kept = f": {self.kept}" if self.kept else ""
+        return f"interrupted by {self.signal.name}{kept}"
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

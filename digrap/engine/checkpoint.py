@@ -71,6 +71,14 @@ def save(root: Path, step: int, state: dict[str, Any], **notes: Any) -> Path:
     return final
 
 
+def drop_weights(root: Path) -> None:
+    """Delete the weights that no checkpoint refers to."""
+    keep = {name for folder in folders(root) for name in manifest(folder).get("weights") or {}}
+    for file in weights_files(root):
+        if file.name not in keep:
+            file.unlink()
+
+
 def load(root: Path, base: dict[str, str]) -> dict[str, Any] | None:
     """The newest checkpoint's state, or None where there is none. `base` names the pre-trained weights of this run.
 

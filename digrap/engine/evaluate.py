@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from torch.utils.data import Dataset
 from digrap.core.errors import DigrapError
 from digrap.core.progress import track
 from digrap.data.splits import Split
+from digrap.engine import interruption
 from digrap.engine.kept_answers import Keeper, KeptAnswers, Part
 from digrap.engine.loaders import eval_batches, eval_places
 from digrap.engine.provenance import PeakMemory
@@ -120,14 +122,14 @@ class Evaluator:
             workers=self.cfg.trainer.workers, pin=device.type == "cuda",
         )  # fmt: skip
         batches = track(loader, title, total=sum(map(len, places.values())), size=lambda batch: batch.size)
-        for number, batch in zip(places, batches, strict=True):
-            with self.accelerator.autocast():
-                answers = self.task.predict(module, batch.to(device))
-            parts[number] = answers, batch.truth
-            if kept is not None:
-                kept.add(number, parts[number])
-        if kept is not None:
-            kept.save()
+        with interruption.deferring(), kept or contextlib.nullcontext():
+            for number, batch in zip(places, batches, strict=True):
+                with self.accelerator.autocast():
+                    answers = self.task.predict(module, batch.to(device))
+                parts[number] = answers, batch.truth
+                if kept is not None:
+                    kept.add(number, parts[number])
+                interruption.check("the answers so far are kept" if kept else "")
         return parts
 
     def validate(self, module: torch.nn.Module, data: Dataset) -> float:

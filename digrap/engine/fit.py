@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.utils import get_method
@@ -16,19 +18,21 @@ from omegaconf import OmegaConf
 from torch.optim.lr_scheduler import LambdaLR
 
 from digrap.config.identity import run_hash
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, Interrupted
 from digrap.core.files import check_sha256
 from digrap.core.progress import track
-from digrap.engine import checkpoint
+from digrap.engine import checkpoint, interruption
+from digrap.engine.boundary import agree
 from digrap.engine.build import method_errors
 from digrap.engine.evaluate import Throughput
 from digrap.engine.job import Job
 from digrap.engine.layer_decay import with_layer_decay
 from digrap.engine.layers import layer_report
-from digrap.engine.loaders import train_batches
+from digrap.engine.loaders import micro_batch, train_batches
+from digrap.engine.losses import Losses
 from digrap.engine.profiling import profiling
 from digrap.engine.rng import restore_rng, rng_state
-from digrap.engine.sharding import all_finite, gathered, is_sharded, load_optimizer, prepare, shard
+from digrap.engine.sharding import all_finite, gathered, is_sharded, load_optimizer, prepare, saved_tensors, shard
 from digrap.engine.trained_state import overlay, read_weights
 from digrap.methods.trained import training_mode
 from digrap.models.lora import has_adapters
@@ -59,7 +63,7 @@ class Fit:
         self.job, self.cfg, self.accelerator, self.task = job, cfg, job.accelerator, job.task
         self.root, self.train_data, self.validation_data = job.run.checkpoints, job.data.train, job.data.validation
         self.identity = run_hash(cfg)
-        self.micro_batch = self._micro_batch()
+        self.micro_batch = micro_batch(cfg.trainer, job.accelerator.num_processes)
         self.steps_per_epoch = len(self.train_data) // cfg.trainer.batch_size  # an incomplete last batch is left out
         if not self.steps_per_epoch:
             raise DigrapError(
@@ -81,36 +85,26 @@ class Fit:
         with method_errors(method.name):
             self.after_step = method.after_step(job.context()) if method.after_step else None
         self.position = Position()
-        self.losses: list[torch.Tensor] = []  # since the last line of metrics; read from the device there only
-        self.shared = 0  # how many of them are means over all processes already
+        self.losses = Losses(job.accelerator)
         self.throughput = Throughput()
         self.saved_at = time.monotonic()
-
-    def _micro_batch(self) -> int:
-        """Examples per process and forward pass: as the recipe says, whatever the number of devices."""
-        trainer, world = self.cfg.trainer, self.accelerator.num_processes
-        size = min(trainer.micro_batch, trainer.batch_size)
-        if trainer.batch_size % (size * world):
-            raise DigrapError(
-                f"trainer.batch_size={trainer.batch_size} is no multiple of trainer.micro_batch={trainer.micro_batch} "
-                f"× {world} processes; choose numbers that divide"
-            )
-        return size
 
     def run(self) -> Position:
         """Train to the last epoch, from the newest checkpoint where there is one."""
         self._resume()
         epochs = self.cfg.trainer.epochs
-        with profiling(self.job) as stepped:
+        with profiling(self.job) as stepped, interruption.deferring():
             while self.position.epoch < epochs:
                 number = self.position.epoch + 1
                 self._train_epoch(f"epoch {number}/{epochs}", stepped)
-                self._end_epoch()
-                if number % self.cfg.trainer.validate_every == 0 or number == epochs:
-                    self._validate()
+                with self._saving_at_once():
+                    self._end_epoch()
+                    if number % self.cfg.trainer.validate_every == 0 or number == epochs:
+                        self._validate()
                 self.position.epoch += 1
                 self.position.step_in_epoch = 0
                 self._save()
+                self._leave_if_asked(agree(self.accelerator, False)[1])
         best, module = self.best_file(self.position.best_epoch), self.accelerator.unwrap_model(self.module)
         self.job.state.reset_buffers()  # one that first changed after the best epoch is not in its file
         if (digest := self.position.best_sha256) is not None:  # the first process has it
@@ -126,6 +120,8 @@ class Fit:
 
     def _train_epoch(self, title: str, stepped: Callable[[], None]) -> None:
         cfg, here = self.cfg.trainer, self.position
+        if here.step_in_epoch == self.steps_per_epoch:  # resumed after the last step
+            return
         batches = train_batches(
             self.train_data, self.job.backbone.train_transform, self.task.collate, seed=self.cfg.seed,
             epoch=here.epoch, start=here.step_in_epoch, limit=self.steps_per_epoch, batch_size=cfg.batch_size,
@@ -141,8 +137,10 @@ class Fit:
             here.step_in_epoch += 1
             if here.step % self.cfg.log_every == 0:
                 self._log_losses()
-            if self._checkpoint_is_due() and here.step_in_epoch < self.steps_per_epoch:
+            due, stop = agree(self.accelerator, self._checkpoint_is_due())
+            if stop or (due and here.step_in_epoch < self.steps_per_epoch):
                 self._save()
+            self._leave_if_asked(stop)
         self.throughput.add((self.steps_per_epoch - first) * cfg.batch_size, time.monotonic() - started)
 
     def _step(self, batches: Iterator[Batch]) -> None:
@@ -156,7 +154,7 @@ class Fit:
                     loss = self.task.loss(self.module, part)
                 self.accelerator.backward(loss / len(parts))
             total += loss.detach() / len(parts)
-        self.losses.append(total)
+        self.losses.add(total)
         self.wrapped_optimizer.step()
         self.wrapped_optimizer.zero_grad()
         if self.after_step is not None and not self.accelerator.optimizer_step_was_skipped:
@@ -177,20 +175,12 @@ class Fit:
                 best = self.best_file(here.best_epoch)
                 here.best_sha256 = checkpoint.write_weights(best, weights, self.job.base)
 
-    def _share_losses(self) -> None:
-        """Make every loss the mean over all processes. All processes call it at the same steps."""
-        if self.accelerator.num_processes > 1 and len(self.losses) > self.shared:
-            means = self.accelerator.reduce(torch.stack(self.losses[self.shared :]), reduction="mean")
-            self.losses[self.shared :] = means.unbind()
-        self.shared = len(self.losses)
-
     def _log_losses(self) -> None:
         """Write the mean loss since the last line. Raises DigrapError at the first loss that is not finite."""
         if not self.losses:
             return
-        self._share_losses()
-        values, first = torch.stack(self.losses).tolist(), self.position.step - len(self.losses) + 1
-        self.losses, self.shared = [], 0
+        first = self.position.step - len(self.losses) + 1
+        values = self.losses.take()
         for step, value in enumerate(values, first):
             if not math.isfinite(value):
                 raise DigrapError(
@@ -217,54 +207,70 @@ class Fit:
     # --- checkpoints --------------------------------------------------------------------------------------------
 
     def _checkpoint_is_due(self) -> bool:
-        due = time.monotonic() - self.saved_at >= 60 * self.cfg.trainer.checkpoint_minutes
-        if self.accelerator.num_processes > 1:  # one clock decides
-            due = bool(self.accelerator.reduce(torch.tensor(float(due), device=self.accelerator.device)))
-        return due
+        return time.monotonic() - self.saved_at >= 60 * self.cfg.trainer.checkpoint_minutes
+
+    def _leave_if_asked(self, stop: signal.Signals | None) -> None:
+        if stop:
+            folder = self.job.run.checkpoint(self.position.step)
+            raise Interrupted(stop, f"step {self.position.step} is saved in {folder}")
+
+    @contextlib.contextmanager
+    def _saving_at_once(self) -> Iterator[None]:
+        """Save the state as it is here where what follows, which changes no weights, is interrupted: an epoch's end,
+        which a resumed run repeats."""
+        before = self._passing_state()
+        try:
+            yield
+        except (Interrupted, RuntimeError):  # a collective fails where another rank has left already
+            if (stop := interruption.asked()) is None or is_sharded(self.job.backbone.module):
+                raise
+            if self.accelerator.is_main_process:  # the others may be anywhere
+                self._write(before, saved_tensors(self.job, self.optimizer))
+            self._leave_if_asked(stop)
 
     def _save(self) -> None:
         self._check_finite()
-        states, main = rng_state(self.accelerator), self.accelerator.is_main_process
-        module, optimizer = gathered(self.job.state.get(), main), gathered(self.optimizer.state_dict(), main)
-        if main:
-            scaler = self.accelerator.scaler
-            state = {
-                "module": module,
-                "optimizer": optimizer,
-                "scheduler": self.scheduler.state_dict(),
-                "after_step": self.after_step.state_dict() if self.after_step else None,
-                "scaler": scaler.state_dict() if scaler else None,
-                "rng": states,
-                "position": asdict(self.position),
-                "losses": [loss.cpu() for loss in self.losses],
-                "metrics_size": self.job.metrics.size(),
-            }
-            best = self.position.best_epoch
-            weights = {} if best is None else {self.best_file(best).name: self.position.best_sha256}
-            notes = {"run": self.identity, "base": self.job.base, "best_epoch": best, "weights": weights}
-            checkpoint.save(self.root, self.position.step, state, **notes)
-            self._drop_old_bests()
+        state, tensors = self._passing_state(), saved_tensors(self.job, self.optimizer)
+        if self.accelerator.is_main_process:
+            self._write(state, tensors)
         self.accelerator.wait_for_everyone()
         self.saved_at = time.monotonic()
 
+    def _passing_state(self) -> dict[str, Any]:
+        """What of the state validation and logging change. All processes call it."""
+        return {
+            "rng": rng_state(self.accelerator),
+            "position": asdict(self.position),
+            "losses": self.losses.saved(),
+            "metrics_size": self.job.metrics.size(),
+        }
+
+    def _write(self, passing: dict[str, Any], tensors: dict[str, Any]) -> None:
+        """Write a checkpoint."""
+        scaler, here = self.accelerator.scaler, passing["position"]
+        state = {
+            **tensors,
+            "scheduler": self.scheduler.state_dict(),
+            "after_step": self.after_step.state_dict() if self.after_step else None,
+            "scaler": scaler.state_dict() if scaler else None,
+            **passing,
+        }
+        best = here["best_epoch"]
+        weights = {} if best is None else {self.best_file(best).name: here["best_sha256"]}
+        notes = {"run": self.identity, "base": self.job.base, "best_epoch": best, "weights": weights}
+        checkpoint.save(self.root, here["step"], state, **notes)
+        checkpoint.drop_weights(self.root)
+
     def _check_finite(self) -> None:
         """Raise DigrapError for weights that are not finite: no checkpoint is made of them."""
-        self._share_losses()
-        if self.losses and not torch.stack(self.losses).isfinite().all():
+        self.losses.share()
+        if not self.losses.finite():
             self._log_losses()
         if not all_finite(self.accelerator, self.module):
             raise DigrapError(
                 f"weights are not finite at step {self.position.step}; {checkpoint.last_good(self.root)}. "
                 "A smaller trainer.base.lr is the usual fix."
             )
-
-    def _drop_old_bests(self) -> None:
-        """Keep the best weights that one of the kept checkpoints refers to."""
-        epochs = {checkpoint.manifest(folder)["best_epoch"] for folder in checkpoint.folders(self.root)}
-        keep = {self.best_file(epoch) for epoch in epochs if epoch is not None}
-        for file in checkpoint.weights_files(self.root):
-            if file not in keep:
-                file.unlink()
 
     def _resume(self) -> None:
         state = checkpoint.load(self.root, self.job.base)
@@ -280,7 +286,6 @@ class Fit:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         restore_rng(self.accelerator, state["rng"])
         self.position = Position(**state["position"])
-        self.losses = [loss.to(self.accelerator.device) for loss in state["losses"]]
-        self.shared = len(self.losses)
+        self.losses.put_back(state["losses"])
         log.info("resumed at step %d of epoch %d", self.position.step, self.position.epoch + 1)
         self.job.metrics.rewind(state["metrics_size"])

@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from omegaconf import DictConfig, OmegaConf
 
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, Interrupted
 from digrap.engine import provenance
 from digrap.runs.npz import Values, read_npz, write_npz
 from digrap.runs.written import kept_answers, kept_answers_file
@@ -34,8 +34,9 @@ DECIDING = ("precision", "decoding", "threads", "channels_last", "compile")  # o
 
 @dataclass
 class KeptAnswers:
-    """The answers of one process to one dataset. `taken` are the batches that an earlier start has answered, of all
-    processes, by their number; those in `batches` are written."""
+    """The answers of one process to one dataset; a `with` writes them at its end, after an interruption too. `taken`
+    are the batches that an earlier start has answered, of all processes, by their number; those in `batches` are
+    written."""
 
     file: Path
     key: str
@@ -43,6 +44,13 @@ class KeptAnswers:
     taken: dict[int, Part]
     batches: dict[int, Part] = field(default_factory=dict)
     saved_at: float = field(default_factory=time.monotonic)
+
+    def __enter__(self) -> KeptAnswers:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, Interrupted):
+            self.save()
 
     def add(self, number: int, part: Part) -> None:
         """Keep the answers to a batch, on disk too where the last writing is long enough ago."""

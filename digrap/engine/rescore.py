@@ -14,6 +14,7 @@ from digrap.config.targets import allowed
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.files import write_json
 from digrap.data.splits import DataModule, Split
+from digrap.engine import interruption
 from digrap.engine.accelerator import open_accelerator
 from digrap.engine.build import (
     build_backbone,
@@ -44,6 +45,7 @@ BESIDE = (*OWN_KEYS, "device", "trainer.devices")  # what goes with run=…, who
 LONG = ("per_class", "confusions", "by_type")  # parts of a report that only out=FILE gets
 
 
+@interruption.listening()
 def rescore(cfg: DictConfig) -> dict[str, Any]:
     """Score `cfg.run` (or the backbone that `cfg` composes) on `cfg.split`.
 

@@ -22,8 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from digrap.config.compose import start_config
 from digrap.config.identity import run_hash
 from digrap.config.schema import typed
-from digrap.core.errors import Busy, DigrapError
-from digrap.engine import checkpoint, provenance
+from digrap.core.errors import Busy, DigrapError, Interrupted
+from digrap.engine import checkpoint, interruption, provenance, slurm
 from digrap.engine.accelerator import open_accelerator
 from digrap.engine.allocator import keep_freed_memory
 from digrap.engine.build import build_method, check_packages, check_task, check_weights, method_errors
@@ -48,12 +48,13 @@ AFTER_FIT = "after-fit.safetensors"
 log = logging.getLogger(__name__)
 
 
+@slurm.guard()
 def run(cfg: DictConfig, folder: Path) -> float:
     """Make the run that `cfg` describes in `folder`, resume it, or say that it is done.
 
     A run whose weights this one is initialised from comes first, in its own folder beside this one. Returns the best
     ID-validation score. Raises DigrapError for whatever the user can fix; Busy where another process is writing
-    `folder` and cfg.wait is not set.
+    `folder` and cfg.wait is not set; Interrupted for a signal (engine/interruption.py).
     """
     cfg, here = typed(cfg), RunFolder(Path(folder))
     refuse_another_run(cfg, here)
@@ -119,6 +120,8 @@ def _noting_errors(here: RunFolder, accelerator: Accelerator) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if (stop := interruption.asked()) and isinstance(error, RuntimeError):
+            raise Interrupted(stop) from error  # another rank has left, or a worker of the loader was told to end too
         text = str(error) if isinstance(error, DigrapError) else traceback.format_exc()
         with contextlib.suppress(OSError):  # the error may be a full disk
             if not here.error_file.exists():

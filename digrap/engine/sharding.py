@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
@@ -24,6 +24,9 @@ from torch.optim import Optimizer
 from digrap.core.errors import DigrapError
 from digrap.models.depth import LISTS
 from digrap.optim.shards import local, whole
+
+if TYPE_CHECKING:
+    from digrap.engine.job import Job
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +111,13 @@ def gathered(value: Any, keep: bool) -> Any:
         full = whole(value.detach())
         return full.cpu() if keep else None
     return value
+
+
+def saved_tensors(job: Job, optimizer: Optimizer) -> dict[str, Any]:
+    """What of a checkpoint is cut: what trains of the model, and the optimizer's state. All ranks call it where it is;
+    the first one gets the values."""
+    main = job.accelerator.is_main_process
+    return {"module": gathered(job.state.get(), main), "optimizer": gathered(optimizer.state_dict(), main)}
 
 
 def cut_like(value: Tensor, own: Any) -> Tensor:

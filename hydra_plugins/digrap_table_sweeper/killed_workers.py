@@ -1,15 +1,20 @@
-"""A launcher around joblib's: where one of its processes is killed, the other runs are made all the same."""
+"""A launcher around joblib's: where one of its processes is killed, the other runs are made all the same, and a signal
+ends all of them after they have saved."""
 
 import logging
+import multiprocessing
+import os
 import shlex
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, Interrupted
+from digrap.engine import interruption, slurm
 
 log = logging.getLogger(__name__)
 ALONE = 2  # joblib makes no process of its own for 1; of two, the second has nothing to do
@@ -23,15 +28,31 @@ class OutlivingLauncher:
     """
 
     def __init__(self, launcher: Launcher, config: DictConfig):
-        self.launcher, self.config = launcher, config
+        self.launcher, self.config, self.task = launcher, config, launcher.task_function
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Launch the jobs; one that is killed twice has failed with a DigrapError that names its command."""
-        from joblib.externals.loky.process_executor import TerminatedWorkerError  # no other launcher needs joblib
+        if not hasattr(self.launcher, "joblib"):
+            return self.launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
+        from joblib.externals.loky import get_reusable_executor  # no other launcher needs joblib
+
+        self.launcher.task_function = _Stopping(self.task)
+        self.launcher.joblib["initializer"] = interruption.keep_listening
+        with slurm.guard(), interruption.deferring(_hand_on):
+            results = self._launch(_UntilAsked(job_overrides), initial_job_idx)
+            for result in results:
+                if isinstance(stop := result._return_value, Stopped):
+                    get_reusable_executor().shutdown(kill_workers=True)  # all have saved; by themselves they end slowly
+                    raise Interrupted(stop.signal, stop.kept)
+            return results
+
+    def _launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from joblib.externals.loky.process_executor import TerminatedWorkerError
 
         try:
             return self.launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
         except TerminatedWorkerError as error:
+            interruption.check()
             log.warning("a process was killed (%s); what is not finished is made one run at a time", _how(error))
         joblib: dict[str, Any] = self.launcher.joblib
         together, joblib["n_jobs"] = joblib.get("n_jobs"), ALONE
@@ -59,6 +80,43 @@ class OutlivingLauncher:
             f"give a smaller trainer.micro_batch; it goes on from its last checkpoint with {self.command(overrides)}"
         )
         return result
+
+
+class Stopped(Exception):
+    """An interruption as the result of a job: joblib kills every process as soon as one raises, while they save."""
+
+    def __init__(self, signal: signal.Signals, kept: str):
+        super().__init__(signal, kept)
+        self.signal, self.kept = signal, kept
+
+
+class _Stopping:
+    """A task that raises Stopped in place of Interrupted."""
+
+    def __init__(self, task: Callable[[DictConfig], Any]):
+        self.task = task
+
+    def __call__(self, cfg: DictConfig) -> Any:
+        try:
+            return self.task(cfg)
+        except Interrupted as stop:
+            raise Stopped(stop.signal, stop.kept) from None
+
+
+class _UntilAsked(list):
+    """Jobs, of which no further one is begun when a signal has asked this process to end."""
+
+    def __iter__(self) -> Iterator[Sequence[str]]:
+        for job in super().__iter__():
+            if interruption.asked():
+                return
+            yield job
+
+
+def _hand_on() -> None:
+    """Tell joblib's processes to end, which a terminal has told already and `kill` has not."""
+    for child in multiprocessing.active_children():
+        os.kill(child.pid, signal.SIGTERM)
 
 
 def _how(error: Exception) -> str:
