@@ -61,6 +61,5 @@ def upload(folders: list[Path]) -> None:
     command = [sys.executable, "-m", "wandb", "sync", "--yes", "--include-online", *map(str, folders)]
     if subprocess.run(command).returncode:
         left = [folder for folder in folders if folder in waiting(folder.parent.parent)]
-        raise DigrapError(
-            f"{len(left)} of {len(folders)} were not uploaded (first: {left[:1]}); the same command goes on"
-        )
+        first = f" (first: {left[0]})" if left else ""
+        raise DigrapError(f"{len(left)} of {len(folders)} were not uploaded{first}; the same command goes on")

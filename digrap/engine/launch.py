@@ -26,8 +26,6 @@ from digrap.config.compose import register_resolvers
 from digrap.config.schema import typed
 from digrap.core.errors import DigrapError, Interrupted
 from digrap.engine import interruption, ranks, slurm
-from digrap.engine.rescore import rescore
-from digrap.engine.run import run
 from digrap.runs.folder import RunFolder
 
 AFTER_SIGNAL = 60.0  # seconds that ranks have to save and leave once a signal was passed on
@@ -44,6 +42,8 @@ class RankFailed(RuntimeError):
 
 def train(cfg: DictConfig, folder: Path) -> float:
     """`run` on as many processes as the environment has started, or as trainer.devices says."""
+    from digrap.engine.run import run  # ranks of other work need none of it
+
     try:
         return _on_ranks(cfg, run, cfg, folder, done=not cfg.fresh and RunFolder(folder).done())
     except RankDied as error:
@@ -54,6 +54,8 @@ def train(cfg: DictConfig, folder: Path) -> float:
 
 def score(cfg: DictConfig) -> None:
     """`rescore` on as many processes as the environment has started, or as trainer.devices says."""
+    from digrap.engine.rescore import rescore
+
     _on_ranks(cfg, rescore, cfg)
 
 

@@ -1,5 +1,5 @@
-"""Further places for metrics beside metrics.jsonl: Weights & Biases, TensorBoard. None of them ends or delays a run: one
-that fails is given up with a warning, as metrics.jsonl has the same numbers."""
+"""Further places for metrics beside metrics.jsonl: Weights & Biases, TensorBoard. None of them ends or delays a run:
+one that fails is given up with a warning, as metrics.jsonl has the same numbers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sinks(cfg: DictConfig, folder: Path, wanted: bool = True) -> Iterator[tuple[
 
 
 def numbers(record: dict[str, Any]) -> dict[str, Any]:
-    """The values of a record of metrics.jsonl under one name each: {"val/accuracy": 80.0, "layers/norm/fc.weight": …}."""
+    """The values of a record of metrics.jsonl by one name each: {"val/accuracy": 80.0, "layers/norm/fc.bias": 0.1}."""
     values = {key: value for key, value in record.items() if key not in ("event", "step")}
     for name, tensor in values.pop("tensors", {}).items():
         values |= {f"{key}/{name}": number for key, number in tensor.items()}

@@ -35,15 +35,15 @@ def check_sharding(cfg: DictConfig) -> None:
     """Raise DigrapError for what does not go with trainer.sharding=full."""
     if cfg.trainer.sharding == "none":
         return
-    optim, wrong = cfg.optim, None
+    optim, wrong, instead = cfg.optim, None, ""
     if optim.trains and (optim.after_step or optim.after_fit):
         wrong = f"optim={optim.name} changes whole weights after its steps or its fit"
     elif cfg.trainer.precision == "fp16":
-        wrong = "trainer.precision=fp16 scales gradients of whole tensors; give bf16, or"
+        wrong, instead = "trainer.precision=fp16 scales gradients of whole tensors", "give trainer.precision=bf16, or "
     elif cfg.peft.get("name") == "qlora":
         wrong = "peft=qlora keeps weights in 4 bits, which are not cut"
     if wrong:
-        raise DigrapError(f"trainer.sharding=full: {wrong}; leave trainer.sharding out")
+        raise DigrapError(f"trainer.sharding=full: {wrong}; {instead}leave trainer.sharding out")
 
 
 def shard(cfg: DictConfig, accelerator: Accelerator, module: nn.Module) -> None:

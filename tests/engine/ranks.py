@@ -1,20 +1,24 @@
 """What ranks do in tests: backbones that the config names by their functions here, since a started process sees no
 monkeypatch, and work for the launcher."""
 
-import os
-import signal
-import time
-
-import torch
+import pytest
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
-from digrap.core.errors import DigrapError
+from digrap.config.compose import compose
 from digrap.engine import ranks
+from digrap.engine.accelerator import open_accelerator
+from digrap.engine.run import run
+from digrap.engine.sharding import shard, unsharded
 from digrap.models import mini_resnet as resnet
 from digrap.models.backbone import Backbone
+from digrap.models.weights import tensors_sha256
+from tests.engine.runs import crash_at
+from tests.models.tiny import tiny
 
 TWO = ("trainer.micro_batch=16", "trainer.devices=2")
-HERE = __name__
+DOUBLED, WITH_NORM = (f"backbone._target_={__name__}.{name}" for name in ("doubled", "with_norm"))
 
 
 def doubled(
@@ -39,29 +43,28 @@ def with_norm(
     return backbone
 
 
-def ending(how: str, rank: int = 1) -> str:
-    """Work that ends one rank in some way, while the others wait for it in a collective."""
-    torch.distributed.init_process_group("gloo")
-    if ranks.rank() == rank:
-        if how == "error":
-            raise DigrapError("the data are not there")
-        if how == "crash":
-            raise ZeroDivisionError("in a hook")
-        if how == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if how == "exit":
-            os._exit(3)
-    torch.distributed.all_reduce(torch.ones(1))
-    return f"{ranks.rank()} of {ranks.world()}"
+def make(jobs: list[tuple]) -> str:
+    """Make runs one after another: (config, folder, the step at which the first start is interrupted, or None)."""
+    for cfg, folder, step in jobs:
+        if step is None:
+            run(cfg, folder)
+            continue
+        with pytest.MonkeyPatch.context() as patch:
+            crash_at(patch, step)
+            with pytest.raises(KeyboardInterrupt):
+                run(cfg, folder)
+    return f"{ranks.world()} ranks"
 
 
-def waiting(file: str) -> None:
-    """Work that says that it has begun, and leaves in its own way after SIGTERM: with 143, once it has saved."""
-
-    def leave(*_):
-        raise SystemExit(143)
-
-    signal.signal(signal.SIGTERM, leave)
-    with open(f"{file}{ranks.rank()}", "w") as begun:
-        begun.write(str(os.getpid()))
-    time.sleep(120)
+def sharded_tensors() -> dict:
+    """{parameter: whether every rank has a part of it only} of the tiny PaliGemma, cut as a run cuts it."""
+    cfg = compose(["dataset=minivqa", "trainer.sharding=full", "device=cpu"])
+    with open_accelerator(cfg) as accelerator:
+        module = tiny("tiny_paligemma").module
+        shard(cfg, accelerator, module)
+        parts = {name: isinstance(param, DTensor) for name, param in module.named_parameters()}
+        blocks = sum(isinstance(part, FSDPModule) for part in module.modules())
+        whole = tensors_sha256(module.state_dict())
+        with unsharded(module):
+            seen = {name: isinstance(param, DTensor) for name, param in module.named_parameters()}
+        return {"parts": parts, "unsharded": seen, "blocks": blocks, "sha256": whole}
