@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from digrap.core.errors import DigrapError
 from digrap.engine import ranks
+from digrap.engine.sharding import check_sharding
 
 # The first rank may do something alone for long (wait for another process's run, compare questions), for which the
 # others wait in a collective. A rank that has ended is noticed at once, by the process that started it.
@@ -27,6 +28,7 @@ def open_accelerator(cfg: DictConfig) -> Iterator[Accelerator]:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(kind, True):
         raise DigrapError(f"device={cfg.device}: this machine has none; device=auto takes the best there is")
+    check_sharding(cfg)
     ranks.join_slurm_step()
     ranks.check_devices(cfg.trainer.devices)
     _reset_accelerate()

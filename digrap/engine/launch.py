@@ -24,15 +24,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from digrap.config.compose import register_resolvers
 from digrap.config.schema import typed
-from digrap.core.errors import DigrapError
-from digrap.engine import ranks
-from digrap.engine.rescore import rescore
-from digrap.engine.run import run
+from digrap.core.errors import DigrapError, Interrupted
+from digrap.engine import interruption, ranks, slurm
 from digrap.runs.folder import RunFolder
 
 AFTER_SIGNAL = 60.0  # seconds that ranks have to save and leave once a signal was passed on
 AFTER_FAILURE = 10.0  # that the others have once one has failed, and again once they were asked to end
-PASSED_ON = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name)]
 
 
 class RankDied(DigrapError):
@@ -45,6 +42,8 @@ class RankFailed(RuntimeError):
 
 def train(cfg: DictConfig, folder: Path) -> float:
     """`run` on as many processes as the environment has started, or as trainer.devices says."""
+    from digrap.engine.run import run  # ranks of other work need none of it
+
     try:
         return _on_ranks(cfg, run, cfg, folder, done=not cfg.fresh and RunFolder(folder).done())
     except RankDied as error:
@@ -55,6 +54,8 @@ def train(cfg: DictConfig, folder: Path) -> float:
 
 def score(cfg: DictConfig) -> None:
     """`rescore` on as many processes as the environment has started, or as trainer.devices says."""
+    from digrap.engine.rescore import rescore
+
     _on_ranks(cfg, rescore, cfg)
 
 
@@ -87,23 +88,25 @@ def start(count: int, work: Callable, *args: Any) -> Any:
     """Call `work(*args)` in `count` processes that torch.distributed connects; return the first one's result.
 
     What the first failing rank raised is raised here: a DigrapError, an OSError or what ends a process as it was, any
-    other error as RankFailed with its traceback, a killed rank as RankDied. The others are ended then. SIGINT, SIGTERM
-    and SIGUSR2 are passed on to all ranks.
+    other error as RankFailed with its traceback, a killed rank as RankDied. The others are ended then. A signal that
+    asks this process to end is passed on to all ranks; Interrupted, once they have saved and left.
     """
     # This process serves the store, at a port that the system chose and nobody can take in between.
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     environment = {
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True",
-        "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count),
+        "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), slurm.PARENT: str(os.getpid()),
     }  # fmt: skip
     pipes = [multiprocessing.Pipe(duplex=False) for _ in range(count)]
     senders = [sender for _, sender in pipes]
     watched = _Ranks([receiver for receiver, _ in pipes])
-    with watched.passing_signals_on():
+    with slurm.guard(), interruption.deferring(tell=watched.pass_signal_on):
         arguments = (senders, environment, _Surroundings.here(), work, args)
         with _signals_held():
             context = torch.multiprocessing.start_processes(_rank, arguments, count, join=False)
             watched.processes = context.processes
+            if interruption.asked():  # before there were any
+                watched.pass_signal_on()
         for sender in senders:
             sender.close()
         return watched.result()
@@ -112,7 +115,7 @@ def start(count: int, work: Callable, *args: Any) -> Any:
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
     """Hold signals back while ranks are started, which inherit that and take them once they can."""
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, interruption.SIGNALS)
     try:
         yield
     finally:
@@ -182,28 +185,15 @@ class _Ranks:
     processes: list[Any] = field(default_factory=list)
     results: dict[int, Any] = field(default_factory=dict)
     failure: BaseException | None = None
-    signal: int | None = None
     deadline: float | None = None
     asked: bool = False  # to end
 
-    @contextlib.contextmanager
-    def passing_signals_on(self) -> Iterator[None]:
-        """Pass signals on to the ranks instead of taking them; in the main thread, which alone gets them."""
-        before = {}
-        try:
-            with contextlib.suppress(ValueError):  # another thread
-                for number in PASSED_ON:
-                    before[number] = signal.signal(number, self._pass_on)
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _pass_on(self, number: int, _: Any) -> None:
-        self.signal, self.deadline = number, time.monotonic() + AFTER_SIGNAL
+    def pass_signal_on(self) -> None:
+        """Pass the signal that asks this process to end on to the ranks."""
+        self.deadline = time.monotonic() + AFTER_SIGNAL
         for process in self.processes:
             if process.exitcode is None:
-                os.kill(process.pid, number)
+                os.kill(process.pid, interruption.asked())
 
     def result(self) -> Any:
         """Wait for all ranks; the first one's result. Raises what ended the first that failed."""
@@ -251,6 +241,6 @@ class _Ranks:
 
     def _cause(self) -> BaseException:
         """What ended the ranks: a signal that was passed on, where the failure is no more than what it did."""
-        if self.signal is not None and isinstance(self.failure, (RankDied, RankFailed)):
-            return KeyboardInterrupt() if self.signal == signal.SIGINT else SystemExit(128 + self.signal)
+        if (stop := interruption.asked()) and isinstance(self.failure, (RankDied, RankFailed)):
+            return Interrupted(stop)
         return self.failure
