@@ -80,7 +80,7 @@ class Job:
     """One run's parts.
 
     `base` names the pre-trained weights, `before` (on the CPU) are the pre-trained values of everything that the run
-    may change, `state` says what of the model is saved, `still_mine` raises Busy where the folder is another process's.
+    may change, `state` says what of the model is saved, `still_mine` raises Busy where the folder has been taken over.
     """
 
     cfg: DictConfig
