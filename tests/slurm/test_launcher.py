@@ -22,11 +22,14 @@ def test_failed_and_killed_rows_are_named_and_the_others_go_on(cluster, tmp_path
     words = ["train.py", "-m", f"table={table}", f"data_root={small_data}", f"hydra.sweep.dir={place}"]
     launch = [sys.executable, *words, "hydra/launcher=slurm", *SETTINGS]
     process = subprocess.Popen(launch, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert cluster.until(lambda: len(steps(tmp_path, "killed")) > 3, 90)
-    assert cluster.until(lambda: len(steps(tmp_path, "fine")) > 3, 60)
-    kill_run(tmp_path, "killed")
-    cluster.preempt()
-    out, err = process.communicate(timeout=240)
+    try:
+        for name in ("killed", "fine"):
+            assert cluster.until(lambda name=name: len(steps(tmp_path, name)) > 3, 120)
+        kill_run(tmp_path, "killed")
+        cluster.preempt()
+        out, err = process.communicate(timeout=300)
+    finally:
+        process.kill()
     error = err[err.index("error: table") :]
     assert process.returncode == 2 and "2 runs failed" in error, out + err
     assert "mu=-1 (a finite number" in error
