@@ -68,8 +68,8 @@ def test_what_ends_a_rank(how, rank, error, message):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_reaches_every_rank_and_the_same_command_resumes(small_arguments, tmp_path, number):
-    """The run saves its step and leaves with the exit code of a run in one process; the next start ends as undisturbed."""
-    words = ["train.py", *small_arguments, *TWENTY, *ranks.TWO, "trainer.epochs=12"]
+    """The run saves its step and leaves with the exit code of a run in one process; then it ends as undisturbed."""
+    words = ["train.py", *small_arguments, *TWENTY, *ranks.TWO, "log_every=1"]
     cut, whole = (f"hydra.run.dir={tmp_path / name}" for name in ("cut", "whole"))
     process = subprocess.Popen([sys.executable, *words, cut], cwd=REPO, stderr=subprocess.PIPE, text=True)
     log = tmp_path / "cut" / "metrics.jsonl"
@@ -159,7 +159,7 @@ def test_a_transformer_is_cut_block_by_block():
     ("override", "message"),
     [
         ("optim=tpgm", "optim=tpgm changes whole weights after its steps or its fit; leave trainer.sharding out"),
-        ("trainer.precision=fp16", "give bf16, or leave trainer.sharding out"),
+        ("trainer.precision=fp16", "give trainer.precision=bf16, or leave trainer.sharding out"),
     ],
 )
 def test_what_does_not_go_with_shards(small, tmp_path, override, message):
