@@ -95,10 +95,10 @@ def test_a_server_that_hangs_stops_nothing(small, tmp_path, monkeypatch, caplog,
     with silent(greets) as server:
         monkeypatch.setenv("WANDB_BASE_URL", server)
         started = time.monotonic()
-        engine.run(small("logger=wandb", "logger.mode=online", "optim=zero_shot"), tmp_path / "run")
+        engine.run(small(*QUICK, "logger.mode=online"), tmp_path / "run")
         assert time.monotonic() - started < 90
     wandb.teardown()
-    assert (tmp_path / "run" / "results.json").exists() and stored(tmp_path / "run") == []
+    assert (tmp_path / "run" / "results.json").exists() and len(stored(tmp_path / "run")) == 1
     assert "scripts/sync.py uploads it" in caplog.text
 
 

@@ -66,6 +66,17 @@ def test_what_ends_a_rank(how, rank, error, message):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("where", ["test", "after the fit"])
+def test_a_rank_that_fails_after_the_fit_ends_the_run(small, tmp_path, where):
+    """Within a minute, with its traceback, which the run's folder keeps, though the first rank ends by a lost one."""
+    cfg = small("optim=wise_ft", "trainer.epochs=1", "trainer.micro_batch=16")
+    with pytest.raises(launch.RankFailed, match=r"rank 1 of the run failed:[^$]*Division.*in a hook"):
+        launch.start(2, ranks.crashing, cfg, tmp_path / "run", where)
+    kept = [path.read_text() for path in tmp_path.glob("*/error.txt")]
+    assert len(kept) == 1 and "in a hook" in kept[0].splitlines()[-1]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_reaches_every_rank_and_the_same_command_resumes(small_arguments, tmp_path, number):
     """The run saves its step and leaves with the exit code of a run in one process; then it ends as undisturbed."""
