@@ -25,7 +25,6 @@ from hydra_plugins.digrap_table_sweeper.killed_workers import OutlivingLauncher
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 5.0  # between checks of runs that another process makes
-PLACE = ("device", "data_root", "logger", "trainer.devices", "trainer.sharding")  # change no run of a table
 
 
 @dataclass
@@ -96,7 +95,7 @@ class TableSweeper(BasicSweeper):
                 raise DigrapError(
                     f"{key}: the rows of table={self.config.table} set it themselves; change it in its file"
                 )
-        changes = [argument for argument in extra if argument.split("=")[0] not in PLACE]
+        changes = [argument for argument in extra if argument.split("=")[0] not in ("device", "data_root", "logger")]
         return table, seeds is None and not changes
 
     def _stages(self, plan: Plan) -> tuple[list[Sequence[JobReturn]], list[tuple[Cell, Exception]]]:
