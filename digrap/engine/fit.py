@@ -169,7 +169,7 @@ class Fit:
         if main:
             self.job.metrics.write("val", epoch=here.epoch + 1, step=here.step, **{self.task.metric: score})
         if score > here.best_score:  # the first of equals
-            here.best_epoch, here.best_score = here.epoch + 1, score
+            here.best_epoch, here.best_score, here.best_sha256 = here.epoch + 1, score, None
             weights = gathered(self.job.state.get(), main)
             if main:
                 best = self.best_file(here.best_epoch)
