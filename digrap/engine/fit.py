@@ -32,6 +32,7 @@ from digrap.engine.loaders import micro_batch, train_batches
 from digrap.engine.losses import Losses
 from digrap.engine.profiling import profiling
 from digrap.engine.rng import restore_rng, rng_state
+from digrap.engine.running_statistics import RunningStatistics
 from digrap.engine.sharding import all_finite, gathered, is_sharded, load_optimizer, prepare, saved_tensors, shard
 from digrap.engine.trained_state import overlay, read_weights
 from digrap.methods.trained import training_mode
@@ -84,6 +85,7 @@ class Fit:
         self.module, self.wrapped_optimizer = prepare(job.accelerator, backbone.module, self.optimizer)
         with method_errors(method.name):
             self.after_step = method.after_step(job.context()) if method.after_step else None
+        self.statistics = RunningStatistics(backbone.module, job.accelerator)
         self.position = Position()
         self.losses = Losses(job.accelerator)
         self.throughput = Throughput()
@@ -149,7 +151,8 @@ class Fit:
         parts = next(batches).split(self.micro_batch)
         for k, part in enumerate(parts, 1):
             part = part.to(self.accelerator.device)
-            with contextlib.nullcontext() if k == len(parts) else self.accelerator.no_sync(self.module):
+            last = contextlib.nullcontext() if k == len(parts) else self.accelerator.no_sync(self.module)
+            with self.statistics.shared(), last:
                 with self.accelerator.autocast():
                     loss = self.task.loss(self.module, part)
                 self.accelerator.backward(loss / len(parts))
@@ -169,7 +172,7 @@ class Fit:
         if main:
             self.job.metrics.write("val", epoch=here.epoch + 1, step=here.step, **{self.task.metric: score})
         if score > here.best_score:  # the first of equals
-            here.best_epoch, here.best_score = here.epoch + 1, score
+            here.best_epoch, here.best_score, here.best_sha256 = here.epoch + 1, score, None
             weights = gathered(self.job.state.get(), main)
             if main:
                 best = self.best_file(here.best_epoch)

@@ -28,6 +28,7 @@ from digrap.core.errors import DigrapError, Interrupted
 from digrap.engine import interruption, ranks, slurm
 from digrap.runs.folder import RunFolder
 
+log = logging.getLogger(__name__)
 AFTER_SIGNAL = 60.0  # seconds that ranks have to save and leave once a signal was passed on
 AFTER_FAILURE = 10.0  # that the others have once one has failed, and again once they were asked to end
 
@@ -64,10 +65,23 @@ def _on_ranks(cfg: DictConfig, work: Callable, *args: Any, done: bool = False) -
     ranks.quiet()
     trainer = cfg.trainer.get("devices", 1)
     devices = trainer if isinstance(trainer, int) else typed(cfg).trainer.devices
-    if ranks.given() or devices == 1 or done:
+    if ranks.given():
+        return _as_one_of_several(work, *args)
+    if devices == 1 or done:
         return work(*args)
     _check_machine(cfg.device, devices)
     return start(devices, work, *args)
+
+
+def _as_one_of_several(work: Callable, *args: Any) -> Any:
+    """What torchrun or srun has started: the first rank's error is the run's, others are mentioned."""
+    try:
+        return work(*args)
+    except DigrapError as error:
+        if ranks.rank() == 0:
+            raise
+        log.warning("rank %d: %s", ranks.rank(), error)
+        raise SystemExit(2) from None
 
 
 def _check_machine(device: str, count: int) -> None:

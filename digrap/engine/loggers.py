@@ -66,8 +66,8 @@ def _tensorboard(cfg: DictConfig, folder: Path) -> Iterator[Sink]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise DigrapError(
-            f"logger=tensorboard needs the package tensorboard ({error}): python -m pip install 'digrap[tensorboard]', "
-            "or leave logger out"
+            f"logger=tensorboard needs the package tensorboard ({error}): `python -m pip install tensorboard`, or "
+            "leave logger out"
         ) from error
 
     writer = None

@@ -9,8 +9,10 @@ from torch.distributed.tensor import DTensor
 from digrap.config.compose import compose
 from digrap.engine import ranks
 from digrap.engine.accelerator import open_accelerator
+from digrap.engine.evaluate import Evaluator
 from digrap.engine.run import run
 from digrap.engine.sharding import shard, unsharded
+from digrap.methods.wise_ft import WiSE
 from digrap.models import mini_resnet as resnet
 from digrap.models.backbone import Backbone
 from digrap.models.weights import tensors_sha256
@@ -54,6 +56,18 @@ def make(jobs: list[tuple]) -> str:
             with pytest.raises(KeyboardInterrupt):
                 run(cfg, folder)
     return f"{ranks.world()} ranks"
+
+
+def crashing(cfg, folder, where: str) -> None:
+    """Make a run whose second rank fails by an error of no user's: testing, or after the fit."""
+
+    def fail(*_, **__):
+        raise ZeroDivisionError("in a hook")
+
+    with pytest.MonkeyPatch.context() as patch:
+        if ranks.rank() == 1:
+            patch.setattr(*{"test": (Evaluator, "score"), "after the fit": (WiSE, "__call__")}[where], fail)
+        run(cfg, folder)
 
 
 def sharded_tensors() -> dict:
