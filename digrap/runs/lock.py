@@ -13,12 +13,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
 
 from digrap.core.errors import Busy
+from digrap.core.files import with_name
 from digrap.runs.folder import RunFolder
 
 BEAT = 30.0  # seconds between two signs of life
@@ -144,12 +146,21 @@ def _claim(run: RunFolder, me: Owner) -> tuple[Owner, float] | None:
     """Write this process down as the holder, in place of one that is gone. Returns the holder where that is not so."""
     for _ in range(2):
         with contextlib.suppress(FileExistsError):
-            with open(run.owner_file, "x", encoding="utf-8") as file:  # made once by one process, on NFS too
-                file.write(json.dumps(asdict(me)) + "\n")
+            _write(run.owner_file, me)
             return None
         if (holder := _put_aside(run, me)) is not None:
             return holder
     return owner_of(run)
+
+
+def _write(path: Path, me: Owner) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)  # made once by one process, on NFS too
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(me)) + "\n")
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise with_name(error, path) from None
 
 
 def _put_aside(run: RunFolder, me: Owner) -> tuple[Owner, float] | None:
