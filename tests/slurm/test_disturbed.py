@@ -2,6 +2,7 @@
 to an undisturbed table, and each step is taken once."""
 
 import re
+import sys
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_every_disturbance(cluster, table, tmp_path, small_data, monkeypatch, su
 
     plans = [file.read_text() for file in sorted((outputs / "slurm").glob("*/plan-*.log"))]
     assert "2 runs are not made" in plans[-1] and "was cancelled" in plans[-1] and "mu=-1" in plans[-1]
-    status = cluster.run("python", "scripts/status.py", f"table={table}", f"outputs={outputs}", cwd=REPO)
+    status = cluster.run(sys.executable, "scripts/status.py", f"table={table}", f"outputs={outputs}", cwd=REPO)
     assert "6 done, 1 failed, 1 stopped" in status
     for name, shown in (("first", "done .*COMPLETED"), ("killed", "done .*COMPLETED"), ("bad", "failed .*FAILED")):
         assert re.search(rf"{name} .*{shown}", status), status
