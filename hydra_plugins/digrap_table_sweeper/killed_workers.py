@@ -1,6 +1,7 @@
 """A launcher around joblib's: where one of its processes is killed, the other runs are made all the same, and a signal
 ends all of them after they have saved."""
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -43,7 +44,7 @@ class OutlivingLauncher:
             for result in results:
                 if isinstance(stop := result._return_value, Stopped):
                     get_reusable_executor().shutdown(kill_workers=True)  # all have saved; by themselves they end slowly
-                    raise Interrupted(stop.signal, stop.kept)
+                    raise Interrupted(interruption.asked() or stop.signal, stop.kept)
             return results
 
     def _launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -116,7 +117,8 @@ class _UntilAsked(list):
 def _hand_on() -> None:
     """Tell joblib's processes to end, which a terminal has told already and `kill` has not."""
     for child in multiprocessing.active_children():
-        os.kill(child.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it has ended in this moment
+            os.kill(child.pid, signal.SIGTERM)
 
 
 def _how(error: Exception) -> str:
