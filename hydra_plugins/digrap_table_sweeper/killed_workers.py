@@ -1,6 +1,7 @@
 """A launcher around joblib's: where one of its processes is killed, the other runs are made all the same, and a signal
 ends all of them after they have saved."""
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -123,7 +124,8 @@ class _UntilAsked(list):
 def _hand_on() -> None:
     """Tell joblib's processes to end, which a terminal has told already and `kill` has not."""
     for child in multiprocessing.active_children():
-        os.kill(child.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it has ended in this moment
+            os.kill(child.pid, signal.SIGTERM)
 
 
 def _how(error: Exception) -> str:
