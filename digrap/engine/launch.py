@@ -116,7 +116,7 @@ def start(count: int, work: Callable, *args: Any) -> Any:
     watched = _Ranks([receiver for receiver, _ in pipes])
     with slurm.guard(), interruption.deferring(tell=watched.pass_signal_on):
         arguments = (senders, environment, _Surroundings.here(), work, args)
-        with _signals_held():
+        with _signals_held(), _known_start_method():
             context = torch.multiprocessing.start_processes(_rank, arguments, count, join=False)
             watched.processes = context.processes
             if interruption.asked():  # before there were any
@@ -134,6 +134,20 @@ def _signals_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+@contextlib.contextmanager
+def _known_start_method() -> Iterator[None]:
+    """Take Python's own way of starting processes where joblib has put its own, which its children would not know."""
+    before, known = multiprocessing.get_start_method(allow_none=True), multiprocessing.get_all_start_methods()
+    if before in (None, *known):
+        yield
+        return
+    multiprocessing.set_start_method(known[0], force=True)
+    try:
+        yield
+    finally:
+        multiprocessing.set_start_method(before, force=True)
 
 
 @dataclass(frozen=True)

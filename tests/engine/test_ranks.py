@@ -196,7 +196,7 @@ def test_options_out_of_range(small, override):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=1")])
+@pytest.mark.parametrize("launcher", [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")])
 def test_a_sweep_of_runs_with_two_ranks(small_arguments, tmp_path, launcher):
     """Each run starts its own; one that fails does not end the others."""
     run = call(
