@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from digrap.config.schema import NO_PART_OF_A_RUN, resolved, typed, with_types
+from digrap.config.schema import NO_PART_OF_A_RUN, Train, resolved, typed, with_types
 from digrap.core.errors import DigrapError
 from digrap.core.files import sha256
 from digrap.core.paths import CONFIGS, REPO
@@ -118,9 +118,12 @@ def start_config(cfg: DictConfig) -> DictConfig | None:
         chosen.setdefault(
             "holdout", cfg.optim.holdout
         )  # examples held out from this run are held out from the earlier one too
-        plain = {**OmegaConf.to_container(cfg), "optim": _options(str(chosen["name"]))}
-        earlier = OmegaConf.create(plain, flags={"struct": True})
-        return typed(OmegaConf.merge(earlier, {**changes, "optim": chosen}))
+        earlier = pickle.loads(pickle.dumps(cfg if OmegaConf.get_type(cfg) is Train else typed(cfg)))
+        earlier.optim = _options(str(chosen["name"]))
+        OmegaConf.set_struct(earlier, True)
+        earlier.merge_with({**changes, "optim": chosen})
+        OmegaConf.set_struct(earlier, None)
+        return resolved(earlier)
     except (HydraException, OmegaConfBaseException, KeyError) as error:
         raise DigrapError(f"optim.start={cfg.optim.start}: {str(error).splitlines()[0]}") from error
 
