@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,19 +85,38 @@ class Train:
     wait: bool = False
 
 
+NO_PART_OF_A_RUN = ("hydra", "table", "dry_run")
+
+
 def typed(cfg: DictConfig) -> DictConfig:
     """`cfg` as `Train`, resolved and with every value of the declared type. Raises DigrapError naming the bad key."""
-    plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("hydra", "table", "dry_run")])
+    with _naming_keys():
+        return resolved(with_types(cfg))
+
+
+def with_types(cfg: DictConfig) -> DictConfig:
+    """`cfg` as `Train`, its references as they are: types come before them, so that what refers to `seed` gets the
+    number, however it was written. Raises OmegaConf's errors."""
+    plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in NO_PART_OF_A_RUN])
+    return OmegaConf.unsafe_merge(OmegaConf.structured(Train), OmegaConf.to_container(plain))  # both are copies
+
+
+def resolved(cfg: DictConfig) -> DictConfig:
+    """The config `with_types`, its references resolved in place and its ranges checked. Raises OmegaConf's errors, and
+    DigrapError for a value out of range."""
+    OmegaConf.resolve(cfg)
+    _type_flags(cfg)
+    check_ranges(cfg)
+    return cfg
+
+
+@contextlib.contextmanager
+def _naming_keys() -> Iterator[None]:
     try:
-        # Types come before references: what refers to `seed` gets the number, however it was written.
-        result = OmegaConf.unsafe_merge(OmegaConf.structured(Train), OmegaConf.to_container(plain))  # both are copies
-        OmegaConf.resolve(result)
-        _type_flags(result)
-        check_ranges(result)
+        yield
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "config"
         raise DigrapError(f"{key}: {str(error).splitlines()[0]}") from error
-    return result
 
 
 def _type_flags(cfg: DictConfig) -> None:
