@@ -55,12 +55,17 @@ def _from_same_groups(overrides: list[str]) -> DictConfig | None:
         if not all(map(_is_plain, parsed)):
             return None
         groups = tuple(one.input_line for one in parsed if _is_group(one))
-        cfg = pickle.loads(_of_groups(groups, _state_of_configs()))  # a tenth of deepcopy's time
+        cfg = composed_of(groups)
         ConfigLoaderImpl._apply_overrides_to_config([one for one in parsed if not _is_group(one)], cfg)
         OmegaConf.set_struct(cfg, None)
         return resolved(cfg)
     except (HydraException, OmegaConfBaseException, DigrapError):
         return None  # the whole way words the error
+
+
+def composed_of(groups: tuple[str, ...]) -> DictConfig:
+    """The typed config of these choices from groups, its references not resolved, closed to new keys as Hydra's is."""
+    return pickle.loads(_of_groups(groups, _state_of_configs()))  # a tenth of deepcopy's time
 
 
 @cache
@@ -92,7 +97,6 @@ def _state_of_configs() -> tuple[tuple[str, int], ...]:
 
 @lru_cache(maxsize=256)
 def _of_groups(groups: tuple[str, ...], configs: tuple) -> bytes:
-    """Pickled: the typed config of these choices, with its references, closed to new keys as Hydra's is."""
     cfg = with_types(_hydra_composed(list(groups), "train"))
     OmegaConf.set_struct(cfg, True)
     return pickle.dumps(cfg)

@@ -37,6 +37,7 @@ from digrap.models.lora import has_adapters
 from digrap.models.qlora import quantized
 from digrap.runs.checked_config import checked_config
 from digrap.runs.export import ADAPTER
+from digrap.runs.find import find_run
 from digrap.runs.folder import PREDICTIONS, RunFolder
 from digrap.runs.written import kept_answers
 
@@ -54,7 +55,7 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
     run, out, bundle = (_path(cfg, key) for key in ("run", "out", "bundle"))
     if not isinstance(edited := cfg.get("edited", False), bool):
         raise DigrapError(f"edited={edited}: give true or false")
-    wanted, run = cfg.split, run and RunFolder(run)
+    wanted, run = cfg.split, run and RunFolder(find_run(str(run)))
     weights = run.weights() if run else None
     if run:
         own = checked_config(run, allowed(cfg.get("allow")), edited)

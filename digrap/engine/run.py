@@ -68,7 +68,7 @@ def run(cfg: DictConfig, folder: Path) -> float:
         if not here.config_file.exists():  # deleted because it was damaged
             here.write_config(cfg)
         log.info("%s is done (results.json exists; delete the folder to run it again)", here.path)
-        announce(result)
+        announce(result, cfg)
         return result.selection["score"]
     check_task(cfg)
     check_packages(cfg)
@@ -201,7 +201,7 @@ def _run(
         )  # fmt: skip
         here.write_results(result)  # last: it marks the run as done
         tidy(here, here.results())
-        announce(here.results())
+        announce(here.results(), cfg)
     accelerator.wait_for_everyone()  # a run that is initialised from this one reads its results
     return chosen
 

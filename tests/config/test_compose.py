@@ -70,7 +70,16 @@ def test_values_of_every_kind_in_any_order(keys, data):
 
 @pytest.mark.parametrize(
     "wrong",
-    ["optim.no_such=1", "no_such=1", "trainer.epochs=many", "trainer.epochs=0", "optim=no_such", "+seed=1", "seed=", "a"],
+    [
+        "optim.no_such=1",
+        "no_such=1",
+        "trainer.epochs=many",
+        "trainer.epochs=0",
+        "optim=no_such",
+        "+seed=1",
+        "seed=",
+        "a",
+    ],
 )
 def test_wrong_overrides_are_left_to_hydra(wrong):
     def error(call) -> str:
@@ -81,7 +90,9 @@ def test_wrong_overrides_are_left_to_hydra(wrong):
     assert error(compose) == error(by_hydra)
 
 
-@pytest.mark.parametrize("other", ["~optim.mu", "seed=1,2", "table=mini", "hydra.job.chdir=true", "hydra/launcher=joblib"])
+@pytest.mark.parametrize(
+    "other", ["~optim.mu", "seed=1,2", "table=mini", "hydra.job.chdir=true", "hydra/launcher=joblib"]
+)
 def test_what_is_no_plain_value_is_left_to_hydra(other):
     assert composing._from_same_groups([other]) is None
 
