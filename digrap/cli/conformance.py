@@ -92,8 +92,8 @@ def page(plain: dict[str, Any]) -> str:
     """docs/conformance.md."""
     lines = [
         "# What the paper states, and where it is here", "",
-        "Made by `python scripts/conformance.py write=true` of [conformance.yaml](conformance.yaml); a test holds it to",
-        "the configs and tests it names. No number of the paper's tables has been reproduced.", "",
+        "Made by `python scripts/conformance.py write=true` of [conformance.yaml](conformance.yaml); a test holds it",
+        "to the configs and tests it names. No number of the paper's tables has been reproduced.", "",
         f"{summary(plain)}.",
     ]  # fmt: skip
     section = None
