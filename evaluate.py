@@ -16,13 +16,14 @@ register_resolvers()
 @hydra.main(version_base="1.3", config_path="configs", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     """Print the scores as JSON; with out=FILE write them too."""
-    from digrap.engine.rescore import OWN_KEYS, rescore
+    from digrap.engine.launch import score
+    from digrap.engine.rescore import BESIDE
 
-    def score() -> None:
-        check_own_config(cfg, {*OWN_KEYS, "device"})
-        rescore(cfg)
+    def job() -> None:
+        check_own_config(cfg, BESIDE)
+        score(cfg)
 
-    in_job(score)
+    in_job(job)
 
 
 if __name__ == "__main__":

@@ -29,9 +29,9 @@ def main(cfg: DictConfig) -> float:
 
     def job() -> float:
         check_single(cfg)
-        from digrap.engine.run import run  # torch: neither --help nor a wrong call needs it
+        from digrap.engine.launch import train  # torch: neither --help nor a wrong call needs it
 
-        return run(cfg, Path(HydraConfig.get().runtime.output_dir))
+        return train(cfg, Path(HydraConfig.get().runtime.output_dir))
 
     return in_job(job)
 

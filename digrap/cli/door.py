@@ -21,6 +21,7 @@ from digrap.config.overrides import as_typed
 from digrap.core.errors import DigrapError, Interrupted, nearest
 from digrap.core.paths import CONFIGS
 from digrap.core.problems import Problems
+from digrap.engine.ranks import check_no_sweep
 
 
 def door(main: Callable[[], object], help: str | None = None) -> int:
@@ -60,6 +61,8 @@ def hydra_door(main: Callable[[], object]) -> int:
 
     def start() -> None:
         several = bool({"-m", "--multirun"} & set(sys.argv[1:]))
+        if several:
+            check_no_sweep(sys.argv[1:])
         arguments = [as_typed(argument, several) for argument in sys.argv[1:]]
         table = several and any(argument.startswith("table=") for argument in arguments)
         sys.argv[1:] = list(map(_of_the_runs, arguments)) if table else arguments

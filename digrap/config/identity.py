@@ -18,6 +18,7 @@ from digrap.core.paths import REPO
 NOT_IDENTITY = (
     "hydra", "table", "dry_run", "cluster", "logger", "data_root", "device", "log_every", "best", "fresh", "wait",
     "trainer.workers", "trainer.eval_batch_size", "trainer.checkpoint_minutes", "trainer.profile",
+    "trainer.devices", "trainer.sharding",
     "trainer.wise_curve",  # optim.curve has it where it is used
     "dataset.strict", "dataset.check_pictures",
 )  # fmt: skip

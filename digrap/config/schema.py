@@ -62,6 +62,8 @@ class Trainer:
     profile: bool = False
     layer_decay: float = 1.0
     vision_cache: bool = False
+    devices: int = 1
+    sharding: str = "none"
     wise_curve: list[float] = field(default_factory=lambda: [k / 10 for k in range(11)])
 
 
@@ -140,6 +142,8 @@ def check_ranges(cfg: DictConfig) -> None:
         "trainer.eval_batch_size": (trainer.eval_batch_size >= 1, "at least 1"),
         "trainer.decoding": (trainer.decoding in DECODINGS, "one of " + ", ".join(DECODINGS)),
         "trainer.precision": (trainer.precision in ("no", "bf16", "fp16"), "no, bf16 or fp16"),
+        "trainer.devices": (trainer.devices >= 1, "at least 1"),
+        "trainer.sharding": (trainer.sharding in ("none", "full"), "none or full"),
         "trainer.layer_decay": (0 < trainer.layer_decay <= 1, "a number, 0 < layer_decay ≤ 1"),
         "trainer.validate_every": (trainer.validate_every >= 1, "at least 1"),
         "trainer.checkpoint_minutes": (trainer.checkpoint_minutes >= 0, "a number ≥ 0"),

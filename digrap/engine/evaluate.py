@@ -24,6 +24,7 @@ from digrap.engine import interruption
 from digrap.engine.kept_answers import Keeper, KeptAnswers, Part
 from digrap.engine.loaders import eval_batches, eval_places
 from digrap.engine.provenance import PeakMemory
+from digrap.engine.sharding import is_sharded, unsharded
 from digrap.metrics.accuracy import percent
 from digrap.models.backbone import Backbone
 from digrap.models.weights import tensors_sha256
@@ -88,12 +89,16 @@ class Evaluator:
         places, records = eval_places(data, self.cfg.trainer.eval_batch_size), getattr(data, "records", None)
         kept = None
         if self.keeper and records is not None:
-            kept = self.keeper.open(name, weights or _digest(module), records, places)
+            weights = weights or _digest(module)
+            if is_sharded(module):
+                weights()  # gathered by all processes
+            kept = self.keeper.open(name, weights, records, places)
         parts = dict(kept.taken) if kept else {}
         left = [k for k in range(len(places)) if k not in parts]
         share = {k: places[k] for k in left[self.accelerator.process_index :: world]}
         started, answered = time.monotonic(), sum(len(places[k]) for k in left)
-        parts |= self._answer(module, data, share, kept, title)
+        with unsharded(module):
+            parts |= self._answer(module, data, share, kept, title)
         if world > 1:
             parts = {k: part for found in gather_object([parts]) for k, part in found.items()}
         self.throughput.add(answered, time.monotonic() - started)

@@ -28,10 +28,12 @@ from digrap.engine.evaluate import Throughput
 from digrap.engine.job import Job
 from digrap.engine.layer_decay import with_layer_decay
 from digrap.engine.layers import layer_report
-from digrap.engine.loaders import train_batches
+from digrap.engine.loaders import micro_batch, train_batches
 from digrap.engine.losses import Losses
 from digrap.engine.profiling import profiling
 from digrap.engine.rng import restore_rng, rng_state
+from digrap.engine.running_statistics import RunningStatistics
+from digrap.engine.sharding import all_finite, gathered, is_sharded, load_optimizer, prepare, saved_tensors, shard
 from digrap.engine.trained_state import overlay, read_weights
 from digrap.methods.trained import training_mode
 from digrap.models.lora import has_adapters
@@ -62,13 +64,14 @@ class Fit:
         self.job, self.cfg, self.accelerator, self.task = job, cfg, job.accelerator, job.task
         self.root, self.train_data, self.validation_data = job.run.checkpoints, job.data.train, job.data.validation
         self.identity = run_hash(cfg)
-        self.micro_batch = self._micro_batch()
+        self.micro_batch = micro_batch(cfg.trainer, job.accelerator.num_processes)
         self.steps_per_epoch = len(self.train_data) // cfg.trainer.batch_size  # an incomplete last batch is left out
         if not self.steps_per_epoch:
             raise DigrapError(
                 f"trainer.batch_size={cfg.trainer.batch_size} is more than the {len(self.train_data)} examples to "
                 "train on; give a smaller one"
             )
+        shard(cfg, job.accelerator, backbone.module)
         with method_errors(method.name):
             adapted = has_adapters(backbone.module)
             groups = param_groups(backbone.module, unanchored=backbone.unanchored, peft=adapted)
@@ -79,24 +82,14 @@ class Fit:
             base_lr=cfg.trainer.base.lr, steps_per_epoch=self.steps_per_epoch, epochs=cfg.trainer.epochs, **schedule
         )
         self.scheduler = LambdaLR(self.optimizer, factor)
-        self.module, self.wrapped_optimizer = job.accelerator.prepare(backbone.module, self.optimizer)
+        self.module, self.wrapped_optimizer = prepare(job.accelerator, backbone.module, self.optimizer)
         with method_errors(method.name):
             self.after_step = method.after_step(job.context()) if method.after_step else None
+        self.statistics = RunningStatistics(backbone.module, job.accelerator)
         self.position = Position()
         self.losses = Losses(job.accelerator)
         self.throughput = Throughput()
         self.saved_at = time.monotonic()
-
-    def _micro_batch(self) -> int:
-        """Examples per process and forward pass: as the recipe says, whatever the number of devices."""
-        trainer, world = self.cfg.trainer, self.accelerator.num_processes
-        size = min(trainer.micro_batch, trainer.batch_size)
-        if trainer.batch_size % (size * world):
-            raise DigrapError(
-                f"trainer.batch_size={trainer.batch_size} is no multiple of trainer.micro_batch={trainer.micro_batch} "
-                f"× {world} processes; choose numbers that divide"
-            )
-        return size
 
     def run(self) -> Position:
         """Train to the last epoch, from the newest checkpoint where there is one."""
@@ -158,7 +151,8 @@ class Fit:
         parts = next(batches).split(self.micro_batch)
         for k, part in enumerate(parts, 1):
             part = part.to(self.accelerator.device)
-            with contextlib.nullcontext() if k == len(parts) else self.accelerator.no_sync(self.module):
+            last = contextlib.nullcontext() if k == len(parts) else self.accelerator.no_sync(self.module)
+            with self.statistics.shared(), last:
                 with self.accelerator.autocast():
                     loss = self.task.loss(self.module, part)
                 self.accelerator.backward(loss / len(parts))
@@ -178,10 +172,11 @@ class Fit:
         if main:
             self.job.metrics.write("val", epoch=here.epoch + 1, step=here.step, **{self.task.metric: score})
         if score > here.best_score:  # the first of equals
-            here.best_epoch, here.best_score = here.epoch + 1, score
+            here.best_epoch, here.best_score, here.best_sha256 = here.epoch + 1, score, None
+            weights = gathered(self.job.state.get(), main)
             if main:
                 best = self.best_file(here.best_epoch)
-                here.best_sha256 = checkpoint.write_weights(best, self.job.state.get(), self.job.base)
+                here.best_sha256 = checkpoint.write_weights(best, weights, self.job.base)
 
     def _log_losses(self) -> None:
         """Write the mean loss since the last line. Raises DigrapError at the first loss that is not finite."""
@@ -206,8 +201,10 @@ class Fit:
         """Log the epoch's last losses and how far each layer has moved; weights that are not finite end the run."""
         self._log_losses()
         self._check_finite()
-        if self.accelerator.is_main_process:
-            here, tensors = self.position, layer_report(self.job, self.optimizer)
+        here, main = self.position, self.accelerator.is_main_process
+        if main or is_sharded(self.job.backbone.module):  # shards are gathered by all
+            tensors = layer_report(self.job, self.optimizer)
+        if main:
             self.job.metrics.write("layers", epoch=here.epoch + 1, step=here.step, tensors=tensors)
 
     # --- checkpoints --------------------------------------------------------------------------------------------
@@ -228,17 +225,17 @@ class Fit:
         try:
             yield
         except (Interrupted, RuntimeError):  # a collective fails where another rank has left already
-            if (stop := interruption.asked()) is None:
+            if (stop := interruption.asked()) is None or is_sharded(self.job.backbone.module):
                 raise
             if self.accelerator.is_main_process:  # the others may be anywhere
-                self._write(before)
+                self._write(before, saved_tensors(self.job, self.optimizer))
             self._leave_if_asked(stop)
 
     def _save(self) -> None:
         self._check_finite()
-        state = self._passing_state()
+        state, tensors = self._passing_state(), saved_tensors(self.job, self.optimizer)
         if self.accelerator.is_main_process:
-            self._write(state)
+            self._write(state, tensors)
         self.accelerator.wait_for_everyone()
         self.saved_at = time.monotonic()
 
@@ -251,12 +248,11 @@ class Fit:
             "metrics_size": self.job.metrics.size(),
         }
 
-    def _write(self, passing: dict[str, Any]) -> None:
+    def _write(self, passing: dict[str, Any], tensors: dict[str, Any]) -> None:
         """Write a checkpoint."""
         scaler, here = self.accelerator.scaler, passing["position"]
         state = {
-            "module": self.job.state.get(),
-            "optimizer": self.optimizer.state_dict(),
+            **tensors,
             "scheduler": self.scheduler.state_dict(),
             "after_step": self.after_step.state_dict() if self.after_step else None,
             "scaler": scaler.state_dict() if scaler else None,
@@ -273,8 +269,7 @@ class Fit:
         self.losses.share()
         if not self.losses.finite():
             self._log_losses()
-        whole = [param.detach().isfinite().all() for param in self.module.parameters() if param.requires_grad]
-        if not torch.stack(whole).all():
+        if not all_finite(self.accelerator, self.module):
             raise DigrapError(
                 f"weights are not finite at step {self.position.step}; {checkpoint.last_good(self.root)}. "
                 "A smaller trainer.base.lr is the usual fix."
@@ -286,7 +281,7 @@ class Fit:
             self.job.metrics.rewind(0)
             return
         overlay(self.accelerator.unwrap_model(self.module), state["module"], self.root)
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         if self.after_step:
             self.after_step.load_state_dict(state["after_step"])

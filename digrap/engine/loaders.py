@@ -9,8 +9,10 @@ from functools import partial
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
 from torch.utils.data import DataLoader, Dataset
 
+from digrap.core.errors import DigrapError
 from digrap.engine import interruption
 from digrap.tasks.task import Batch
 
@@ -79,6 +81,23 @@ def train_batches(
     if transform is not None:
         dataset = Transformed(dataset, transform, derive_seed(seed, "augment", epoch))
     return iter(make_loader(dataset, batches, partial(collate, train=True), workers, pin))
+
+
+def micro_batch(trainer: DictConfig, world: int) -> int:
+    """Examples per process and forward pass: as the recipe says, whatever the number of processes.
+
+    Raises DigrapError where the batch is no multiple of it; with the largest number that does, if there is one.
+    """
+    size = min(trainer.micro_batch, trainer.batch_size)
+    if trainer.batch_size % (size * world) == 0:
+        return size
+    share, left = divmod(trainer.batch_size, world)
+    fits = max((k for k in range(1, size + 1) if share % k == 0), default=1)
+    remedy = f"a batch_size that is a multiple of {world}" if left else f"trainer.micro_batch={fits}"
+    raise DigrapError(
+        f"trainer.batch_size={trainer.batch_size} is no multiple of trainer.micro_batch={trainer.micro_batch} "
+        f"× {world} processes; give {remedy}"
+    )
 
 
 def eval_places(dataset: Dataset, batch: int) -> list[list[int]]:

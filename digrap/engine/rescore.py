@@ -42,6 +42,7 @@ from digrap.runs.folder import PREDICTIONS, RunFolder
 from digrap.runs.written import kept_answers
 
 OWN_KEYS = ("run", "split", "out", "bundle", "allow", "edited")  # of configs/evaluate.yaml
+BESIDE = (*OWN_KEYS, "device", "trainer.devices")  # what goes with run=…, whose own config says the rest
 LONG = ("per_class", "confusions", "by_type")  # parts of a report that only out=FILE gets
 
 
@@ -59,7 +60,8 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
     weights = run.weights() if run else None
     if run:
         own = checked_config(run, allowed(cfg.get("allow")), edited)
-        cfg = OmegaConf.merge(own, {"device": cfg.device})
+        here = {"device": cfg.device, "trainer": {"devices": cfg.trainer.devices, "sharding": "none"}}
+        cfg = OmegaConf.merge(own, here)
     cfg = typed(OmegaConf.masked_copy(cfg, [key for key in cfg if key not in OWN_KEYS]))
     check_task(cfg)
     check_packages(cfg)

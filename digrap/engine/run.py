@@ -113,7 +113,8 @@ class Saved:
 
 @contextlib.contextmanager
 def _noting_errors(here: RunFolder, accelerator: Accelerator) -> Iterator[None]:
-    """Keep what ends a run in its folder as error.txt until it is started again."""
+    """Keep what ends a run in its folder as error.txt until it is started again: the first error of all processes, as
+    the others' is no more than a lost connection."""
     if accelerator.is_main_process:
         here.clear_error()
     try:
@@ -121,9 +122,9 @@ def _noting_errors(here: RunFolder, accelerator: Accelerator) -> Iterator[None]:
     except Exception as error:
         if (stop := interruption.asked()) and isinstance(error, RuntimeError):
             raise Interrupted(stop) from error  # another rank has left, or a worker of the loader was told to end too
-        if accelerator.is_main_process:
-            text = str(error) if isinstance(error, DigrapError) else traceback.format_exc()
-            with contextlib.suppress(OSError):  # the error may be a full disk
+        text = str(error) if isinstance(error, DigrapError) else traceback.format_exc()
+        with contextlib.suppress(OSError):  # the error may be a full disk
+            if not here.error_file.exists():
                 here.write_error(text + "\n")
         raise
 

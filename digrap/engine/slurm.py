@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from digrap.core.errors import Interrupted
 from digrap.engine import interruption
 
+PARENT = "DIGRAP_PARENT"  # set in ranks that another process started (engine/launch.py), which asks Slurm itself
 REQUEUED = 75  # the exit code of a job that goes on later (EX_TEMPFAIL)
 OTHERS_WAIT = 30  # seconds; a rank that leaves before the first one has asked would end the job
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def guard() -> Iterator[None]:
         try:
             yield
         except Interrupted as stop:
-            if outermost and stop.signal != signal.SIGINT and job_id() is not None:
+            if outermost and stop.signal != signal.SIGINT and job_id() is not None and PARENT not in os.environ:
                 _go_on_later(stop)
             raise
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from digrap.core.errors import DigrapError
+from digrap.engine.sharding import cut_like
 from digrap.methods.trained import untie
 from digrap.models.backbone import Backbone
 from digrap.models.weights import tensors_sha256
@@ -106,7 +107,7 @@ def overlay(module: nn.Module, weights: dict[str, Tensor], file: Path | str) -> 
             "is it of another backbone or number of classes?"
         )
     untie(module, list(_told_apart(module, weights)))
-    module.load_state_dict(weights, strict=False)
+    module.load_state_dict({name: cut_like(value, own[name]) for name, value in weights.items()}, strict=False)
 
 
 def _told_apart(module: nn.Module, weights: dict[str, Tensor]) -> Iterator[str]:

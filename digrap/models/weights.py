@@ -38,9 +38,10 @@ def random_weights() -> Provenance:
 
 
 def tensors_sha256(state: Mapping[str, Tensor]) -> str:
-    """The sha256 of tensors by name: names, shapes, types and values."""
+    """The sha256 of tensors by name: names, shapes, types and values. DTensors: all ranks must call it."""
     digest = hashlib.sha256()
     for name, value in sorted(state.items()):
+        value = value.full_tensor() if hasattr(value, "full_tensor") else value
         digest.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())
         if value.numel():
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())

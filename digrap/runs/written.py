@@ -35,7 +35,7 @@ def is_written(name: str) -> bool:
     first, *inner = PurePosixPath(name).parts
     if not inner:
         return bool(TOP.fullmatch(first) or TEMPORARY.fullmatch(first)) or first in OTHERS
-    if first == "wandb":
+    if first in ("wandb", "tensorboard"):
         return True
     if first != "checkpoints" or len(inner) > 2:
         return False

@@ -97,7 +97,7 @@ def test_accumulation_equals_one_batch(small, tmp_path):
 
 
 def test_a_batch_that_does_not_divide_is_refused(small, tmp_path):
-    with pytest.raises(DigrapError, match="micro_batch=24"):
+    with pytest.raises(DigrapError, match="micro_batch=24 × 1 processes; give trainer.micro_batch=16"):
         engine.run(small("trainer.micro_batch=24"), tmp_path)
     with pytest.raises(DigrapError, match="192 examples"):
         engine.run(small("trainer.batch_size=256"), tmp_path / "b")

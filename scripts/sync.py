@@ -1,0 +1,9 @@
+"""Upload runs that Weights & Biases has on disk: --help, or digrap/cli/sync.py."""
+
+import _package  # noqa: F401
+
+from digrap.cli import sync
+from digrap.cli.door import door
+
+if __name__ == "__main__":
+    raise SystemExit(door(sync.main, sync.__doc__))
