@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 import shlex
@@ -49,6 +50,10 @@ def door(main: Callable[[], object], help: str | None = None) -> int:
         if error.filename is None:
             raise
         return _complain(_bad_file(error))
+    except ValueError as error:
+        if not isinstance(cause := error.__cause__, OSError) or cause.filename is None:
+            raise
+        return _complain(_bad_file(cause))  # logging words it so where train.log cannot be opened
     except KeyboardInterrupt as error:
         what = str(error) or "interrupted"
         print(f"{what}; the same command resumes from the last checkpoint", file=sys.stderr)
@@ -121,7 +126,8 @@ def _complain(message: str) -> int:
 
 def _bad_file(error: OSError) -> str:
     file = error.filename2 or error.filename  # a failed rename names its target second
-    remedy = "move that folder away" if isinstance(error, IsADirectoryError) else "give another place"
+    remedies = {errno.EISDIR: "move that folder away", errno.ENOSPC: "free some space, or give another place"}
+    remedy = remedies.get(error.errno, "give another place")
     return f"{file}: cannot be read or written ({error.strerror or error}); {remedy}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,7 +18,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any], owner: str = 
     """Call `write(file)` on a temporary file in `path`'s folder, then rename it to `path`.
 
     In a folder that several runs write, the temporary file has the name of its `owner`, who finds it after a kill.
-    Raises OSError (on a full disk, for example) after removing the temporary file; a file at `path` is then unchanged.
+    Raises OSError that names `path` (on a full disk, for example) after removing the temporary file; a file at `path`
+    is then unchanged.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,9 +32,27 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any], owner: str = 
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
-        raise
+        raise with_name(error, path) from None
+    sync_folder(path.parent)
+
+
+def with_name(error: BaseException, path: Path) -> BaseException:
+    """The error; where it is the disk's (full, say), which names no file, it names `path`."""
+    if isinstance(error, OSError) and error.filename is None:
+        error.filename = str(path)
+    return error
+
+
+def sync_folder(path: Path) -> None:
+    """Flush a folder's entries to disk: a renaming in it then outlives a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some file systems have no such thing for folders
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import safetensors.torch
 import torch
 
 from digrap.core.errors import DigrapError
-from digrap.core.files import check_sha256, sha256, write_atomically, write_json
+from digrap.core.files import check_sha256, sha256, sync_folder, write_atomically, write_json
 from digrap.engine.trained_state import check_base
 from digrap.runs.folder import KEEP
 from digrap.runs.written import STEP, WEIGHTS
@@ -60,15 +59,30 @@ def save(root: Path, step: int, state: dict[str, Any], **notes: Any) -> Path:
         write_atomically(temporary / "state.pt", lambda file: torch.save(state, file))
         about = {"format": FORMAT, "step": step, "sha256": sha256(temporary / "state.pt"), **notes}
         write_json(temporary / "manifest.json", about)
-        if final.exists():
-            shutil.rmtree(final)
-        os.replace(temporary, final)
+        _put(temporary, final)
     except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into RuntimeError
         shutil.rmtree(temporary, ignore_errors=True)
         raise DigrapError(f"checkpoint {final} could not be written ({error}); {last_good(root)}") from error
-    for old in folders(root)[:-KEEP]:
-        shutil.rmtree(old)
+    for earlier in folders(root)[:-KEEP]:
+        shutil.rmtree(earlier)
     return final
+
+
+def _put(folder: Path, place: Path) -> None:
+    """Rename a folder to its place, on which one of the same step may be: it is there until this one is, but for an
+    instant."""
+    before = place.with_name(f".{place.name}.old.tmp")
+    shutil.rmtree(before, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        place.rename(before)
+    try:
+        folder.rename(place)
+    except OSError:
+        if before.exists():
+            before.rename(place)
+        raise
+    sync_folder(place.parent)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def drop_weights(root: Path) -> None:

@@ -10,14 +10,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from digrap.config.identity import NOT_IDENTITY, run_hash
-from digrap.core.errors import DigrapError
+from digrap.core.errors import Busy, DigrapError
 from digrap.engine import checkpoint
 from digrap.runs.folder import RunFolder
+from digrap.runs.lock import hold
 from digrap.runs.predictions import labels_file
 from digrap.runs.results import Results
 from digrap.runs.written import TEMPORARY, kept_answers
@@ -117,7 +117,7 @@ def tidy(here: RunFolder, results: Results) -> None:
 def tidy_finished(here: RunFolder, results: Results) -> None:
     """`tidy` for a run that an earlier start finished and was killed after; nothing where another process is at it."""
     if _remains(here, results):
-        with contextlib.suppress(Timeout, OSError), FileLock(here.lock_file, timeout=0):
+        with contextlib.suppress(Busy, OSError), hold(here):
             tidy(here, results)
             log.info("%s: removed what a killed start had left", here.path)
 

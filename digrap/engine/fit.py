@@ -250,6 +250,7 @@ class Fit:
 
     def _write(self, passing: dict[str, Any], tensors: dict[str, Any]) -> None:
         """Write a checkpoint."""
+        self.job.still_mine()
         scaler, here = self.accelerator.scaler, passing["position"]
         state = {
             **tensors,

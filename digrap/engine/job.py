@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -79,7 +80,7 @@ class Job:
     """One run's parts.
 
     `base` names the pre-trained weights, `before` (on the CPU) are the pre-trained values of everything that the run
-    may change, `state` says what of the model is saved.
+    may change, `state` says what of the model is saved, `still_mine` raises Busy where the folder has been taken over.
     """
 
     cfg: DictConfig
@@ -94,6 +95,7 @@ class Job:
     base: dict[str, str]
     before: dict[str, Tensor]
     state: TrainedState
+    still_mine: Callable[[], None]
 
     @classmethod
     def build(
@@ -105,6 +107,7 @@ class Job:
         memory: PeakMemory,
         sinks: tuple = (),
         start: Path | None = None,
+        still_mine: Callable[[], None] = lambda: None,
     ) -> Job:
         """Everything else that `cfg` names; the backbone gets the weights in the file `start`, where one is given."""
         splits = build_data(cfg)
@@ -125,7 +128,9 @@ class Job:
         keep_features(cfg, backbone, changing=state.names() if method.trains or method.after_fit else ())
         data = Datasets(splits, method.holdout, cfg.seed)
         metrics = MetricsLog(run.metrics_file, sinks)
-        return cls(cfg, run, accelerator, memory, backbone, method, data, task, metrics, base, before, state)
+        return cls(
+            cfg, run, accelerator, memory, backbone, method, data, task, metrics, base, before, state, still_mine
+        )
 
     @cached_property
     def evaluator(self) -> Evaluator:

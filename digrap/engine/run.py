@@ -8,7 +8,7 @@ import logging
 import platform
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from digrap.config.compose import start_config
 from digrap.config.identity import run_hash
 from digrap.config.schema import typed
-from digrap.core.errors import Busy, DigrapError, Interrupted
+from digrap.core.errors import DigrapError, Interrupted
 from digrap.engine import checkpoint, interruption, provenance, slurm
 from digrap.engine.accelerator import open_accelerator
 from digrap.engine.allocator import keep_freed_memory
@@ -43,6 +42,7 @@ from digrap.engine.print_scores import announce
 from digrap.engine.trained_state import overlay
 from digrap.methods.method import Method, Variant
 from digrap.runs.folder import SCHEMA, Results, RunFolder
+from digrap.runs.lock import hold
 
 AFTER_FIT = "after-fit.safetensors"
 log = logging.getLogger(__name__)
@@ -76,13 +76,13 @@ def run(cfg: DictConfig, folder: Path) -> float:
     keep_freed_memory()
     method = build_method(cfg)  # a bad option ends here, before an earlier run is made for nothing
     start = _start(cfg, here)
-    with open_accelerator(cfg) as accelerator, _lock(here, accelerator, cfg.wait):
+    with open_accelerator(cfg) as accelerator, _lock(here, accelerator, cfg.wait) as still_mine:
         refuse_another_run(cfg, here)  # another process may have made one since
         if (result := here.finished()) is not None:  # by the process that was waited for
             return result.selection["score"]
         main = accelerator.is_main_process
         with _noting_errors(here, accelerator), sinks(cfg, here.path, main) as further:
-            return _run(cfg, method, here, accelerator, start, further)
+            return _run(cfg, method, here, accelerator, start, further, still_mine)
 
 
 def _beside(done: RunFolder) -> RunFolder:
@@ -147,6 +147,7 @@ def _run(
     accelerator: Accelerator,
     start: RunFolder | None,
     further: tuple[Sink, ...],
+    still_mine: Callable[[], None],
 ) -> float:
     started, clock = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), time.monotonic()
     if cfg.trainer.threads:
@@ -167,7 +168,7 @@ def _run(
         here.write_facts({**origin, **about})
     log.info("%s on %s, seed %d → %s", cfg.optim.name, cfg.dataset.name, cfg.seed, here.path)
 
-    job = Job.build(cfg, method, here, accelerator, memory, further, start and start.weights())
+    job = Job.build(cfg, method, here, accelerator, memory, further, start and start.weights(), still_mine)
     if main:
         here.note(weights=job.backbone.provenance, base=job.base, **job.task.notes)
         provenance.describe_data(here, job.data.source)
@@ -200,6 +201,7 @@ def _run(
             wall_s=round(time.monotonic() - clock, 1), evaluated_per_s=job.evaluator.throughput.rate,
             tested=job.evaluator.tested, peak_memory=memory.whole(),
         )  # fmt: skip
+        still_mine()
         here.write_results(result)  # last: it marks the run as done
         tidy(here, here.results())
         announce(here.results(), cfg)
@@ -262,23 +264,12 @@ def _outcomes(job: Job) -> Iterator[Variant]:
 
 
 @contextlib.contextmanager
-def _lock(here: RunFolder, accelerator: Accelerator, wait: bool) -> Iterator[None]:
-    """Hold the run folder: two processes never write one."""
+def _lock(here: RunFolder, accelerator: Accelerator, wait: bool) -> Iterator[Callable[[], None]]:
+    """Hold the run folder: two processes never write one. Yields what raises Busy where it has been lost."""
     if not accelerator.is_main_process:
         accelerator.wait_for_everyone()
-        yield
+        yield lambda: None
         return
-    noticed = False
-    here.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(here.lock_file)
-    while not lock.is_locked:
-        try:
-            lock.acquire(timeout=60 if wait and noticed else 0.5)  # status asks for it for an instant
-        except Timeout as error:
-            if not wait:
-                raise Busy(f"{here.path} is being written by another process; wait for it or end it") from error
-            log.info("waiting for %s, which another process is making", here.path)
-            noticed = True
-    with lock:
+    with hold(here, wait) as still_mine:
         accelerator.wait_for_everyone()  # the others look whether the run is done only when this one may write
-        yield
+        yield still_mine

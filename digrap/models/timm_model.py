@@ -108,7 +108,7 @@ def _from_file(model: str, weights: str | Path, options: dict[str, Any]) -> tupl
     fix = f"give the backbone.model that the file was made with (now {model}), or backbone.weights=null for timm's own"
     file = WeightFile.find(weights, fix)
     try:
-        timm.models.load_state_dict(file.path)
+        timm.models.load_state_dict(file.path, weights_only=True)  # older timm unpickled anything
     except Exception as error:  # safetensors, pickle, zip and torch have no base class in common
         raise file.error(f"not a readable safetensors or torch file ({first_line(error)})") from error
     options["pretrained_cfg_overlay"] |= {"file": str(file.path), "source": None}

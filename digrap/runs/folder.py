@@ -24,7 +24,8 @@ from digrap.runs.results_shape import is_number, variant_faults
 KEEP = 2  # checkpoints of a run that is training
 NUMBERS = ("wall_s", "total_steps", "trained_per_s", "evaluated_per_s")  # in run.json
 CONFIG, FACTS, RESULTS, METRICS = "config.yaml", "run.json", "results.json", "metrics.jsonl"
-ERROR, DATA, VARIANTS, TRACE, LOCK = "error.txt", "data.json", "variants.json", "trace.json", ".lock"
+ERROR, DATA, VARIANTS, TRACE = "error.txt", "data.json", "variants.json", "trace.json"
+LOCK, OWNER = ".lock", ".owner.json"
 CONFIG_REMEDY = "delete it and run the same train.py command again, which writes it"
 CHECKPOINTS, STEP = "checkpoints", "step-"
 log = logging.getLogger(__name__)
@@ -96,6 +97,11 @@ class RunFolder:
     def lock_file(self) -> Path:
         """Held by the process that writes the folder."""
         return self.path / LOCK
+
+    @property
+    def owner_file(self) -> Path:
+        """Who that process is (runs/lock.py)."""
+        return self.path / OWNER
 
     @property
     def checkpoints(self) -> Path:

@@ -10,13 +10,13 @@ TOP = re.compile(
     r"config\.yaml|(run|results|data|variants|trace)\.json|metrics\.jsonl|error\.txt|predictions\.npz|"
     + ANSWERS.pattern
 )
-OTHERS = (".lock", "train.log")
+OTHERS = (".lock", ".owner.json", "train.log")
 WEIGHTS = re.compile(r"(best-epoch-\d{4,}|after-fit)\.safetensors")
 STEP = re.compile(r"step-\d{8,}")
 STATE = ("state.pt", "manifest.json")
-# As core.files.write_atomically and engine.checkpoint.save name them.
-_IN_WRITING = "|".join((TOP.pattern, WEIGHTS.pattern, *map(re.escape, STATE)))
-TEMPORARY = re.compile(rf"\.({_IN_WRITING})\.\w+\.tmp|\.{STEP.pattern}\.tmp")
+# As core.files.write_atomically, engine.checkpoint.save and runs.lock name them.
+_IN_WRITING = "|".join((TOP.pattern, r"owner\.json", WEIGHTS.pattern, *map(re.escape, STATE)))
+TEMPORARY = re.compile(rf"\.({_IN_WRITING})\.\w+\.tmp|\.{STEP.pattern}(\.old)?\.tmp")
 
 
 def kept_answers_file(name: str, rank: int | str) -> str:
@@ -42,5 +42,5 @@ def is_written(name: str) -> bool:
     if len(inner) == 1:
         return bool(WEIGHTS.fullmatch(inner[0]) or TEMPORARY.fullmatch(inner[0]))
     folder, file = inner
-    checkpoint = STEP.fullmatch(folder.removeprefix(".").removesuffix(".tmp"))
+    checkpoint = STEP.fullmatch(folder.removeprefix(".").removesuffix(".tmp").removesuffix(".old"))
     return bool(checkpoint) and (file in STATE or bool(TEMPORARY.fullmatch(file)))

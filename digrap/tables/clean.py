@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from omegaconf.errors import OmegaConfBaseException
 
-from digrap.core.errors import DigrapError
-from digrap.runs.folder import CONFIG, ERROR, FACTS, LOCK, RESULTS, RunFolder
+from digrap.core.errors import Busy, DigrapError
+from digrap.runs.folder import CONFIG, ERROR, FACTS, LOCK, OWNER, RESULTS, RunFolder
+from digrap.runs.lock import hold
 from digrap.runs.npz import read_npz
 from digrap.runs.predictions import PREDICTIONS, truth_digest, truth_of
 from digrap.runs.written import is_written
@@ -24,7 +24,7 @@ from digrap.tables.spec import Cell, Row, Table
 RUN = re.compile(r"[0-9a-f]{10}(-fresh[1-9][0-9]*)?")
 LABELS = re.compile(r"[0-9a-f]{10}\.npz")
 RUN_FILES = (CONFIG, FACTS, RESULTS)
-REMAINS = {LOCK, ERROR, "train.log"}  # all that a run may have which never began
+REMAINS = {LOCK, OWNER, ERROR, "train.log"}  # all that a run may have which never began
 
 
 @dataclass(frozen=True)
@@ -197,10 +197,10 @@ def _delete_run(folder: Path) -> bool:
     if _kept(folder, state_of(folder)):
         return False
     try:
-        with FileLock(RunFolder(folder).lock_file, timeout=0):
+        with hold(RunFolder(folder)):
             RunFolder(folder).results_file.unlink(missing_ok=True)  # first: what is half deleted must not look done
             shutil.rmtree(folder)
-    except Timeout:
+    except Busy:
         return False
     except OSError as error:
         raise DigrapError(f"{folder} could not be deleted ({error})") from error

@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from digrap.runs.folder import KEEP, RunFolder
+from digrap.runs.lock import held, owner_of
 from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import Cell
 
@@ -51,33 +50,20 @@ class Status:
     note: str = ""
 
 
-def lock_held(folder: Path) -> bool:
-    """Whether a process that this machine can see is writing the folder."""
-    lock = RunFolder(folder).lock_file
-    if not lock.is_file():  # asking makes no file
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # this user may not lock it: the files' age has to do
-        return False
-
-
 def state_of(folder: Path) -> State:
     """done, running, failed, stopped (it can be resumed) or pending."""
     run = RunFolder(folder)
     if run.done():
         return State("done")
-    if lock_held(folder):
+    if held(run):
         return State("running")
     if run.error_file.exists():
         return State("failed")
     if not run.facts_file.exists():
         return State("pending")
-    here = run.facts().get("host") == platform.node()  # then the lock would have been seen
-    return State("running", sure=False) if not here and _age(run) < RECENT else State("stopped")
+    # On this machine the lock would have been seen, and whoever is written down as its holder is gone.
+    known = run.facts().get("host") == platform.node() or owner_of(run) is not None
+    return State("running", sure=False) if not known and _age(run) < RECENT else State("stopped")
 
 
 def _age(run: RunFolder) -> float:

@@ -43,7 +43,7 @@ class OutlivingLauncher:
             for result in results:
                 if isinstance(stop := result._return_value, Stopped):
                     get_reusable_executor().shutdown(kill_workers=True)  # all have saved; by themselves they end slowly
-                    raise Interrupted(stop.signal, stop.kept)
+                    raise Interrupted(interruption.asked() or stop.signal, stop.kept)
             return results
 
     def _launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:

@@ -1,13 +1,20 @@
 """Checkpoints: whole or not there, verified, the one before kept."""
 
+import ast
 import errno
+import os
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json
+from digrap.core.paths import REPO
 from digrap.engine import checkpoint
+from digrap.engine import run as engine
+from tests.engine.runs import load_checkpoint, weights
 
 BASE = {"source": "a file", "weights": "w.safetensors", "sha256": "0123456789abcdef"}
 
@@ -95,3 +102,100 @@ def test_a_checkpoint_of_the_first_format_is_refused_by_name(tmp_path):
     write_json(folder / "manifest.json", manifest)
     with pytest.raises(DigrapError, match=rf"{folder} has format 1, this version reads 3: delete {tmp_path.parent}"):
         checkpoint.load(tmp_path, BASE)
+
+
+# A checkpoint as this release writes it, after four steps of DiGraP on the head of the miniature. A later release reads
+# it, or refuses its format by name.
+KEPT = Path(__file__).parent / "checkpoint_format_3"
+OPTIONS = ("optim=digrap", "optim.trains=head", "trainer.epochs=1")
+
+
+def test_a_checkpoint_of_format_3_is_resumed(small, tmp_path, caplog):
+    shutil.copytree(KEPT, tmp_path / "old" / "checkpoints")
+    with caplog.at_level("INFO"):
+        engine.run(small(*OPTIONS), tmp_path / "old")
+    assert "resumed at step 4 of epoch 1" in caplog.text
+    engine.run(small(*OPTIONS), tmp_path / "new")
+    old, new = weights(tmp_path / "old"), weights(tmp_path / "new")
+    assert old.keys() == new.keys()
+    for name in new:  # made on another machine: not the last bits
+        torch.testing.assert_close(old[name], new[name], rtol=1e-3, atol=1e-5)
+
+
+def test_it_is_complete():
+    """Everything that the next step depends on: the optimizer with ω, its moments and anchors, the learning rate, the
+    random states, the place in the epoch, the best so far."""
+    state = load_checkpoint(KEPT)
+    assert set(state) == {"module", "optimizer", "scheduler", "after_step", "scaler", "rng", "position", "losses",
+                          "metrics_size"}  # fmt: skip
+    assert {"step_in_epoch": 4, "epoch": 0, "step": 4, "best_epoch": None}.items() <= state["position"].items()
+    of_a_param = state["optimizer"]["state"][0]
+    assert {"anchor", "omega", "exp_avg", "exp_avg_sq", "omega_exp_avg", "omega_exp_avg_sq"} <= set(of_a_param)
+    assert state["scheduler"]["last_epoch"] == 4 and state["rng"][0]["cpu"].dtype == torch.uint8
+
+
+def test_a_later_format_is_refused_by_name(small, tmp_path):
+    shutil.copytree(KEPT, tmp_path / "checkpoints")
+    file = tmp_path / "checkpoints" / "step-00000004" / "manifest.json"
+    write_json(file, checkpoint.manifest(file.parent) | {"format": 4})
+    with pytest.raises(DigrapError, match=rf"{file.parent} has format 4, this version reads 3: delete {tmp_path} "):
+        engine.run(small(*OPTIONS), tmp_path)
+
+
+def test_nothing_is_unpickled():
+    """torch.load runs what a file says, unless it is told to read weights only."""
+    calls = []
+    for file in [path for room in ("digrap", "tools", "scripts") for path in (REPO / room).rglob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "timm.models.load_state_dict"):
+                calls.append({word.arg: ast.unparse(word.value) for word in node.keywords}["weights_only"])
+            assert not isinstance(node, ast.Call) or "pickle.load" not in ast.unparse(node.func), file
+            assert not isinstance(node, ast.keyword) or node.arg != "allow_pickle" or not node.value.value, file
+    assert len(calls) >= 4 and set(calls) == {"True"}
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
+    class Harm:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "harm",)
+
+    folder = checkpoint.save(tmp_path / "checkpoints", 1, {"module": Harm()}, base=BASE)
+    with pytest.raises(DigrapError, match=f"{folder} is damaged"):
+        checkpoint.load(tmp_path / "checkpoints", BASE)
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the open files are read there")
+def test_folders_are_flushed_after_their_files(tmp_path, monkeypatch):
+    """What is renamed is on disk before, and its new name after: a power cut leaves the old or the new."""
+    seen, rename, replace = [], Path.rename, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: seen.append(str(Path(f"/proc/self/fd/{handle}").readlink())))
+    monkeypatch.setattr(os, "replace", lambda a, b: (replace(a, b), seen.append("→")))
+    monkeypatch.setattr(Path, "rename", lambda a, b: (rename(a, b), seen.append("→")))
+    final = checkpoint.save(tmp_path, 1, state(1), base=BASE)
+    writing = str(tmp_path / ".step-00000001.tmp")
+    kinds = [("file" if "/." in path.removeprefix(writing) else path) for path in seen]
+    assert kinds == ["file", "→", writing, "file", "→", writing, "→", str(tmp_path)] and final.is_dir()
+
+
+def test_a_checkpoint_of_the_same_step_takes_the_place_of_the_first(tmp_path):
+    for value in (1, 2):
+        checkpoint.save(tmp_path, 7, state(value), base=BASE)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000007"]
+    assert checkpoint.load(tmp_path, BASE)["position"] == {"step": 2}
+
+
+def test_one_that_cannot_be_put_there_leaves_the_first(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 7, state(1), base=BASE)
+    rename = Path.rename
+
+    def refuse(self, target):
+        if self.name == ".step-00000007.tmp":
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(DigrapError, match="Input/output error"):
+        checkpoint.save(tmp_path, 7, state(2), base=BASE)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000007"]
+    assert checkpoint.load(tmp_path, BASE)["position"] == {"step": 1}

@@ -7,7 +7,8 @@ from digrap.runs.written import TEMPORARY, is_written
 
 @pytest.mark.parametrize(
     "name",
-    ["config.yaml", "metrics.jsonl", ".lock", "train.log", ".results.json.a_1x.tmp", "wandb/offline-run-1/files/x",
+    ["config.yaml", "metrics.jsonl", ".lock", ".owner.json", ".owner.json.1f.tmp", "train.log",
+     ".results.json.a_1x.tmp", "wandb/offline-run-1/files/x", "checkpoints/.step-00000012.old.tmp/state.pt",
      "answers-ok_vqa-0.npz", ".answers-ok_vqa-12.npz.a_1x.tmp",
      "checkpoints/best-epoch-0012.safetensors", "checkpoints/.after-fit.safetensors.a_1x.tmp",
      "checkpoints/step-00000012/state.pt", "checkpoints/.step-00000012.tmp/.manifest.json.q9.tmp"],

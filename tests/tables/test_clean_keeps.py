@@ -18,7 +18,7 @@ USERS = [
     "checkpoints/best-epoch-0001.safetensors.bak", "predictions.npz~",
 ]  # fmt: skip
 RUNS = [
-    ".lock", "error.txt", "data.json", "variants.json", "metrics.jsonl", "train.log", ".run.json.x1.tmp",
+    ".lock", ".owner.json", "error.txt", "data.json", "variants.json", "metrics.jsonl", "train.log", ".run.json.x1.tmp",
     "checkpoints/after-fit.safetensors", "checkpoints/best-epoch-0012.safetensors",
     "checkpoints/.best-epoch-0012.safetensors.ab_c1.tmp", "checkpoints/step-00000012/state.pt",
     "checkpoints/.step-00000013.tmp/.state.pt.k_3.tmp", "checkpoints/step-00000012/manifest.json",
