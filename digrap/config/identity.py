@@ -25,7 +25,8 @@ NOT_IDENTITY = (
 
 # Later options. At these values a run is what it was before they existed, and keeps its hash.
 ADDED = {"trainer.channels_last": False, "trainer.compile": None, "trainer.layer_decay": 1.0,
-         "trainer.vision_cache": False, "dataset.task": CLASSIFICATION, "backbone.tasks": [CLASSIFICATION],
+         "trainer.vision_cache": False, "trainer.max_steps": None, "trainer.clip_grad": None,
+         "trainer.label_smoothing": 0.0, "dataset.task": CLASSIFICATION, "backbone.tasks": [CLASSIFICATION],
          "peft.start": None, "peft.revision": None, "peft.base": None}  # fmt: skip
 
 

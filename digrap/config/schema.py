@@ -64,6 +64,9 @@ class Trainer:
     vision_cache: bool = False
     devices: int = 1
     sharding: str = "none"
+    max_steps: int | None = None
+    clip_grad: float | None = None
+    label_smoothing: float = 0.0
     wise_curve: list[float] = field(default_factory=lambda: [k / 10 for k in range(11)])
 
 
@@ -147,6 +150,9 @@ def check_ranges(cfg: DictConfig) -> None:
         "trainer.layer_decay": (0 < trainer.layer_decay <= 1, "a number, 0 < layer_decay ≤ 1"),
         "trainer.validate_every": (trainer.validate_every >= 1, "at least 1"),
         "trainer.checkpoint_minutes": (trainer.checkpoint_minutes >= 0, "a number ≥ 0"),
+        "trainer.max_steps": (trainer.max_steps is None or trainer.max_steps >= 1, "at least 1, or null"),
+        "trainer.clip_grad": (trainer.clip_grad is None or trainer.clip_grad > 0, "a number > 0, or null"),
+        "trainer.label_smoothing": (0 <= trainer.label_smoothing < 1, "a number, 0 ≤ label_smoothing < 1"),
         "seed": (cfg.seed >= 0, "a whole number ≥ 0"),
         "log_every": (cfg.log_every >= 1, "at least 1"),
         "device": (cfg.device.split(":")[0] in ("auto", "cpu", "cuda", "mps"), "auto, cpu, cuda or mps"),

@@ -214,8 +214,7 @@ def _fit(job: Job, start: Results | None) -> tuple[torch.nn.Module, int | None, 
     if job.method.trains:
         fit, main = Fit(job), job.accelerator.is_main_process
         if main:
-            steps = fit.steps_per_epoch * job.cfg.trainer.epochs
-            job.run.note(total_steps=steps, optimizer=provenance.describe_optimizer(fit.optimizer))
+            job.run.note(total_steps=fit.total_steps, optimizer=provenance.describe_optimizer(fit.optimizer))
         best = fit.run()
         if main and fit.throughput.rate:  # of this start of the run
             job.run.note(trained_per_s=fit.throughput.rate)
