@@ -170,7 +170,8 @@ def _run(
 
     job = Job.build(cfg, method, here, accelerator, memory, further, start and start.weights(), still_mine)
     if main:
-        here.note(weights=job.backbone.provenance, base=job.base, **job.task.notes)
+        known = {"classes": list(job.data.source.classes)} if job.data.source.classes else {}
+        here.note(weights=job.backbone.provenance, base=job.base, **known, **job.task.notes)
         provenance.describe_data(here, job.data.source)
     module, epoch, weights = _fit(job, start and start.results())
     variants = {}

@@ -37,7 +37,8 @@ class Classification:
     def collate(records: Sequence[tuple[Tensor, int]], train: bool = False) -> Batch:
         """Images (N, 3, H, W) and labels int64 (N,)."""
         images, labels = default_collate(list(records))
-        return Batch({"image": images, "label": labels}, labels.numpy())
+        # A copy: sending the tensor from a loading process moves it, and frees the memory that an array would share.
+        return Batch({"image": images, "label": labels}, labels.numpy().copy())
 
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
         """Mean cross-entropy, with label smoothing where the recipe has it."""
