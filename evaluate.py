@@ -1,4 +1,7 @@
-"""Score a finished run or a bare backbone: `python evaluate.py run=outputs/minidomainnet/<hash> [split=sketch]`."""
+"""Score a finished run or a bare backbone: `python evaluate.py run=outputs/minidomainnet/<hash> [split=sketch]`.
+
+With a dataset, `run=… dataset=folder dataset.root=/my/pictures`, the run is scored on those data.
+"""
 
 import os
 
@@ -7,7 +10,7 @@ os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come out as they are; d
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from digrap.cli.door import check_own_config, hydra_door, in_job  # noqa: E402
+from digrap.cli.door import hydra_door, in_job, names_other_data  # noqa: E402
 from digrap.config.compose import register_resolvers  # noqa: E402
 
 register_resolvers()
@@ -20,8 +23,7 @@ def main(cfg: DictConfig) -> None:
     from digrap.engine.rescore import BESIDE
 
     def job() -> None:
-        check_own_config(cfg, BESIDE)
-        score(cfg)
+        score(cfg, names_other_data(cfg, BESIDE))
 
     in_job(job)
 

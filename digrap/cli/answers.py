@@ -37,8 +37,8 @@ from digrap.metrics.vqa.predictions import FORMATS
 from digrap.metrics.vqa.question import Question
 from digrap.report.gather import Run, load_run
 from digrap.runs.checked_config import checked_config
+from digrap.runs.find import find_run
 from digrap.runs.folder import RunFolder
-from digrap.runs.results_shape import is_hash
 
 ALL = "all"
 ENDINGS = {"vqa": "{split}.json", "lmms_eval": "samples_{dataset}_{split}.jsonl"}  # lmms-eval: <date>_samples_<task>
@@ -56,7 +56,7 @@ def main() -> None:
         raise DigrapError(f"format={options.format}: choose one of {', '.join(FORMATS)}")
     if missing := [key for key in ("run", "out") if options[key] is None]:
         raise DigrapError(f"{missing[0]}= is missing: give run=outputs/<dataset>/<hash> and out=<file or folder>")
-    folder = run_folder(options.run, Path(options.outputs))
+    folder = find_run(options.run, Path(options.outputs))
     run = load_run(folder)
     files = files_of(run, options)
     cfg = checked_config(RunFolder(folder), allowed(options.allow), options.edited)
@@ -68,18 +68,6 @@ def main() -> None:
             text = "\n".join(json.dumps(sample) for sample in samples(run, cfg, split, questions, entries))
         write_text(files[split], text + "\n")
         print(f"written: {files[split]} ({len(entries)} answers)")
-
-
-def run_folder(run: str, outputs: Path) -> Path:
-    """The folder that `run` names, itself or by the hash of a run under `outputs`. Raises DigrapError where several
-    runs, or none, have that hash."""
-    if not is_hash(run) or Path(run).is_dir():
-        return Path(run)
-    found = sorted(path for path in outputs.glob(f"*/{run}") if path.is_dir())
-    if len(found) != 1:
-        which = f"these have it: {', '.join(map(str, found))}" if found else f"no run under {outputs} has this hash"
-        raise DigrapError(f"run={run}: {which}; give the run's folder")
-    return found[0]
 
 
 def files_of(run: Run, options: DictConfig) -> dict[str, Path]:

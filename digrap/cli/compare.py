@@ -1,13 +1,13 @@
 """Compare two runs on the same examples: `python scripts/compare.py RUN RUN [split=sketch scorer=…]`.
 
-RUN is a run folder, outputs/<dataset>/<hash>, or a published run, docs/results/<table>/runs/<hash>. Prints accuracies,
+RUN is a run folder, outputs/<dataset>/<hash>, the beginning of its hash, `latest`, or a published run,
+docs/results/<table>/runs/<hash>. Prints accuracies,
 the difference first − second with its 95 % interval (bootstrap over examples) and the p of McNemar's exact test.
 """
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -16,6 +16,7 @@ from digrap.cli.arguments import bare_keys
 from digrap.core.errors import DigrapError
 from digrap.report.compare_runs import TITLES, compare
 from digrap.report.gather import load_run
+from digrap.runs.find import find_run
 
 
 def main() -> None:
@@ -25,7 +26,7 @@ def main() -> None:
     options = bare_keys(keys, {"split": None, "scorer": None})
     if len(folders) != 2:
         raise DigrapError("give two runs: python scripts/compare.py outputs/<dataset>/<hash> outputs/<dataset>/<hash>")
-    runs = [load_run(Path(folder)) for folder in folders]
+    runs = [load_run(find_run(folder)) for folder in folders]
     table = RichTable(*TITLES)
     for line in compare(*runs, options.split, options.scorer):
         table.add_row(*line.texts())

@@ -108,14 +108,20 @@ def check_single(cfg: DictConfig) -> None:
         raise DigrapError("dry_run=true goes with a table: python train.py -m table=… dry_run=true")
 
 
-def check_own_config(cfg: DictConfig, own: Iterable[str]) -> None:
-    """Raise DigrapError for an option beside run= that is none of `own`: the run's own config is used, not it."""
+def names_other_data(cfg: DictConfig, own: Iterable[str]) -> bool:
+    """Whether a dataset is chosen beside run=, which is scored on it in place of its own. Raises DigrapError for an
+    option beside run= that is neither one of the dataset nor one of `own`: the run's own config is used, not it."""
     given = [argument.lstrip("+~").partition("=")[0] for argument in HydraConfig.get().overrides.task]
+    other = "dataset" in given
+    if other:
+        own = (*own, "data_root", *(key for key in given if key.startswith("dataset")))
     if cfg.run is not None and (unused := [key for key in given if key not in own]):
         raise DigrapError(
             f"run={cfg.run} is scored with its own config.yaml, so {', '.join(unused)} would not be used; leave that "
-            "out. Where the data lie elsewhere now, replace the folder in config.yaml and add edited=true"
+            "out. Where the data lie elsewhere now, replace the folder in config.yaml and add edited=true; other data: "
+            "dataset=folder dataset.root=…"
         )
+    return other
 
 
 def print_warnings(problems: Problems) -> None:

@@ -22,6 +22,7 @@ from digrap.core.paths import OUTPUTS
 from digrap.report.gather import load_run
 from digrap.runs.export import export, read_trained
 from digrap.runs.export_forms import FORMS, export_form
+from digrap.runs.find import find_run
 from digrap.runs.folder import RunFolder
 from digrap.tables.clean import in_megabytes, size_of
 
@@ -31,7 +32,7 @@ def main() -> None:
     if len(sys.argv) < 2:
         raise DigrapError("which run? python scripts/export.py outputs/<dataset>/<hash> [out=DIR]")
     known = {"form": "run", "out": None, "allow": None, "edited": False}
-    run, options = Path(sys.argv[1].removeprefix("run=")), bare_keys(sys.argv[2:], known)
+    run, options = find_run(sys.argv[1].removeprefix("run=")), bare_keys(sys.argv[2:], known)
     check_flags(options, "edited")
     if options.form not in FORMS:
         raise DigrapError(f"form={options.form}: choose one of {', '.join(FORMS)}")

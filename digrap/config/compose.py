@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from functools import cache
+import pickle
+import re
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from digrap.config.cluster import Cluster, cluster_of
-from digrap.config.schema import typed
+from digrap.config.schema import NO_PART_OF_A_RUN, Train, resolved, typed, with_types
 from digrap.core.errors import DigrapError
 from digrap.core.files import sha256
 from digrap.core.paths import CONFIGS, REPO
@@ -44,12 +49,69 @@ def _run_hash(*, _root_: DictConfig) -> str:
 
 def compose(overrides: list[str], config: str = "train") -> DictConfig:
     """The config that `python train.py <overrides>` would run, outside of Hydra's own main."""
+    if config == "train" and (cfg := _from_same_groups(overrides)) is not None:
+        return cfg
     return typed(_hydra_composed(overrides, config))
 
 
 def compose_cluster(overrides: list[str]) -> Cluster:
     """The settings of `cluster=…` and `cluster.<key>=…`. Raises DigrapError for an unknown key or a bad value."""
     return cluster_of(_hydra_composed(overrides, "train"))
+
+
+def _from_same_groups(overrides: list[str]) -> DictConfig | None:
+    """The same, 40 times as fast where the choices of groups were composed before: as Hydra does it, values are put
+    into what the groups give. None where Hydra has to read the overrides itself, or where they are wrong."""
+    try:
+        parsed = [_parsed(text) for text in overrides]
+        if not all(map(_is_plain, parsed)):
+            return None
+        groups = tuple(one.input_line for one in parsed if _is_group(one))
+        cfg = composed_of(groups)
+        ConfigLoaderImpl._apply_overrides_to_config([one for one in parsed if not _is_group(one)], cfg)
+        OmegaConf.set_struct(cfg, None)
+        return resolved(cfg)
+    except (HydraException, OmegaConfBaseException, DigrapError):
+        return None  # the whole way words the error
+
+
+def composed_of(groups: tuple[str, ...]) -> DictConfig:
+    """The typed config of these choices from groups, its references not resolved, closed to new keys as Hydra's is."""
+    return pickle.loads(_of_groups(groups, _state_of_configs()))  # a tenth of deepcopy's time
+
+
+@cache
+def _parsed(override: str) -> Override:
+    return _parser().parse_override(override)
+
+
+@cache
+def _parser() -> OverridesParser:
+    return OverridesParser.create()
+
+
+def _is_plain(override: Override) -> bool:
+    """Whether an override is key=value, +key=value or ++key=value, without a sweep, for a part of a run."""
+    first = re.split("[./@]", override.key_or_group)[0]
+    return not (override.is_sweep_override() or override.is_delete() or first in NO_PART_OF_A_RUN)
+
+
+def _is_group(override: Override) -> bool:
+    """Whether it chooses from a config group; a mapping is merged into the group's values."""
+    known = override.package is not None or (CONFIGS / override.key_or_group).is_dir()
+    return known and not isinstance(override.value(), dict)
+
+
+def _state_of_configs() -> tuple[tuple[str, int], ...]:
+    """What changes when a file of configs/ does: a sweep writes winners while it goes on."""
+    return tuple(sorted((str(file), file.stat().st_mtime_ns) for file in CONFIGS.rglob("*.yaml")))
+
+
+@lru_cache(maxsize=256)
+def _of_groups(groups: tuple[str, ...], configs: tuple) -> bytes:
+    cfg = with_types(_hydra_composed(list(groups), "train"))
+    OmegaConf.set_struct(cfg, True)
+    return pickle.dumps(cfg)
 
 
 def start_config(cfg: DictConfig) -> DictConfig | None:
@@ -72,9 +134,12 @@ def start_config(cfg: DictConfig) -> DictConfig | None:
         chosen.setdefault(
             "holdout", cfg.optim.holdout
         )  # examples held out from this run are held out from the earlier one too
-        plain = {**OmegaConf.to_container(cfg), "optim": _options(str(chosen["name"]))}
-        earlier = OmegaConf.create(plain, flags={"struct": True})
-        return typed(OmegaConf.merge(earlier, {**changes, "optim": chosen}))
+        earlier = pickle.loads(pickle.dumps(cfg if OmegaConf.get_type(cfg) is Train else typed(cfg)))
+        earlier.optim = _options(str(chosen["name"]))
+        OmegaConf.set_struct(earlier, True)
+        earlier.merge_with({**changes, "optim": chosen})
+        OmegaConf.set_struct(earlier, None)
+        return resolved(earlier)
     except (HydraException, OmegaConfBaseException, KeyError) as error:
         raise DigrapError(f"optim.start={cfg.optim.start}: {str(error).splitlines()[0]}") from error
 

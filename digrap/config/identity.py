@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from digrap.config import first_release
 from digrap.config.compose import start_config
 from digrap.config.first_release import put, take
-from digrap.config.schema import CLASSIFICATION, typed
+from digrap.config.schema import CLASSIFICATION, Train, typed
 from digrap.core.paths import REPO
 
 # Keys that decide where or how a run is made, or that only check or score: they change nothing that is trained.
@@ -25,13 +25,15 @@ NOT_IDENTITY = (
 
 # Later options. At these values a run is what it was before they existed, and keeps its hash.
 ADDED = {"trainer.channels_last": False, "trainer.compile": None, "trainer.layer_decay": 1.0,
-         "trainer.vision_cache": False, "dataset.task": CLASSIFICATION, "backbone.tasks": [CLASSIFICATION],
+         "trainer.vision_cache": False, "trainer.max_steps": None, "trainer.clip_grad": None,
+         "trainer.label_smoothing": 0.0, "dataset.task": CLASSIFICATION, "backbone.tasks": [CLASSIFICATION],
          "peft.start": None, "peft.revision": None, "peft.base": None}  # fmt: skip
 
 
 def run_hash(cfg: DictConfig) -> str:
     """Ten hexadecimal digits that identify a run, independent of where it is made (device, folders, logging)."""
-    plain = OmegaConf.to_container(typed(cfg))
+    cfg = cfg if OmegaConf.get_type(cfg) is Train else typed(cfg)
+    plain = OmegaConf.to_container(cfg, resolve=True)
     for key in NOT_IDENTITY:
         take(plain, key)
     if plain["dataset"].get("task", CLASSIFICATION) == CLASSIFICATION:

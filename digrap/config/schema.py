@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +64,9 @@ class Trainer:
     vision_cache: bool = False
     devices: int = 1
     sharding: str = "none"
+    max_steps: int | None = None
+    clip_grad: float | None = None
+    label_smoothing: float = 0.0
     wise_curve: list[float] = field(default_factory=lambda: [k / 10 for k in range(11)])
 
 
@@ -86,19 +90,38 @@ class Train:
     wait: bool = False
 
 
+NO_PART_OF_A_RUN = ("hydra", "table", "dry_run", "cluster")
+
+
 def typed(cfg: DictConfig) -> DictConfig:
     """`cfg` as `Train`, resolved and with every value of the declared type. Raises DigrapError naming the bad key."""
-    plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("hydra", "table", "dry_run", "cluster")])
+    with _naming_keys():
+        return resolved(with_types(cfg))
+
+
+def with_types(cfg: DictConfig) -> DictConfig:
+    """`cfg` as `Train`, its references as they are: types come before them, so that what refers to `seed` gets the
+    number, however it was written. Raises OmegaConf's errors."""
+    plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in NO_PART_OF_A_RUN])
+    return OmegaConf.unsafe_merge(OmegaConf.structured(Train), OmegaConf.to_container(plain))  # both are copies
+
+
+def resolved(cfg: DictConfig) -> DictConfig:
+    """The config `with_types`, its references resolved in place and its ranges checked. Raises OmegaConf's errors, and
+    DigrapError for a value out of range."""
+    OmegaConf.resolve(cfg)
+    _type_flags(cfg)
+    check_ranges(cfg)
+    return cfg
+
+
+@contextlib.contextmanager
+def _naming_keys() -> Iterator[None]:
     try:
-        # Types come before references: what refers to `seed` gets the number, however it was written.
-        result = OmegaConf.unsafe_merge(OmegaConf.structured(Train), OmegaConf.to_container(plain))  # both are copies
-        OmegaConf.resolve(result)
-        _type_flags(result)
-        check_ranges(result)
+        yield
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "config"
         raise DigrapError(f"{key}: {str(error).splitlines()[0]}") from error
-    return result
 
 
 def _type_flags(cfg: DictConfig) -> None:
@@ -127,6 +150,9 @@ def check_ranges(cfg: DictConfig) -> None:
         "trainer.layer_decay": (0 < trainer.layer_decay <= 1, "a number, 0 < layer_decay ≤ 1"),
         "trainer.validate_every": (trainer.validate_every >= 1, "at least 1"),
         "trainer.checkpoint_minutes": (trainer.checkpoint_minutes >= 0, "a number ≥ 0"),
+        "trainer.max_steps": (trainer.max_steps is None or trainer.max_steps >= 1, "at least 1, or null"),
+        "trainer.clip_grad": (trainer.clip_grad is None or trainer.clip_grad > 0, "a number > 0, or null"),
+        "trainer.label_smoothing": (0 <= trainer.label_smoothing < 1, "a number, 0 ≤ label_smoothing < 1"),
         "seed": (cfg.seed >= 0, "a whole number ≥ 0"),
         "log_every": (cfg.log_every >= 1, "at least 1"),
         "device": (cfg.device.split(":")[0] in ("auto", "cpu", "cuda", "mps"), "auto, cpu, cuda or mps"),

@@ -12,6 +12,7 @@ from typing import TypeVar
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 QUIET_SECONDS = 10.0
+NOTE_SECONDS = 2.0
 
 
 def track(
@@ -19,24 +20,32 @@ def track(
     description: str,
     total: float | None = None,
     size: Callable[[Item], int] = lambda _: 1,
+    note: Callable[[], str] = str,
+    last: bool = True,
 ) -> Iterator[Item]:
     """Yield the items and show how many are done, the rate and the time left.
 
-    An item counts as `size(item)`, a batch as its examples, say; `total` counts likewise.
+    An item counts as `size(item)`, a batch as its examples, say; `total` counts likewise. `note` gives further numbers
+    to show, and is called once in two seconds at most.
 
-    If stderr is a terminal, this is a bar; otherwise log lines of level INFO, at most one in ten seconds and one at the
-    end. By default `total` is `len(iterable)` if it has a length.
+    If stderr is a terminal, this is a bar; otherwise log lines of level INFO, at most one in ten seconds and, where
+    `last`, one at the end. By default `total` is `len(iterable)` if it has a length.
     """
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
     # The bars of a sweep's processes would overwrite each other.
     alone = multiprocessing.current_process().name == "MainProcess"
     show = _bar if alone and sys.stderr.isatty() else _lines
-    return show(iterable, description, total, size)
+    return show(iterable, description, total, size, note, last)
 
 
 def _bar(
-    iterable: Iterable[Item], description: str, total: float | None, size: Callable[[Item], int]
+    iterable: Iterable[Item],
+    description: str,
+    total: float | None,
+    size: Callable[[Item], int],
+    note: Callable[[], str],
+    last: bool,
 ) -> Iterator[Item]:
     # rich takes a third of a second to import, so it is imported only for a terminal.
     from rich.console import Console
@@ -48,11 +57,15 @@ def _bar(
             return Text("" if task.speed is None else f"{task.speed:.1f}/s")
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    noted = 0.0
+    with Progress(*columns, console=Console(stderr=True), transient=not last) as progress:
         task = progress.add_task(description, total=total)
         for item in iterable:
             yield item
             progress.advance(task, size(item))
+            if (now := time.monotonic()) - noted >= NOTE_SECONDS:
+                progress.update(task, description=description + note())
+                noted = now
 
 
 def console():
@@ -63,7 +76,12 @@ def console():
 
 
 def _lines(
-    iterable: Iterable[Item], description: str, total: float | None, size: Callable[[Item], int]
+    iterable: Iterable[Item],
+    description: str,
+    total: float | None,
+    size: Callable[[Item], int],
+    note: Callable[[], str],
+    last: bool,
 ) -> Iterator[Item]:
     start = spoken = time.monotonic()
     done = 0
@@ -74,7 +92,8 @@ def _lines(
         if now - spoken >= QUIET_SECONDS and done != total:
             rate = done / (now - start)
             left = f" of {total:g}, {(total - done) / rate:.0f} s left" if total else ""
-            log.info("%s: %d%s, %.1f/s", description, done, left, rate)
+            log.info("%s: %d%s, %.1f/s%s", description, done, left, rate, note())
             spoken = now
     seconds = time.monotonic() - start
-    log.info("%s: %d done in %.1f s, %.1f/s", description, done, seconds, done / max(seconds, 1e-9))
+    if last:
+        log.info("%s: %d done in %.1f s, %.1f/s", description, done, seconds, done / max(seconds, 1e-9))

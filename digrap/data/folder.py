@@ -6,7 +6,7 @@ import difflib
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ def build(
     splits: Mapping[str, Mapping[str, str]],
     near_ood: Iterable[str] = (),
     far_ood: Iterable[str] = (),
+    known: Sequence[str] | None = None,
 ) -> DataModule:
     """Build the splits of configs/dataset/folder.yaml and one split <name> at root/test_<name> for each OOD name.
 
@@ -35,11 +36,16 @@ def build(
     has all or some of them. Folders are checked here, pictures are listed and read by a split's `load()`, which counts
     and logs the files that it leaves out. Raises DigrapError for a folder that is missing, empty or named twice, and
     for a class without training pictures.
+
+    To test a model that knows the classes `known`, the folders that there are do, even root/<class>/*.jpg alone, which
+    is the split `test`; the classes are those with a folder.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
         raise DigrapError(f"dataset.root={root}: there is no such folder; {LAYOUT.format(root=root)}")
     table = _table(splits, near_ood, far_ood)
+    if known is not None:
+        return _tested_alone(root, table)
     paths = {name: _existing(root, folder, name, kind) for name, (folder, kind) in table.items()}
     (train,) = (name for name, (_, kind) in table.items() if kind == "id_train")
     classes = tuple(_subfolders(paths[train]))
@@ -52,6 +58,19 @@ def build(
         names = ",".join(name.removeprefix("test_") for name in unused)
         log.info("not used: %s; name them with dataset.near_ood=[%s] (or far_ood)", ", ".join(unused), names)
     return DataModule(result, classes, about=partial(_about, result))
+
+
+def _tested_alone(root: Path, table: Mapping[str, tuple[str, str]]) -> DataModule:
+    """The folders of the table that exist, but for the training split; else `root` itself as the split test."""
+    found = {name: row for name, row in table.items() if row[1] != "id_train" and (root / row[0]).is_dir()}
+    found = found or {"test": (".", "id_test")}
+    paths = {name: _existing(root, folder, name, kind) for name, (folder, kind) in found.items()}
+    classes = tuple(sorted({label for path in paths.values() for label in _subfolders(path)}))
+    for name, path in paths.items():
+        _check_classes(path, name, classes)
+    load = partial(_load, paths, classes, "")
+    splits = {name: Split(name, kind, "folder", partial(load, name)) for name, (_, kind) in found.items()}
+    return DataModule(splits, classes)
 
 
 def _load(paths: Mapping[str, Path], classes: tuple[str, ...], train: str, name: str) -> Pictures:

@@ -122,7 +122,7 @@ def _select_by(cfg: DictConfig) -> str:
 def _setting(cfg: DictConfig, device: Any = "cpu") -> Setting:
     clip = cfg.dataset.get("clip")
     clip = OmegaConf.to_container(clip) if OmegaConf.is_config(clip) else clip
-    return Setting(clip, str(device), _in_data_root(cfg, "clip_match"))
+    return Setting(clip, str(device), _in_data_root(cfg, "clip_match"), cfg.trainer.label_smoothing)
 
 
 def keep_features(cfg: DictConfig, backbone: Backbone, changing: Iterable[str]) -> None:

@@ -29,12 +29,12 @@ from digrap.engine.job import Job
 from digrap.engine.layer_decay import with_layer_decay
 from digrap.engine.layers import layer_report
 from digrap.engine.loaders import micro_batch, train_batches
-from digrap.engine.losses import Losses
 from digrap.engine.profiling import profiling
 from digrap.engine.rng import restore_rng, rng_state
 from digrap.engine.running_statistics import RunningStatistics
 from digrap.engine.sharding import all_finite, gathered, is_sharded, load_optimizer, prepare, saved_tensors, shard
 from digrap.engine.trained_state import overlay, read_weights
+from digrap.engine.training_log import TrainingLog
 from digrap.methods.trained import training_mode
 from digrap.models.lora import has_adapters
 from digrap.optim import param_groups
@@ -71,6 +71,9 @@ class Fit:
                 f"trainer.batch_size={cfg.trainer.batch_size} is more than the {len(self.train_data)} examples to "
                 "train on; give a smaller one"
             )
+        whole = self.steps_per_epoch * cfg.trainer.epochs
+        self.total_steps = min(whole, cfg.trainer.max_steps or whole)
+        self.epochs = math.ceil(self.total_steps / self.steps_per_epoch)  # the last one may be cut short
         shard(cfg, job.accelerator, backbone.module)
         with method_errors(method.name):
             adapted = has_adapters(backbone.module)
@@ -87,26 +90,27 @@ class Fit:
             self.after_step = method.after_step(job.context()) if method.after_step else None
         self.statistics = RunningStatistics(backbone.module, job.accelerator)
         self.position = Position()
-        self.losses = Losses(job.accelerator)
+        self.log = TrainingLog(job, self.steps_per_epoch, self.epochs)
         self.throughput = Throughput()
         self.saved_at = time.monotonic()
 
     def run(self) -> Position:
         """Train to the last epoch, from the newest checkpoint where there is one."""
         self._resume()
-        epochs = self.cfg.trainer.epochs
         with profiling(self.job) as stepped, interruption.deferring():
-            while self.position.epoch < epochs:
+            while self.position.epoch < self.epochs:
                 number = self.position.epoch + 1
-                self._train_epoch(f"epoch {number}/{epochs}", stepped)
+                seconds = self._train_epoch(f"epoch {number}/{self.epochs}", stepped)
                 with self._saving_at_once():
                     self._end_epoch()
-                    if number % self.cfg.trainer.validate_every == 0 or number == epochs:
-                        self._validate()
+                    due = number % self.cfg.trainer.validate_every == 0 or number == self.epochs
+                    score = self._validate() if due else None
+                self.log.end_epoch(self.position, seconds, score, best=self.position.best_epoch == number)
                 self.position.epoch += 1
                 self.position.step_in_epoch = 0
                 self._save()
                 self._leave_if_asked(agree(self.accelerator, False)[1])
+        self.log.end(self.position)
         best, module = self.best_file(self.position.best_epoch), self.accelerator.unwrap_model(self.module)
         self.job.state.reset_buffers()  # one that first changed after the best epoch is not in its file
         if (digest := self.position.best_sha256) is not None:  # the first process has it
@@ -120,10 +124,13 @@ class Fit:
 
     # --- one epoch ----------------------------------------------------------------------------------------------
 
-    def _train_epoch(self, title: str, stepped: Callable[[], None]) -> None:
+    def _train_epoch(self, title: str, stepped: Callable[[], None]) -> float:
+        """Train to the epoch's end; returns the seconds that this took."""
         cfg, here = self.cfg.trainer, self.position
-        if here.step_in_epoch == self.steps_per_epoch:  # resumed after the last step
-            return
+        self.log.begin_epoch()
+        end = min(self.steps_per_epoch, self.total_steps - here.epoch * self.steps_per_epoch)
+        if here.step_in_epoch == end:  # resumed after the last step
+            return 0.0
         batches = train_batches(
             self.train_data, self.job.backbone.train_transform, self.task.collate, seed=self.cfg.seed,
             epoch=here.epoch, start=here.step_in_epoch, limit=self.steps_per_epoch, batch_size=cfg.batch_size,
@@ -132,18 +139,20 @@ class Fit:
         )  # fmt: skip
         training_mode(self.module)
         started, first = time.monotonic(), here.step_in_epoch
-        for _ in track(range(first, self.steps_per_epoch), title):
+        for _ in track(range(first, end), title, note=self.log.live, last=False):
             self._step(batches)
             stepped()
             here.step += 1
             here.step_in_epoch += 1
             if here.step % self.cfg.log_every == 0:
-                self._log_losses()
+                self._write_losses()
             due, stop = agree(self.accelerator, self._checkpoint_is_due())
-            if stop or (due and here.step_in_epoch < self.steps_per_epoch):
+            if stop or (due and here.step_in_epoch < end):
                 self._save()
             self._leave_if_asked(stop)
-        self.throughput.add((self.steps_per_epoch - first) * cfg.batch_size, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        self.throughput.add((end - first) * cfg.batch_size, seconds)
+        return seconds
 
     def _step(self, batches: Iterator[Batch]) -> None:
         """One optimizer step, its gradient accumulated over micro-batches."""
@@ -157,15 +166,17 @@ class Fit:
                     loss = self.task.loss(self.module, part)
                 self.accelerator.backward(loss / len(parts))
             total += loss.detach() / len(parts)
-        self.losses.add(total)
+        self.log.add(total, max(self.scheduler.get_last_lr()))
+        if (largest := self.cfg.trainer.clip_grad) is not None:
+            self.accelerator.clip_grad_norm_(self.module.parameters(), largest)
         self.wrapped_optimizer.step()
         self.wrapped_optimizer.zero_grad()
         if self.after_step is not None and not self.accelerator.optimizer_step_was_skipped:
             self.after_step(self.position.step + 1)
         self.scheduler.step()
 
-    def _validate(self) -> None:
-        """Score ID validation, keep the weights of a new best."""
+    def _validate(self) -> float:
+        """Score ID validation, keep the weights of a new best; returns the score."""
         here = self.position
         score = self.job.evaluator.validate(self.module, self.validation_data)
         main = self.accelerator.is_main_process
@@ -177,29 +188,14 @@ class Fit:
             if main:
                 best = self.best_file(here.best_epoch)
                 here.best_sha256 = checkpoint.write_weights(best, weights, self.job.base)
+        return score
 
-    def _log_losses(self) -> None:
-        """Write the mean loss since the last line. Raises DigrapError at the first loss that is not finite."""
-        if not self.losses:
-            return
-        first = self.position.step - len(self.losses) + 1
-        values = self.losses.take()
-        for step, value in enumerate(values, first):
-            if not math.isfinite(value):
-                raise DigrapError(
-                    f"the loss is {value} at step {step}; {checkpoint.last_good(self.root)}. "
-                    "A smaller trainer.base.lr is the usual fix."
-                )
-        here = self.position
-        if self.accelerator.is_main_process:
-            self.job.metrics.write(
-                "train", step=here.step, epoch=here.epoch + here.step_in_epoch / self.steps_per_epoch,
-                loss=sum(values) / len(values), lr=max(self.scheduler.get_last_lr()),
-            )  # fmt: skip
+    def _write_losses(self) -> None:
+        self.log.write_losses(self.position, max(self.scheduler.get_last_lr()))
 
     def _end_epoch(self) -> None:
         """Log the epoch's last losses and how far each layer has moved; weights that are not finite end the run."""
-        self._log_losses()
+        self._write_losses()
         self._check_finite()
         here, main = self.position, self.accelerator.is_main_process
         if main or is_sharded(self.job.backbone.module):  # shards are gathered by all
@@ -244,7 +240,7 @@ class Fit:
         return {
             "rng": rng_state(self.accelerator),
             "position": asdict(self.position),
-            "losses": self.losses.saved(),
+            "losses": self.log.losses.saved(),
             "metrics_size": self.job.metrics.size(),
         }
 
@@ -267,14 +263,11 @@ class Fit:
 
     def _check_finite(self) -> None:
         """Raise DigrapError for weights that are not finite: no checkpoint is made of them."""
-        self.losses.share()
-        if not self.losses.finite():
-            self._log_losses()
+        self.log.losses.share()
+        if not self.log.losses.finite():
+            self._write_losses()
         if not all_finite(self.accelerator, self.module):
-            raise DigrapError(
-                f"weights are not finite at step {self.position.step}; {checkpoint.last_good(self.root)}. "
-                "A smaller trainer.base.lr is the usual fix."
-            )
+            raise DigrapError(f"weights are not finite at step {self.position.step}; {self.log.remedy()}")
 
     def _resume(self) -> None:
         state = checkpoint.load(self.root, self.job.base)
@@ -290,6 +283,6 @@ class Fit:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         restore_rng(self.accelerator, state["rng"])
         self.position = Position(**state["position"])
-        self.losses.put_back(state["losses"])
+        self.log.losses.put_back(state["losses"])
         log.info("resumed at step %d of epoch %d", self.position.step, self.position.epoch + 1)
         self.job.metrics.rewind(state["metrics_size"])

@@ -53,11 +53,11 @@ def train(cfg: DictConfig, folder: Path) -> float:
         raise
 
 
-def score(cfg: DictConfig) -> None:
+def score(cfg: DictConfig, other_data: bool = False) -> None:
     """`rescore` on as many processes as the environment has started, or as trainer.devices says."""
     from digrap.engine.rescore import rescore
 
-    _on_ranks(cfg, rescore, cfg)
+    _on_ranks(cfg, rescore, cfg, other_data)
 
 
 def _on_ranks(cfg: DictConfig, work: Callable, *args: Any, done: bool = False) -> Any:

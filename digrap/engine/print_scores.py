@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from digrap.runs.folder import Results
+from digrap.config.changes import as_words, changes
+from digrap.runs.results import OOD, Results
 
 
-def announce(result: Results) -> None:
-    """Print the scores of a result, and those of all variants where there are several."""
+def announce(result: Results, cfg: DictConfig) -> None:
+    """Print the scores of a result with their OOD mean, and those of all variants where there are several. The title
+    has the values of `cfg` that differ from the defaults."""
     metric, tables = result.metric, [Table(), Table()]
     for title in ("split", "kind", "n", f"{metric} %"):
         tables[0].add_column(title, justify="left" if title in ("split", "kind") else "right")
@@ -17,8 +22,12 @@ def announce(result: Results) -> None:
         tables[0].add_row(name, score["kind"], str(score["n"]), f"{score[metric]:.2f}" if metric in score else "—")
     for title in ("variant", *result.scores):
         tables[1].add_column(title, justify="right")
+    if sum(score["kind"] in OOD for score in result.scores.values()) > 1 and not math.isnan(mean := result.mean(OOD)):
+        tables[0].add_section()
+        tables[0].add_row("OOD mean", "", "", f"{mean:.2f}")
     for name, scores in result.variants.items():
         tables[1].add_row(name, *(f"{score[metric]:.1f}" if metric in score else "—" for score in scores.values()))
-    title = f"{result.method} · {result.dataset} · {result.backbone} · seed {result.seed}"
+    own = as_words(changes(OmegaConf.to_container(cfg)) or {})
+    title = " · ".join(filter(None, [result.method, own, result.dataset, result.backbone, f"seed {result.seed}"]))
     caveats = [f"! {caveat}" for caveat in result.caveats]
     Console().print(title, *caveats, *tables[: 1 + (len(result.variants) > 1)], sep="\n", highlight=False)

@@ -9,7 +9,7 @@ from typing import Any
 from accelerate.utils import set_seed
 from omegaconf import DictConfig, OmegaConf
 
-from digrap.config.schema import typed
+from digrap.config.schema import CLASSIFICATION, task_of, typed
 from digrap.config.targets import allowed
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.files import write_json
@@ -29,6 +29,7 @@ from digrap.engine.checkpoint import write_tensors, write_weights
 from digrap.engine.evaluate import Evaluator
 from digrap.engine.kept_answers import Keeper
 from digrap.engine.loaders import derive_seed, order_notes
+from digrap.engine.other_data import build_other, classes_beside, classes_of, restricted
 from digrap.engine.provenance import PeakMemory
 from digrap.engine.trained_state import base_of, overlay, read_weights
 from digrap.models.adapter_files import write_adapter
@@ -37,40 +38,38 @@ from digrap.models.lora import has_adapters
 from digrap.models.qlora import quantized
 from digrap.runs.checked_config import checked_config
 from digrap.runs.export import ADAPTER
+from digrap.runs.find import find_run
 from digrap.runs.folder import PREDICTIONS, RunFolder
 from digrap.runs.written import kept_answers
 
-OWN_KEYS = ("run", "split", "out", "bundle", "allow", "edited")  # of configs/evaluate.yaml
+OWN_KEYS = ("run", "weights", "split", "out", "bundle", "allow", "edited")  # of configs/evaluate.yaml
 BESIDE = (*OWN_KEYS, "device", "trainer.devices")  # what goes with run=…, whose own config says the rest
 LONG = ("per_class", "confusions", "by_type")  # parts of a report that only out=FILE gets
 
 
 @interruption.listening()
-def rescore(cfg: DictConfig) -> dict[str, Any]:
-    """Score `cfg.run` (or the backbone that `cfg` composes) on `cfg.split`.
+def rescore(cfg: DictConfig, other_data: bool = False) -> dict[str, Any]:
+    """Score `cfg.run`, or the backbone that `cfg` composes with the file `cfg.weights`, on `cfg.split`.
 
-    Prints JSON without the long parts, writes all of it to `cfg.out`, with speed and memory of every split, and the
-    predictions as a bundle into the folder `cfg.bundle`.
+    `other_data`: of the dataset in `cfg` in place of the run's own; a classifier is scored over the classes that these
+    data have. Prints JSON without the long parts, writes all of it to `cfg.out`, with speed and memory of every split,
+    and the predictions as a bundle into the folder `cfg.bundle`.
     """
     run, out, bundle = (_path(cfg, key) for key in ("run", "out", "bundle"))
-    if not isinstance(edited := cfg.get("edited", False), bool):
-        raise DigrapError(f"edited={edited}: give true or false")
-    wanted, run = cfg.split, run and RunFolder(run)
-    weights = run.weights() if run else None
-    if run:
-        own = checked_config(run, allowed(cfg.get("allow")), edited)
-        here = {"device": cfg.device, "trainer": {"devices": cfg.trainer.devices, "sharding": "none"}}
-        cfg = OmegaConf.merge(own, here)
-    cfg = typed(OmegaConf.masked_copy(cfg, [key for key in cfg if key not in OWN_KEYS]))
+    run = run and RunFolder(find_run(str(run)))
+    wanted = cfg.split
+    cfg, weights, known = _of_run(cfg, run, other_data) if run else _of_file(cfg)
     check_task(cfg)
     check_packages(cfg)
     with open_accelerator(cfg) as accelerator:
-        data = build_data(cfg)
+        data = build_data(cfg) if known is None else build_other(cfg, known)
         find_task_weights(cfg)
-        backbone = trained_backbone(cfg, data.classes, weights)
+        backbone = trained_backbone(cfg, data.classes if known is None else known, weights)
         if weights is None and not backbone.has_head:
             raise DigrapError(f"backbone={cfg.backbone.name} has no head of its own; give run=… of a trained one")
         keep_features(cfg, backbone, changing=())
+        if known is not None and task_of(cfg) == CLASSIFICATION:
+            backbone.module = restricted(backbone.module, data.classes, known)
         module = accelerator.prepare(backbone.module)
         task = build_task(cfg, backbone, data.classes, accelerator.device)
         keeper = bundle and Keeper(bundle, cfg, accelerator)
@@ -79,9 +78,11 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
         labels = bundle.parent if bundle and run and bundle.resolve() == run.path.resolve() else bundle
         chosen = _chosen(data, wanted)
         scores = evaluator.score(module, chosen, bundle and bundle / PREDICTIONS, labels, full=True)
-        result = {"run": run and str(run.path), "backbone": cfg.backbone.name, "seed": cfg.seed,
+        caveats = [*data.caveats, *_fewer(data.classes, known or ())]
+        other = {} if known is None else {"dataset": cfg.dataset.name}
+        result = {"run": run and str(run.path), "backbone": cfg.backbone.name, **other, "seed": cfg.seed,
                   "eval_batch_size": cfg.trainer.eval_batch_size, **backbone.notes, **order_notes(chosen[0].load()),
-                  **({"caveats": list(data.caveats)} if data.caveats else {}), "scores": scores}  # fmt: skip
+                  **({"caveats": caveats} if caveats else {}), "scores": scores}  # fmt: skip
         if accelerator.is_main_process:
             for split in chosen if bundle else ():
                 for file in kept_answers(bundle, split.name):
@@ -90,6 +91,48 @@ def rescore(cfg: DictConfig) -> dict[str, Any]:
             if out:
                 write_json(out, {**result, "tested": evaluator.tested})
     return result
+
+
+Subject = tuple[DictConfig, Path | None, tuple[str, ...] | None]
+"""What is scored: its config, the weights on top of the backbone's, and the classes it knows where the data may be of
+others."""
+
+
+def _of_run(cfg: DictConfig, run: RunFolder, other_data: bool) -> Subject:
+    """A run by its own config, on the dataset of `cfg` where `other_data`."""
+    if not isinstance(edited := cfg.get("edited", False), bool):
+        raise DigrapError(f"edited={edited}: give true or false")
+    if cfg.get("weights") is not None:
+        raise DigrapError(f"weights={cfg.weights}: run={run.path} has weights of its own; leave one of the two out")
+    weights, known = run.weights(), None
+    own = checked_config(run, allowed(cfg.get("allow")), edited)
+    here = {"device": cfg.device, "trainer": {"devices": cfg.trainer.devices, "sharding": "none"}}
+    whole = typed(OmegaConf.merge(own, here))
+    if other_data:
+        known = classes_of(run, whole)
+        if task_of(whole) != task_of(cfg):
+            raise DigrapError(
+                f"dataset={cfg.dataset.name} is of the task {task_of(cfg)}, the run was trained for {task_of(whole)}; "
+                "choose another dataset"
+            )
+        whole.dataset = OmegaConf.to_container(cfg.dataset, resolve=True)
+    return whole, weights, known
+
+
+def _of_file(cfg: DictConfig) -> Subject:
+    """The backbone of `cfg`, as it is or with a file of weights, whose classes an export has written beside it."""
+    file = _path(cfg, "weights") if "weights" in cfg else None
+    if file is not None and not file.is_file():
+        raise DigrapError(f"weights={file}: there is no such file; give what export.py wrote, or run=…")
+    cfg = typed(OmegaConf.masked_copy(cfg, [key for key in cfg if key not in OWN_KEYS]))
+    return cfg, file, file and classes_beside(file.parent)
+
+
+def _fewer(classes: tuple[str, ...], known: tuple[str, ...]) -> list[str]:
+    """A caveat where not all classes of the model are in the data."""
+    if len(known) <= len(classes):
+        return []
+    return [f"scored over the {len(classes)} classes of these data, of the {len(known)} that the model knows"]
 
 
 def trained_backbone(cfg: DictConfig, classes: tuple[str, ...], weights: Path | None) -> Backbone:

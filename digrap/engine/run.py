@@ -68,7 +68,7 @@ def run(cfg: DictConfig, folder: Path) -> float:
         if not here.config_file.exists():  # deleted because it was damaged
             here.write_config(cfg)
         log.info("%s is done (results.json exists; delete the folder to run it again)", here.path)
-        announce(result)
+        announce(result, cfg)
         return result.selection["score"]
     check_task(cfg)
     check_packages(cfg)
@@ -170,7 +170,8 @@ def _run(
 
     job = Job.build(cfg, method, here, accelerator, memory, further, start and start.weights(), still_mine)
     if main:
-        here.note(weights=job.backbone.provenance, base=job.base, **job.task.notes)
+        known = {"classes": list(job.data.source.classes)} if job.data.source.classes else {}
+        here.note(weights=job.backbone.provenance, base=job.base, **known, **job.task.notes)
         provenance.describe_data(here, job.data.source)
     module, epoch, weights = _fit(job, start and start.results())
     variants = {}
@@ -204,7 +205,7 @@ def _run(
         still_mine()
         here.write_results(result)  # last: it marks the run as done
         tidy(here, here.results())
-        announce(here.results())
+        announce(here.results(), cfg)
     accelerator.wait_for_everyone()  # a run that is initialised from this one reads its results
     return chosen
 
@@ -214,8 +215,7 @@ def _fit(job: Job, start: Results | None) -> tuple[torch.nn.Module, int | None, 
     if job.method.trains:
         fit, main = Fit(job), job.accelerator.is_main_process
         if main:
-            steps = fit.steps_per_epoch * job.cfg.trainer.epochs
-            job.run.note(total_steps=steps, optimizer=provenance.describe_optimizer(fit.optimizer))
+            job.run.note(total_steps=fit.total_steps, optimizer=provenance.describe_optimizer(fit.optimizer))
         best = fit.run()
         if main and fit.throughput.rate:  # of this start of the run
             job.run.note(trained_per_s=fit.throughput.rate)

@@ -16,11 +16,10 @@ from digrap.metrics.accuracy import percent
 from digrap.runs.folder import RunFolder
 from digrap.runs.history import History, history_of, read_history
 from digrap.runs.predictions import Bundle, read_bundle
-from digrap.runs.results import PUBLISH_AGAIN, Results, read_results
+from digrap.runs.results import OOD, PUBLISH_AGAIN, Results, read_results
 from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import Cell, Table, load_table
 
-OOD = ("near_ood", "far_ood")
 TOLERANCE = 1e-9  # between a score in results.json and the same one from the predictions, in percent
 
 

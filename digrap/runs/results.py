@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from digrap.core.json_files import read_json
 from digrap.runs.results_shape import NO_METRICS, REQUIRED, faults
 
 SCHEMA = 1
+OOD = ("near_ood", "far_ood")
 REMEDY = "delete it and run the same train.py command again"
 PUBLISH_AGAIN = "publish the table again"  # where the file is a published one
 
@@ -66,6 +68,12 @@ class Results:
     def metrics(self, split: str) -> list[str]:
         """The names of a split's scores; none for an unknown split."""
         return [key for key in self.scores.get(split, {}) if key not in NO_METRICS]
+
+    def mean(self, kinds: tuple[str, ...]) -> float:
+        """The mean over the splits of some kinds in percent, by the metric that chose the checkpoint; NaN without any,
+        and where one of them has no such score."""
+        found = [one.get(self.metric, math.nan) for one in self.scores.values() if one["kind"] in kinds]
+        return sum(found) / len(found) if found else math.nan
 
     def score(self, split: str, metric: str | None = None) -> float:
         """A split's score in percent; by default of the metric that chose the checkpoint.

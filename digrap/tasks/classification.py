@@ -22,18 +22,28 @@ class Classification:
 
     notes: Mapping[str, Any] = {}
 
-    def __init__(self, backbone: Backbone, classes: tuple[str, ...], metric: str = "accuracy"):
+    def __init__(
+        self, backbone: Backbone, classes: tuple[str, ...], metric: str = "accuracy", label_smoothing: float = 0.0
+    ):
         self.classes, self.metric, self.normalize = classes, metric, backbone.batch_transform
+        self.label_smoothing = label_smoothing
+
+    @property
+    def chance(self) -> float:
+        """One class in all."""
+        return 100 / len(self.classes)
 
     @staticmethod  # loading processes that are spawned get the function alone, without transforms and model
     def collate(records: Sequence[tuple[Tensor, int]], train: bool = False) -> Batch:
         """Images (N, 3, H, W) and labels int64 (N,)."""
         images, labels = default_collate(list(records))
-        return Batch({"image": images, "label": labels}, labels.numpy())
+        # A copy: sending the tensor from a loading process moves it, and frees the memory that an array would share.
+        return Batch({"image": images, "label": labels}, labels.numpy().copy())
 
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
-        """Mean cross-entropy."""
-        return F.cross_entropy(module(self.normalize(batch.inputs["image"])), batch.inputs["label"])
+        """Mean cross-entropy, with label smoothing where the recipe has it."""
+        logits = module(self.normalize(batch.inputs["image"]))
+        return F.cross_entropy(logits, batch.inputs["label"], label_smoothing=self.label_smoothing)
 
     def predict(self, module: nn.Module, batch: Batch) -> Answers:
         """The most probable class int64 (N,), its probability float32 (N,), and up to five of the most probable ones,
@@ -67,4 +77,4 @@ def check(select_by: str, setting: Setting) -> None:
 
 def build(backbone: Backbone, classes: tuple[str, ...], select_by: str, setting: Setting) -> Classification:
     """Classification of `classes`."""
-    return Classification(backbone, classes, select_by)
+    return Classification(backbone, classes, select_by, setting.label_smoothing)

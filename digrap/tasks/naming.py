@@ -13,10 +13,11 @@ import numpy as np
 from digrap.core.errors import DigrapError
 from digrap.metrics.naming import CLIP_SCORES, SCORES, clip_scores, interval, labels_of, naming, simple, text_scores
 from digrap.models.backbone import Answering, Backbone
-from digrap.tasks.task import Answers, Setting, check_select_by
+from digrap.tasks.task import Answers, Setting, check_no_smoothing, check_select_by
 from digrap.tasks.vqa import VQA, answering_of
 
 BACKBONES = "vqa"  # it takes those that are made for VQA
+ONE_CLASS = ("acc", "EM", "ClipM1")  # scores that need one class of all
 WITHOUT_CLIP = "dataset.clip=null dataset.select_by=EM"
 
 
@@ -53,6 +54,11 @@ class Naming(VQA):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "clip": None}  # loading processes collate, they score nothing
+
+    @property
+    def chance(self) -> float | None:
+        """One class in all, where an answer can name only one."""
+        return 100 / len(self.classes) if self.metric in ONE_CLASS else None
 
     @property
     def notes(self) -> Mapping[str, Any]:
@@ -93,6 +99,7 @@ def check(select_by: str, setting: Setting) -> None:
     """Raise DigrapError for an unknown score, one that needs ClipMatch's model where `setting` has none, and a `clip`
     that names no model."""
     check_select_by(select_by, (*SCORES, *CLIP_SCORES))
+    check_no_smoothing(setting)
     if setting.clip is None:
         if select_by in CLIP_SCORES:
             raise DigrapError(

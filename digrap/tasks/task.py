@@ -57,19 +57,22 @@ class Setting:
     """What a task may use besides a backbone and classes.
 
     `clip` names the model and the weights of ClipMatch's text tower, None for none; `device` is where it runs; `cache`
-    a folder for its embeddings.
+    a folder for its embeddings. `label_smoothing` is that of a cross-entropy over classes.
     """
 
     clip: Mapping[str, str] | None = None
     device: str = "cpu"
     cache: Path | None = None
+    label_smoothing: float = 0.0
 
 
 class Task(Protocol):
-    """One kind of problem. `metric` is the score that chooses checkpoints, one of those that `example_scores` gives;
-    `notes` is what run.json says of it, {} for nothing."""
+    """One kind of problem. `metric` is the score that chooses checkpoints, one of those that `example_scores` gives,
+    `chance` what guessing scores by it in percent, None where that is not known; `notes` is what run.json says of it,
+    {} for nothing."""
 
     metric: str
+    chance: float | None
     notes: Mapping[str, Any]
 
     def collate(self, records: Sequence[Any], train: bool = False) -> Batch:
@@ -132,6 +135,15 @@ def backbones_for(name: str) -> str:
 
 def _module(name: str) -> ModuleType:
     return importlib.import_module(f"digrap.tasks.{name}")
+
+
+def check_no_smoothing(setting: Setting) -> None:
+    """Raise DigrapError for label smoothing where a loss is over no classes."""
+    if setting.label_smoothing:
+        raise DigrapError(
+            f"trainer.label_smoothing={setting.label_smoothing}: the loss is that of answers in text, which has none; "
+            "leave it out"
+        )
 
 
 def check_select_by(select_by: str, known: Sequence[str]) -> str:

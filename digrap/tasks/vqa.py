@@ -14,7 +14,7 @@ from digrap.metrics.vqa.accuracy import M4C_ANSWERS, SCORERS, accuracies
 from digrap.metrics.vqa.question import Question
 from digrap.metrics.vqa.summary import report as vqa_report
 from digrap.models.backbone import Answering, Backbone
-from digrap.tasks.task import Answers, Batch, Setting, Stored, check_select_by
+from digrap.tasks.task import Answers, Batch, Setting, Stored, check_no_smoothing, check_select_by
 
 
 class VQA:
@@ -25,6 +25,7 @@ class VQA:
     """
 
     notes: Mapping[str, Any] = {}
+    chance: float | None = None
 
     def __init__(self, answering: Answering, metric: str):
         self.answering, self.metric = answering, metric
@@ -76,6 +77,7 @@ def objects(values: Sequence[Any]) -> np.ndarray:
 def check(select_by: str, setting: Setting) -> None:
     """Raise DigrapError for an unknown scorer."""
     check_select_by(select_by, SCORERS)
+    check_no_smoothing(setting)
 
 
 def build(backbone: Backbone, classes: tuple[str, ...], select_by: str, setting: Setting) -> VQA:

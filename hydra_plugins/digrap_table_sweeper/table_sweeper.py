@@ -17,8 +17,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 
+from digrap.cli.print_sweep import print_sweep
 from digrap.config.cluster import cluster_of
 from digrap.core.errors import Busy, DigrapError
+from digrap.report.sweep_summary import Job
 from digrap.tables.array_job import array_lines
 from digrap.tables.changes import changes_runs
 from digrap.tables.cost import dry_run
@@ -66,8 +68,7 @@ class TableSweeper(BasicSweeper):
         A failed run does not stop the others; the error at the end names each with its command.
         """
         if self.config.table is None:
-            # Several jobs may be initialised from one run: the second waits while the first makes it.
-            return super().sweep([*arguments, "wait=true"])
+            return self._values(arguments)
         table, unchanged = self._table(arguments)
         plan = Plan(table, Path(self.config.hydra.sweep.dir).parent)
         if self.config.dry_run:
@@ -81,12 +82,33 @@ class TableSweeper(BasicSweeper):
         if unchanged and table.searches:
             for path in write_winners(plan):
                 log.info("winner: %s", path)
+        failed = [(cell.overrides, error) for cell, error in failed]
+        self._raise(failed, f"table={table.name}: {len(failed)} runs failed")
+        return returns
+
+    def _values(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        """Launch a run for every combination of the values, then print what they found, best first."""
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        # Several jobs may be initialised from one run: the second waits while the first makes it.
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments, "wait=true"])
+        returns: list[Sequence[JobReturn]] = []
+        for batch in self.split_arguments(overrides, self.max_batch_size):
+            self.validate_batch_is_legal(batch)
+            returns.append(self.launcher.launch(batch, initial_job_idx=sum(map(len, returns))))
+        results = [result for batch in returns for result in batch]
+        places = [(one.overrides, one.hydra_cfg.hydra.runtime.output_dir) for one in results if one.hydra_cfg]
+        print_sweep([Job(tuple(overrides), Path(folder)) for overrides, folder in places])
+        failed = [(one.overrides, one._return_value) for one in results if one.status == JobStatus.FAILED]
+        self._raise(failed, f"{len(failed)} of {len(results)} runs failed")
+        return returns
+
+    def _raise(self, failed: Sequence[tuple[Sequence[str], Exception]], what: str) -> None:
+        """Raise DigrapError naming every failed run, its command and its error, where there is one."""
         if failed:
             raise DigrapError(
-                f"table={table.name}: {len(failed)} runs failed; their folders are kept:\n"
-                + "\n".join(f"  {self.launcher.command(cell.overrides)}\n    {error}" for cell, error in failed)
+                f"{what}; their folders are kept:\n"
+                + "\n".join(f"  {self.launcher.command(overrides)}\n    {error}" for overrides, error in failed)
             )
-        return returns
 
     def _table(self, arguments: list[str]) -> tuple[Table, bool]:
         """Return the table with the changes of the command line, and whether it is unchanged."""

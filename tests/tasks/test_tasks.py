@@ -44,6 +44,16 @@ def test_known_tasks_and_their_scores():
         task_named("vqa", answering.build(), (), "official2022")
 
 
+def test_the_truth_of_loading_processes_is_what_they_loaded():
+    """Batches wait in the workers' queues while tensors of the same size are made and freed."""
+    collate = task_named("classification", mini_resnet.mini_resnet(), ("a", "b"), "accuracy").collate
+    records = [(torch.zeros(3, 4, 4, dtype=torch.uint8), number) for number in range(600)]
+    loader = torch.utils.data.DataLoader(records, batch_size=9, num_workers=2, prefetch_factor=8, collate_fn=collate)
+    seen = [(batch.truth.tolist(), batch.inputs["label"].tolist()) for batch in loader]
+    assert all(truth == labels for truth, labels in seen)
+    assert [number for truth, _ in seen for number in truth] == list(range(600))
+
+
 def test_classification_scores_hits():
     backbone = mini_resnet.mini_resnet()
     task = task_named("classification", backbone, tuple(map(str, range(45))), "accuracy")

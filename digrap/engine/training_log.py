@@ -1,0 +1,95 @@
+"""The numbers of training as metrics.jsonl and the terminal get them: losses, validation scores, a line an epoch."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+from digrap.core.errors import DigrapError
+from digrap.engine import checkpoint
+from digrap.engine.job import Job
+from digrap.engine.losses import Losses
+
+if TYPE_CHECKING:
+    from digrap.engine.fit import Position
+
+RECENT = 20  # losses whose mean a bar shows
+DEVIATIONS = 2  # a score that many of them above chance is above it
+log = logging.getLogger(__name__)
+
+
+class TrainingLog:
+    """Losses stay on the device until they are written; all processes call the same methods at the same steps."""
+
+    def __init__(self, job: Job, steps_per_epoch: int, epochs: int):
+        self.job, self.steps_per_epoch, self.epochs = job, steps_per_epoch, epochs
+        self.losses = Losses(job.accelerator)
+        self.main = job.accelerator.is_main_process
+        self.begin_epoch()
+
+    def begin_epoch(self) -> None:
+        """Forget the numbers of the epoch before, or of an earlier start in this one."""
+        self.written: list[float] = []
+        self.lr, self.began, self.steps = math.nan, time.monotonic(), 0
+
+    def live(self) -> str:
+        """The numbers of the present steps, for a bar. It waits for the device."""
+        if not len(self.losses):
+            return self._numbers(self.written[-RECENT:])
+        return self._numbers(torch.stack(self.losses.values[-RECENT:]).tolist())
+
+    def _numbers(self, losses: list[float]) -> str:
+        loss = f"  loss {sum(losses) / len(losses):.4g}" if losses else ""
+        return loss + ("" if math.isnan(self.lr) else f"  lr {self.lr:.2g}")
+
+    def add(self, loss: torch.Tensor, lr: float) -> None:
+        """Keep this process's loss of a step, made with the learning rate `lr`."""
+        self.losses.add(loss)
+        self.lr = lr
+        self.steps += 1
+
+    def write_losses(self, here: Position, lr: float) -> None:
+        """Write the mean loss since the last line. Raises DigrapError at the first loss that is not finite."""
+        if not self.losses:
+            return
+        first = here.step - len(self.losses) + 1
+        values = self.losses.take()
+        for step, value in enumerate(values, first):
+            if not math.isfinite(value):
+                raise DigrapError(f"the loss is {value} at step {step}; {self.remedy()}")
+        self.written += values
+        if self.main:
+            self.job.metrics.write(
+                "train", step=here.step, epoch=here.epoch + here.step_in_epoch / self.steps_per_epoch,
+                loss=sum(values) / len(values), lr=lr,
+            )  # fmt: skip
+
+    def remedy(self) -> str:
+        """What helps against numbers that are not finite, as a sentence's end."""
+        last = checkpoint.last_good(self.job.run.checkpoints)
+        return f"{last}. A smaller trainer.base.lr is the usual fix."
+
+    def end_epoch(self, here: Position, trained_s: float, score: float | None, best: bool) -> None:
+        """Say how the epoch went: its mean loss, ID validation where it was scored, learning rate and speed."""
+        rate = f"  {self.steps / trained_s:.3g} steps/s" if trained_s > 0 and self.steps else ""
+        val = "" if score is None else f"  val {score:.1f}" + (" (best)" if best else "")
+        loss, _, lr = self._numbers(self.written).partition("  lr ")
+        log.info("epoch %d/%d%s%s%s%s", here.epoch + 1, self.epochs, loss, val, f"  lr {lr}" if lr else "", rate)
+
+    def end(self, here: Position) -> None:
+        """Warn of a run that has learnt nothing, or was best at its first validation."""
+        n, chance = len(self.job.data.validation), self.job.task.chance
+        if chance is not None and here.best_score <= chance + DEVIATIONS * math.sqrt(chance * (100 - chance) / n):
+            log.warning(
+                "ID validation is %.1f %%, and guessing scores %.1f %%: this run has learnt next to nothing; another "
+                "trainer.base.lr, more trainer.epochs, or another backbone may help", here.best_score, chance,
+            )  # fmt: skip
+        elif here.best_epoch == self.job.cfg.trainer.validate_every and here.best_epoch < self.epochs:
+            log.warning(
+                "the best epoch is number %d, the first that was validated: ID validation fell after it; a smaller "
+                "trainer.base.lr is the usual fix", here.best_epoch,
+            )  # fmt: skip

@@ -1,0 +1,75 @@
+"""What a sweep found: one line a configuration, its mean over seeds, ranked by ID validation."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from digrap.core.errors import DigrapError
+from digrap.report.run_list import Headline, spread
+from digrap.runs.folder import RunFolder
+
+NOT_SHOWN = ("seed", "wait")  # seeds are averaged over
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep: its overrides and its folder."""
+
+    overrides: tuple[str, ...]
+    folder: Path
+
+
+@dataclass
+class Configuration:
+    """Runs that differ in the seed alone. `own` are the overrides that not all configurations of the sweep have."""
+
+    overrides: tuple[str, ...]
+    own: tuple[str, ...] = ()
+    runs: list[Headline] = field(default_factory=list)
+    missing: int = 0
+
+    @property
+    def validation(self) -> float:
+        """The mean ID-validation score, by which configurations are ranked; −∞ without any run."""
+        return statistics.fmean(run.validation for run in self.runs) if self.runs else -math.inf
+
+    def texts(self) -> list[str]:
+        """The cells of a printed line, as in TITLES but for the rank."""
+        columns = ([getattr(run, key) for run in self.runs] for key in ("validation", "identity", "ood"))
+        n = f"{len(self.runs)}" + (f" ({self.missing} failed)" if self.missing else "")
+        return [" ".join(self.own) or "the only one", *map(spread, columns), n]
+
+    @property
+    def command(self) -> str:
+        """The command that makes one of its runs; the seed is to be given."""
+        return shlex.join(["python", "train.py", *self.overrides])
+
+
+TITLES = ("", "configuration", "ID val", "ID", "OOD mean", "runs")
+
+
+def configurations(jobs: Sequence[Job]) -> list[Configuration]:
+    """The configurations of a sweep's jobs, the best on ID validation first (of equals the first in the sweep), those
+    without a finished run last."""
+    found: dict[tuple[str, ...], Configuration] = {}
+    for job in jobs:
+        overrides = tuple(word for word in job.overrides if word.lstrip("+").partition("=")[0] not in NOT_SHOWN)
+        one = found.setdefault(overrides, Configuration(overrides))
+        try:
+            one.runs.append(Headline.of(RunFolder(job.folder).results()))
+        except DigrapError:
+            one.missing += 1
+    common = set.intersection(*map(set, found))
+    for one in found.values():
+        one.own = tuple(word for word in one.overrides if word not in common)
+    return sorted(found.values(), key=lambda one: -one.validation)
+
+
+def shared(ranked: Sequence[Configuration]) -> tuple[str, ...]:
+    """The overrides that all configurations have."""
+    return tuple(word for word in ranked[0].overrides if word not in ranked[0].own)

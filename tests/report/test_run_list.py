@@ -1,0 +1,96 @@
+"""Lists of runs and the end of a sweep."""
+
+import math
+
+import pytest
+from omegaconf import OmegaConf
+
+from digrap.config.changes import as_words, changes
+from digrap.config.compose import compose
+from digrap.report.run_list import Headline, listed
+from digrap.report.sweep_summary import Job, configurations, shared
+from digrap.runs.folder import RunFolder
+from tests.synthetic_runs import result
+
+SCORES = {"real_val": ("id_val", 10, 50.0), "real": ("id_test", 10, 60.0), "sketch": ("near_ood", 10, 30.0),
+          "quickdraw": ("far_ood", 10, 40.0)}  # fmt: skip
+
+
+def finish(folder, validation, identity=60.0, seed=0):
+    run = RunFolder(folder)
+    scores = SCORES | {"real_val": ("id_val", 10, validation), "real": ("id_test", 10, identity)}
+    run.write_results(result(scores, seed, folder.name))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["optim=digrap"], ""),
+        (["optim=digrap", "optim.mu=3", "seed=4", "trainer.workers=2"], "mu=3"),
+        (["optim=vanilla", "trainer.base.lr=3e-4", "dataset.seed=7"], "lr=0.0003 seed=7"),
+        (["dataset=minivqa", "optim=vanilla", "peft=none"], "peft=none"),
+        (["optim=lp_ft", "trainer.base.lr=0.5", "++optim.start.trainer.base.lr=0.25"],
+         "trainer.base.lr=0.5 optim.start.trainer.base.lr=0.25"),
+    ],
+)  # fmt: skip
+def test_what_differs_from_the_defaults(overrides, words):
+    assert as_words(changes(OmegaConf.to_container(compose(overrides)))) == words
+
+
+def test_of_what_no_defaults_are_known_there_are_no_differences():
+    plain = OmegaConf.to_container(compose([]))
+    plain["dataset"]["name"] = "mine"
+    assert changes(plain) is None
+
+
+def test_a_finished_run_as_a_line(tmp_path):
+    folder = tmp_path / "minidomainnet" / "0123456789"
+    run = finish(folder, 51.25, seed=3)
+    run.write_config(compose(["optim=digrap", "optim.mu=3", "seed=3"]))
+    line = listed(folder)
+    assert line.texts(line.changed + 120) == [
+        "minidomainnet/0123456789", "digrap", "mu=3", "3", "done", "51.2", "60.0", "35.0", "2 min"
+    ]  # fmt: skip
+
+
+def test_what_is_damaged_and_what_is_no_run(tmp_path):
+    folder = tmp_path / "minidomainnet" / "0123456789"
+    folder.mkdir(parents=True)
+    assert listed(folder) is None
+    (folder / "results.json").write_text("{")
+    assert listed(folder).state == "damaged" and listed(folder).headline is None
+    run = RunFolder(folder.with_name("1123456789"))
+    run.write_config(compose([]))
+    assert listed(run.path).state == "pending"
+
+
+def test_a_split_without_the_metric_has_no_mean(tmp_path):
+    run = finish(tmp_path / "0123456789", 1.0)
+    results = run.results()
+    del results.scores["sketch"]["accuracy"]
+    assert math.isnan(results.mean(("near_ood", "far_ood"))) and results.mean(("far_ood",)) == 40.0
+    assert math.isnan(Headline.of(results).ood)
+
+
+def test_configurations_are_ranked_by_validation_and_seeds_are_one(tmp_path):
+    jobs = []
+    for place, (mu, seed, validation) in enumerate([(0.1, 0, 50), (0.1, 1, 54), (1, 0, 60), (1, 1, 62), (5, 0, None)]):
+        folder = tmp_path / f"{place:010d}"
+        if validation is not None:
+            finish(folder, validation, 60 + seed)
+        jobs.append(Job(("optim=digrap", f"optim.mu={mu}", f"seed={seed}", "wait=true"), folder))
+    ranked = configurations(jobs)
+    assert [one.texts() for one in ranked] == [
+        ["optim.mu=1", "61.0 ± 1.4", "60.5 ± 0.7", "35.0 ± 0.0", "2"],
+        ["optim.mu=0.1", "52.0 ± 2.8", "60.5 ± 0.7", "35.0 ± 0.0", "2"],
+        ["optim.mu=5", "—", "—", "—", "0 (1 failed)"],
+    ]
+    assert shared(ranked) == ("optim=digrap",)
+    assert ranked[0].command == "python train.py optim=digrap optim.mu=1"
+
+
+def test_one_configuration_and_its_seeds(tmp_path):
+    jobs = [Job(("optim=digrap", f"seed={seed}"), finish(tmp_path / f"{seed:010d}", 50 + seed).path) for seed in (0, 1)]
+    (one,) = configurations(jobs)
+    assert one.texts()[0] == "the only one" and shared([one]) == ("optim=digrap",)
