@@ -1,4 +1,4 @@
-"""BLIP and ALBEF for visual question answering: the classes of salesforce-lavis, with weights in the library's files."""
+"""BLIP and ALBEF for visual question answering: salesforce-lavis's own classes, with weights in the library's files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from digrap.core.errors import DigrapError, nearest
 from digrap.models.backbone import Backbone, check_image_size
 from digrap.models.lavis_answering import LavisAnswering, pixels_of
 from digrap.models.lavis_files import bert_tokenizer, load_checkpoint, read_answers, weight_file
-from digrap.models.weights import random_weights
+from digrap.models.weights import Provenance, random_weights
 
 PACKAGES = {"lavis": "salesforce-lavis==1.0.2", "iopath": "iopath", "portalocker": "portalocker"}
 HEAD = "text_decoder.cls"
@@ -79,12 +79,21 @@ def _lavis(
         load_checkpoint(file, module)
         provenance = file.provenance("salesforce/LAVIS" if weights is None else "file", model=name)
     answering = LavisAnswering(make_tokenizer, pixels_of(image_size), listed, candidates, MAX_TOKENS[kind])
-    return Backbone(module, None, head=(HEAD,), has_head=pretrained, answering=answering, provenance=provenance)
+    return backbone_of(module, answering, pretrained, provenance)
 
 
 blip_vqa = partial(_lavis, "blip")
 albef_vqa = partial(_lavis, "albef")
 """The builders that the configs name; see `_lavis`."""
+
+
+def backbone_of(module: nn.Module, answering: LavisAnswering, pretrained: bool, provenance: Provenance) -> Backbone:
+    """The model with what answers its questions; results say so where answers are ranked."""
+    listed = answering.answers
+    ranked = {} if listed is None else {"ranked": {"answers": len(listed), "candidates": answering.candidates}}
+    return Backbone(
+        module, None, head=(HEAD,), has_head=pretrained, answering=answering, provenance=provenance, remarks=ranked
+    )
 
 
 def make_module(
@@ -97,13 +106,14 @@ def make_module(
         raise DigrapError(f"backbone.distill={distill}: give false; ALBEF alone has momentum twins, and takes true too")
     from transformers import BertConfig
 
-    from digrap.models import lavis_classes as lavis
+    from digrap.models import lavis_compat as lavis
+    from digrap.models.lavis_classes import Albef, Blip
 
     parts = lavis.VisionTransformerEncoder(**vision), lavis.XBertEncoder(BertConfig(**text), add_pooling_layer=False)
     if kind == "blip":
-        return lavis.Blip(*parts, lavis.XBertLMHeadDecoder(BertConfig(**text)))
+        return Blip(*parts, lavis.XBertLMHeadDecoder(BertConfig(**text)))
     decoder = BertConfig(**{**text, "fusion_layer": 0, "num_hidden_layers": decoder_layers})
-    return lavis.Albef(*parts, lavis.BertLMHeadModel(decoder), use_distill=distill)
+    return Albef(*parts, lavis.BertLMHeadModel(decoder), use_distill=distill)
 
 
 def _text_sizes(kind: str) -> dict[str, Any]:

@@ -50,11 +50,6 @@ class LavisAnswering:
             self._tokenizer = self.make_tokenizer()
         return self._tokenizer
 
-    @property
-    def notes(self) -> dict[str, Any]:
-        """What results say beside the decoding: how many answers are ranked, none where they are generated."""
-        return {} if self.answers is None else {"ranked": {"answers": len(self.answers), "candidates": self.candidates}}
-
     def encode(
         self, images: Sequence[Image.Image], questions: Sequence[str], answers: Sequence[str] | None = None
     ) -> dict[str, Tensor]:

@@ -7,20 +7,24 @@ question's padding, ALBEF without its momentum twins cannot train, and its twins
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from transformers import BatchEncoding
 
-import digrap.models.lavis_compat  # noqa: F401  before any module of lavis
 from digrap.models.backbone import Decoding
-from lavis.models.albef_models.albef_vqa import AlbefVQA
-from lavis.models.blip_models.blip_vqa import BlipVQA
-from lavis.models.med import BertLMHeadModel, XBertEncoder, XBertLMHeadDecoder
-from lavis.models.vit import VisionTransformerEncoder
+from digrap.models.lavis_compat import AlbefVQA, BaseEncoder, BertPreTrainedModel, BlipVQA
 
-__all__ = ["Albef", "BertLMHeadModel", "Blip", "VisionTransformerEncoder", "XBertEncoder", "XBertLMHeadDecoder"]
+
+def _first(module: nn.Module) -> Tensor:
+    """A tensor of the module: momentum twins have no parameters to ask for device and type."""
+    return next(value for value in chain(module.parameters(), module.buffers()) if value.is_floating_point())
+
+
+BaseEncoder.device = property(lambda self: _first(self).device)
+BertPreTrainedModel.dtype = property(lambda self: _first(self).dtype)
 
 VISION = r"visual_encoder\.blocks\.\d+\.attn\.{}"
 TEXT = (
@@ -28,6 +32,7 @@ TEXT = (
     r"(self\.(query|key|value)|output\.dense)"
 )
 FUSED, SPLIT = VISION.format("(qkv|proj)"), VISION.format(r"(qkv\.(query|key|value)|proj)")
+ALL = f"{FUSED}|{TEXT}"
 TWINS = ("visual_encoder_m", "text_encoder_m", "text_decoder_m")
 
 
@@ -46,12 +51,34 @@ class GivenTokens:
         return BatchEncoding(dict(texts)) if isinstance(texts, Mapping) else self.tokenizer(texts, **options)
 
 
+class SplitLinear(nn.Module):
+    """A fused layer for q, k and v as three, so that each gets adapters of its own; the values are the fused one's."""
+
+    def __init__(self, fused: nn.Linear):
+        super().__init__()
+        for place, name in enumerate(("query", "key", "value")):
+            part = nn.Linear(fused.in_features, fused.out_features // 3, bias=fused.bias is not None, device="meta")
+            part.weight = nn.Parameter(fused.weight.detach().chunk(3)[place].clone())
+            if fused.bias is not None:
+                part.bias = nn.Parameter(fused.bias.detach().chunk(3)[place].clone())
+            self.add_module(name, part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, in) → (…, 3 · out): queries, keys, values."""
+        return torch.cat([part(x) for part in self.children()], dim=-1)
+
+
 class _OnTokens:
     """What both classes share. `inputs` are image float (N, 3, S, S), question and question_mask int64 (N, L), answer
     and answer_mask int64 (N, K)."""
 
-    lora_targets = dict.fromkeys(("authors", "card"), f"{FUSED}|{TEXT}") | {"split": f"{SPLIT}|{TEXT}", "language": TEXT}
-    """Whole names of the layers that `peft.targets` means: q, k, v and o of attention."""
+    lora_targets: ClassVar = {"authors": ALL, "card": ALL, "split": f"{SPLIT}|{TEXT}", "language": TEXT}
+    """Whole names of the layers that `peft.targets` means: q, k, v and o of attention, never a momentum twin's."""
+
+    def prepare_targets(self, targets: Any) -> None:
+        """Make three layers of the vision tower's fused ones for `targets` split."""
+        for block in self.visual_encoder.blocks if targets == "split" else ():
+            block.attn.qkv = SplitLinear(block.attn.qkv)
 
     def use_tokenizer(self, tokenizer: Any, enc_token: str) -> None:
         """Give the model its tokenizer; BLIP's question begins with `enc_token`."""
@@ -80,7 +107,7 @@ class _OnTokens:
 
     @torch.no_grad()
     def rank(self, inputs: Mapping[str, Tensor], answers: list[str], candidates: int) -> list[str]:
-        """The likeliest of `answers` for each of N questions, among the `candidates` whose first tokens are likeliest."""
+        """The likeliest of `answers` for each of N questions, of the `candidates` whose first tokens are likeliest."""
         return self.ranking(self.samples(inputs), answers, min(candidates, len(answers)))
 
     @torch.no_grad()

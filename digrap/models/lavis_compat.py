@@ -27,6 +27,11 @@ def _stub(name: str, **content) -> ModuleType:
     return module
 
 
+__all__ = [
+    "AlbefVQA", "BaseEncoder", "BertLMHeadModel", "BertPreTrainedModel", "BlipVQA", "VisionTransformerEncoder",
+    "XBertEncoder", "XBertLMHeadDecoder", "interpolate_pos_embed",
+]  # fmt: skip
+
 _spec = importlib.util.find_spec("lavis")
 FOLDER = Path(_spec.submodule_search_locations[0])
 _stub("lavis", __path__=[str(FOLDER)], __spec__=_spec)
@@ -41,15 +46,15 @@ _verbosity = logging.get_verbosity()
 
 with warnings.catch_warnings(action="ignore", category=FutureWarning):  # old names of timm's modules
     from lavis.common.registry import registry
-    from lavis.models.base_model import BaseModel
+    from lavis.models.base_model import BaseEncoder, BaseModel
 
-_models.BaseModel = BaseModel
-registry.register_path("library_root", str(FOLDER))
+    registry.register_path("library_root", str(FOLDER))
+    _models.BaseModel = BaseModel  # what the registry compares models with
 
-with warnings.catch_warnings(action="ignore", category=FutureWarning):  # old names of timm's modules
-    from lavis.models.med import BertLMHeadModel, BertPreTrainedModel
-    from lavis.models.vit import VisionTransformerEncoder  # noqa: F401
-
+    from lavis.models.albef_models.albef_vqa import AlbefVQA
+    from lavis.models.blip_models.blip_vqa import BlipVQA
+    from lavis.models.med import BertLMHeadModel, BertPreTrainedModel, XBertEncoder, XBertLMHeadDecoder
+    from lavis.models.vit import VisionTransformerEncoder, interpolate_pos_embed
 logging.set_verbosity(_verbosity)  # med.py silences transformers
 
 

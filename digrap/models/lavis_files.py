@@ -29,11 +29,12 @@ DROPPED = {  # of checkpoints of pre-training, by prefix
 LAYER = re.compile(r"text_encoder\.encoder\.layer\.(\d+)\.(.*)")
 MORE_THAN_TENSORS = (
     "if it holds more than tensors, and you trust it, `python -c \"import sys, torch; torch.save({'model': "
-    "torch.load(sys.argv[1], map_location='cpu', weights_only=False)['model']}, sys.argv[2])\" FILE NEW` keeps the model"
+    "torch.load(sys.argv[1], weights_only=False)['model']}, sys.argv[2])\" FILE NEW` keeps the model"
 )
+VOCABULARY = "vocab.txt"
 TOKENIZER = Kind(
-    "backbone.tokenizer", "backbone.tokenizer", ("vocab.txt", "tokenizer_config.json"), "vocab.txt",
-    lambda folder: "" if (folder / "vocab.txt").is_file() else "vocab.txt", "transformers", "its files", "BERT tokenizer",
+    "backbone.tokenizer", "backbone.tokenizer", (VOCABULARY, "tokenizer_config.json"), VOCABULARY,
+    lambda folder: "" if (folder / VOCABULARY).is_file() else VOCABULARY, "transformers", "its files", "tokenizer",
 )  # fmt: skip
 
 
@@ -147,7 +148,7 @@ def _fused(state: Mapping[str, Tensor]) -> int:
 
 
 def _interpolate(state: dict[str, Tensor], module: nn.Module) -> None:
-    from lavis.models.vit import interpolate_pos_embed
+    from digrap.models.lavis_compat import interpolate_pos_embed
 
     name = "visual_encoder.pos_embed"
     if name in state and state[name].ndim == 3:

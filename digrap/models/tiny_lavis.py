@@ -11,7 +11,7 @@ from tokenizers.processors import TemplateProcessing
 from torch import nn
 
 from digrap.models.backbone import Backbone
-from digrap.models.lavis import HEAD, check_installed, make_module
+from digrap.models.lavis import backbone_of, check_installed, make_module
 from digrap.models.lavis_answering import LavisAnswering
 from digrap.models.lavis_files import read_answers
 from digrap.models.tiny_processor import BOS, EOS, IMAGE, PAD, VOCABULARY, check_known, make_tokenizer, pixels
@@ -71,7 +71,7 @@ def _tiny(
     if distill:
         module.copy_params()
     answering = LavisAnswering(tokenizer, partial(pixels, size=SIZE), listed, candidates, LENGTH, check_known)
-    return Backbone(module, None, head=(HEAD,), has_head=pretrained, answering=answering, provenance=provenance)
+    return backbone_of(module, answering, pretrained, provenance)
 
 
 tiny_blip = partial(_tiny, "blip")

@@ -120,8 +120,8 @@ class WeightFile:
         return DigrapError(f"{self.option}={self.path}: {text}; {self.fix}")
 
     def read(self) -> dict[str, Tensor]:
-        """Tensors by key: of a safetensors file by its suffix, else of a torch file, of its `state_dict` or `model` if it
-        has one.
+        """Tensors by key: of a safetensors file by its suffix, else of a torch file, there of its `state_dict` or
+        `model` if it has one.
 
         No pickled code is run. Raises DigrapError for a file that is damaged or holds anything else.
         """

@@ -6,7 +6,8 @@ import torch
 from tests.models.lavis_reference import ANSWERS, EACH, KNOWN, batch, reference  # first: it skips without LAVIS
 
 from digrap.models.backbone import Decoding  # isort: skip
-from digrap.models.lavis_classes import Albef, AlbefVQA, Blip, BlipVQA  # isort: skip
+from digrap.models.lavis_classes import Albef, Blip  # isort: skip
+from digrap.models.lavis_compat import AlbefVQA, BlipVQA  # isort: skip
 
 LIBRARY = {"blip": BlipVQA, "albef": AlbefVQA}
 
@@ -53,7 +54,7 @@ def test_one_answer_a_question_is_the_librarys_loss(kind, tmp_path):
     assert ours.item() == LIBRARY[kind].forward(module, whole).loss.item()
 
 
-@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("beams", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_padding_changes_no_answer(kind, beams, tmp_path):
     module, image = reference(kind, tmp_path)
     with torch.no_grad():  # decided answers that differ from question to question

@@ -1,0 +1,199 @@
+"""LAVIS's models as backbones: adapters, checkpoints and their keys, answers from a list, what a missing package says."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from digrap.core.errors import DigrapError
+from digrap.models import lavis
+from tests.models.lavis_reference import KNOWN, tokenizer  # first: it skips without LAVIS
+from tests.models.tiny import ANSWERS as TEXTS
+from tests.models.tiny import QUESTIONS, pictures
+
+from digrap.models import lavis_files, tiny_lavis  # isort: skip
+from digrap.models.lora import lora  # isort: skip
+from digrap.optim import DiGraP  # isort: skip
+
+KINDS = ("blip", "albef")
+OPTIONS = {"r": 8, "alpha": 16, "dropout": 0.0}
+SIZES = {
+    "vision": {"embed_dim": 32, "depth": 2, "num_heads": 2},
+    "text": {**KNOWN["bert_config"], "num_hidden_layers": 2},
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return request.param
+
+
+def tiny(kind, **options):
+    torch.manual_seed(0)
+    return getattr(tiny_lavis, f"tiny_{kind}")(pretrained=False, **options)
+
+
+def adapted(backbone):
+    return {name.partition(".lora_A")[0] for name, _ in backbone.module.named_parameters() if ".lora_A." in name}
+
+
+# Attention's layers: two blocks of vision with a fused qkv and a proj; q, k, v, o of self- and cross-attention in text.
+COUNTS = {("blip", "authors"): 36, ("blip", "split"): 40, ("albef", "authors"): 24, ("albef", "split"): 28,
+          ("blip", "language"): 32, ("albef", "language"): 20}  # fmt: skip
+
+
+@pytest.mark.parametrize("targets", ["authors", "split", "language"])
+def test_adapters_are_beside_attention_alone(kind, targets):
+    backbone = lora(tiny(kind, **({"distill": True} if kind == "albef" else {})), **OPTIONS, targets=targets)
+    found = adapted(backbone)
+    assert len(found) == COUNTS[kind, targets] and not any("_m." in name for name in found)
+    assert {name.rpartition(".")[2] for name in found} <= {"qkv", "proj", "query", "key", "value", "dense"}
+    assert not any("intermediate" in name or ".cls." in name or "patch" in name for name in found)
+    fused = targets == "authors"
+    assert any(name.endswith(".qkv") for name in found) == fused
+    assert ("adapters" in backbone.notes) == fused
+    assert not fused or backbone.notes["adapters"].startswith("2 fused layers have one pair of rank 8")
+
+
+def test_a_list_of_names_leaves_twins_and_convolutions_out():
+    backbone = lora(tiny("albef", distill=True), **OPTIONS, targets=["qkv", "proj", "query"])
+    assert len(adapted(backbone)) == 2 * 2 + 2 + 1 + 1 + 1  # vision; self-attention twice, once crossed; the decoder
+    with pytest.raises(DigrapError, match="none is q_proj; give authors or card or split or language, or a list of"):
+        lora(tiny("albef"), **OPTIONS, targets=["q_proj"])
+
+
+def test_split_computes_what_the_fused_layer_does(kind):
+    backbone, split = tiny(kind), lora(tiny(kind), **OPTIONS, targets="split")
+    inputs = backbone.answering.encode(pictures(), QUESTIONS, TEXTS)
+    with torch.no_grad():
+        torch.testing.assert_close(split.module(**inputs), backbone.module(**inputs), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("distill", [False, True])
+def test_training_adapters_leaves_all_else_as_it_was(kind, distill):
+    if distill and kind == "blip":
+        with pytest.raises(DigrapError, match="backbone.distill=True: give false; ALBEF alone has momentum twins"):
+            tiny(kind, distill=True)
+        return
+    backbone = lora(tiny(kind, distill=distill), **OPTIONS, targets="authors")
+    module = backbone.module.train()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    optimizer = DiGraP([param for param in module.parameters() if param.requires_grad], lr=1e-2, mu=0.1)
+    inputs, losses = backbone.answering.encode(pictures(), QUESTIONS, TEXTS), []
+    for _ in range(4):
+        loss = backbone.answering.loss(module, inputs)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < losses[0]
+    assert all(param.grad is not None for param in module.parameters() if param.requires_grad)
+    changed = {name for name, value in module.state_dict().items() if not torch.equal(value, before[name])}
+    trained = {name for name, param in module.named_parameters() if param.requires_grad}
+    rounded = {name for name in changed if "_m." in name}  # a twin of frozen weights: w · m + w · (1 - m)
+    assert changed - rounded == trained and all("lora_" in name for name in trained)
+    for name in rounded:
+        torch.testing.assert_close(module.state_dict()[name], before[name])
+
+
+def test_answers_from_a_list(kind, tmp_path):
+    file = tmp_path / "answers.json"
+    file.write_text(json.dumps(["red", "3", "yes", "red"]))
+    backbone = tiny(kind, answers=str(file), candidates=2)
+    backbone.module.eval()
+    assert backbone.notes["ranked"] == {"answers": 3, "candidates": 2}
+    found = backbone.answering.generate(backbone.module, backbone.answering.encode(pictures(), QUESTIONS))
+    assert len(found) == 4 and set(found) <= {"red", "3", "yes"}
+    for text, told in (("{}", "it holds no list of texts"), ("[", "it cannot be read"), ('["zebra"]', "not zebra")):
+        file.write_text(text)
+        with pytest.raises(DigrapError, match=told):
+            tiny(kind, answers=str(file))
+    with pytest.raises(DigrapError, match="backbone.candidates=0: give a whole number of at least 1"):
+        tiny(kind, candidates=0)
+
+
+def test_a_missing_package_is_named_with_its_installation(kind, monkeypatch):
+    monkeypatch.setitem(lavis.PACKAGES, "no_such_package", "salesforce-something==1.0.2")
+    with pytest.raises(DigrapError, match=r"backbone=tiny_\w+: salesforce-something==1.0.2: not .* install --no-deps"):
+        tiny(kind)
+
+
+def checkpoint(kind, folder, pixels=48):
+    """(file, state) of a published form: other resolution than the model's, and what pre-training has besides."""
+    torch.manual_seed(1)
+    text = {**SIZES["text"], **({"fusion_layer": 1} if kind == "albef" else {})}
+    module = lavis.make_module(kind, {"img_size": pixels, **lavis.VISION, **SIZES["vision"]}, text, 1)
+    state = module.state_dict()
+    file = folder / f"{kind}.pth"
+    if kind == "albef":  # its text encoder lies below `bert`, with a head for masked words, and there is no decoder
+        rows = {k: v for k, v in state.items() if not k.startswith("text_decoder.")}
+        state = {k.replace("text_encoder.", "text_encoder.bert."): v for k, v in rows.items()}
+        state |= {f"text_encoder.cls.{k.partition('.cls.')[2]}": v for k, v in module.state_dict().items() if ".cls." in k}
+        state["text_encoder.bert.embeddings.token_type_embeddings.weight"] = torch.zeros(2, 32)
+    state |= {"visual_encoder_m.norm.bias": torch.zeros(32), "itm_head.weight": torch.zeros(2, 32)}
+    state |= {"temp": torch.tensor(0.07), "image_queue": torch.zeros(4, 4)}
+    return file, state
+
+
+def real(kind, folder, file=None, **options):
+    text = {**SIZES["text"], **({"fusion_layer": 1} if kind == "albef" else {})}
+    tokenizer(kind, folder / "bert")
+    return getattr(lavis, f"{kind}_vqa")(
+        url="https://storage.example/model.pth", folder=str(folder / "weights"), tokenizer=str(folder / "bert"),
+        weights=file and str(file), image_size=options.pop("image_size", 32), sizes={**SIZES, "text": text}, **options,
+    )  # fmt: skip
+
+
+def test_a_published_checkpoint_has_a_place_for_every_key(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(lavis, "DECODER_LAYERS", 1)
+    file, state = checkpoint(kind, tmp_path)
+    torch.save({"model": state, "epoch": 3}, file)
+    backbone = real(kind, tmp_path, file)
+    loaded, prefix = backbone.module.state_dict(), "text_encoder." if kind == "blip" else "text_encoder.bert."
+    assert loaded["visual_encoder.pos_embed"].shape == (1, 5, 32)  # 2 x 2 patches of 3 x 3
+    assert torch.equal(loaded["visual_encoder.cls_token"], state["visual_encoder.cls_token"])
+    word = "encoder.layer.1.attention.self.query.weight"
+    assert torch.equal(loaded[f"text_encoder.{word}"], state[prefix + word])
+    if kind == "albef":  # the decoder's first layer is the encoder's first that sees the picture
+        assert torch.equal(loaded["text_decoder.bert.encoder.layer.0.attention.self.query.weight"], state[prefix + word])
+        assert torch.equal(loaded["text_decoder.cls.predictions.bias"], state["text_encoder.cls.predictions.bias"])
+    assert backbone.provenance["source"] == "file" and len(backbone.provenance["sha256"]) == 64
+    torch.save({"model": {**state, "strange.weight": torch.zeros(1)}}, file)
+    with pytest.raises(DigrapError, match=r"blip|albef.*unknown keys: strange.weight"):
+        real(kind, tmp_path, file)
+    del state["visual_encoder.norm.weight"]
+    torch.save({"model": state}, file)
+    with pytest.raises(DigrapError, match="missing keys: visual_encoder.norm.weight"):
+        real(kind, tmp_path, file)
+
+
+@pytest.mark.slow  # a new interpreter
+def test_a_file_with_more_than_tensors_has_a_command_that_helps(tmp_path):
+    file, state = checkpoint("blip", tmp_path)
+    torch.save({"model": state, "config": pytest.approx}, file)
+    with pytest.raises(DigrapError, match="not a readable torch file") as told:
+        real("blip", tmp_path, file)
+    command = str(told.value).rpartition("`python ")[2].partition("`")[0]
+    words = command.replace("FILE", str(file)).replace("NEW", str(tmp_path / "new.pth"))
+    subprocess.run(f"{sys.executable} {words}", shell=True, check=True)
+    real("blip", tmp_path, tmp_path / "new.pth")
+
+
+def test_weights_that_are_nowhere(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr("digrap.data.download.fetch.PAUSE", 0.0)
+    with pytest.raises(DigrapError) as told:
+        real(kind, tmp_path)
+    text = str(told.value)
+    assert text.startswith("backbone.weights=null: ") and "curl -L -C - --create-dirs -o" in text
+    assert str(tmp_path / "weights" / "model.pth") in text and "mirror" not in text
+    with pytest.raises(DigrapError, match="there is no such file"):
+        real(kind, tmp_path, tmp_path / "none.pth")
+
+
+def test_a_folder_without_a_vocabulary(kind, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DigrapError, match="backbone.tokenizer=.*: the folder has no vocab.txt"):
+        lavis_files.bert_tokenizer(str(tmp_path / "empty"), lavis.START[kind])
+
