@@ -72,7 +72,7 @@ def _lavis(
     file = weight_file(weights, url, folder) if pretrained else None
     ready = make_tokenizer()
     vision = {"img_size": image_size, "drop_path_rate": DROP_PATH[kind], **VISION, **sizes.get("vision", {})}
-    module = make_module(kind, vision, {**_text_sizes(kind), **sizes.get("text", {})}, DECODER_LAYERS, distill)
+    module = make_module(kind, vision, {**text_sizes(kind), **sizes.get("text", {})}, DECODER_LAYERS, distill)
     module.use_tokenizer(ready, ENC)
     provenance = random_weights()
     if file is not None:
@@ -116,7 +116,8 @@ def make_module(
     return Albef(*parts, lavis.BertLMHeadModel(decoder), use_distill=distill)
 
 
-def _text_sizes(kind: str) -> dict[str, Any]:
+def text_sizes(kind: str) -> dict[str, Any]:
+    """The sizes of the library's text models, as BERT's config takes them."""
     (place,) = importlib.util.find_spec("lavis").submodule_search_locations
     return json.loads((Path(place) / "configs" / "models" / FILES[kind]).read_text("utf-8"))
 

@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,9 +28,8 @@ DROPPED = {  # of checkpoints of pre-training, by prefix
     "text_decoder.bert.embeddings.token_type_embeddings": "types of tokens, which LAVIS's class has not",
 }
 LAYER = re.compile(r"text_encoder\.encoder\.layer\.(\d+)\.(.*)")
-MORE_THAN_TENSORS = (
-    "if it holds more than tensors, and you trust it, `python -c \"import sys, torch; torch.save({'model': "
-    "torch.load(sys.argv[1], weights_only=False)['model']}, sys.argv[2])\" FILE NEW` keeps the model"
+MODEL_ALONE = (
+    "import sys, torch; torch.save({'model': torch.load(sys.argv[1], weights_only=False)['model']}, sys.argv[2])"
 )
 VOCABULARY = "vocab.txt"
 TOKENIZER = Kind(
@@ -47,7 +47,7 @@ def weight_file(weights: str | None, url: str, folder: str) -> WeightFile:
     command = shlex.join(["curl", "-L", "-C", "-", "--create-dirs", "-o", str(place), url])
     fix = f"`{command}` fetches it, or give backbone.pretrained=false"
     if weights is not None:
-        return WeightFile.find(weights, f"{fix}; {MORE_THAN_TENSORS}")
+        return WeightFile.find(weights, fix)
     if not place.is_file():
         try:
             fetch(Remote(url), place)
@@ -57,7 +57,7 @@ def weight_file(weights: str | None, url: str, folder: str) -> WeightFile:
                 f"backbone.weights=null: {place} is not there and could not be fetched ({reason}); where there is a "
                 f"network {fix}, or backbone.weights=FILE"
             ) from error
-    return WeightFile.find(place, f"{fix}; {MORE_THAN_TENSORS}")
+    return WeightFile.find(place, fix)
 
 
 def load_checkpoint(file: WeightFile, module: nn.Module) -> None:
@@ -68,7 +68,7 @@ def load_checkpoint(file: WeightFile, module: nn.Module) -> None:
     """
     from digrap.models.lavis_classes import TWINS
 
-    state = file.read()
+    state = _read(file)
     own = {name: value for name, value in module.state_dict().items() if name.partition(".")[0] not in TWINS}
     if any(key.startswith("text_encoder.bert.") for key in state):
         state = of_albef(state)
@@ -83,6 +83,14 @@ def load_checkpoint(file: WeightFile, module: nn.Module) -> None:
     module.load_state_dict({name: state[key] for key, name in found.loaded.items()}, strict=False)
     if hasattr(module, "copy_params") and module.use_distill:
         module.copy_params()
+
+
+def _read(file: WeightFile) -> dict[str, Tensor]:
+    """The file's tensors; its message has a command for one with more than tensors, whose code is never run here."""
+    small = file.path.with_name(f"{file.path.stem}.tensors.pth")
+    command = shlex.join(["python", "-c", MODEL_ALONE, str(file.path), str(small)])
+    fix = f"`{command}` keeps the tensors of a file that you trust and that has more; or: {file.fix}"
+    return replace(file, fix=fix).read()
 
 
 def of_albef(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
