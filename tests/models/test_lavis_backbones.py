@@ -1,10 +1,15 @@
 """LAVIS's models as backbones: adapters, checkpoints and their keys, answers from a list, a missing package."""
 
+import contextlib
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 import torch
@@ -126,11 +131,11 @@ def checkpoint(kind, folder):
     return file, torch.load(file, weights_only=True)["model"]
 
 
-def real(kind, folder, file=None, **options):
+def real(kind, folder, file=None, url="https://storage.invalid/model.pth", **options):
     tiny_lavis_files.vocabulary(folder / "bert")
     sizes = {"vision": tiny_lavis_files.VISION, "text": tiny_lavis_files.text_sizes(kind)}
     return getattr(lavis, f"{kind}_vqa")(
-        url="https://storage.invalid/model.pth", folder=str(folder / "weights"), tokenizer=str(folder / "bert"),
+        url=url, folder=str(folder / "weights"), tokenizer=str(folder / "bert"),
         weights=file and str(file), image_size=32, sizes=sizes, **options,
     )  # fmt: skip
 
@@ -185,3 +190,30 @@ def test_a_folder_without_a_vocabulary(kind, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DigrapError, match="backbone.tokenizer=.*: the folder has no vocab.txt"):
         lavis_files.bert_tokenizer(str(tmp_path / "empty"), lavis.START[kind])
+
+
+def test_weights_are_fetched_from_their_address(tmp_path):
+    """By the builder itself, and by the command that its message has."""
+    file, _ = checkpoint("blip", tmp_path)
+    with served(file.parent) as address:
+        backbone = real("blip", tmp_path, url=f"{address}/model.pth")
+        assert backbone.provenance["source"] == "salesforce/LAVIS"
+        kept = tmp_path / "weights" / "model.pth"
+        assert kept.read_bytes() == file.read_bytes()
+        kept.unlink()
+        with pytest.raises(DigrapError) as told:
+            lavis_files.weight_file(None, f"{address}/none/model.pth", str(kept.parent))
+        if shutil.which("curl"):
+            command = re.search("`(curl .*?)` fetches it", str(told.value))[1].replace("/none/", "/")
+            subprocess.run(command, shell=True, check=True, capture_output=True)
+            assert kept.read_bytes() == file.read_bytes()
+
+
+@contextlib.contextmanager
+def served(folder):
+    """A server on this machine that gives the folder's files; yields its address."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
