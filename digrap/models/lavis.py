@@ -20,7 +20,8 @@ from digrap.models.lavis_files import bert_tokenizer, load_checkpoint, read_answ
 from digrap.models.weights import Provenance, random_weights
 
 PACKAGES = {"lavis": "salesforce-lavis==1.0.2", "iopath": "iopath", "portalocker": "portalocker"}
-HEAD = "text_decoder.cls"
+# Of the decoder; its parent has the bias under a second name, which a probed head must not train.
+HEAD = ("text_decoder.cls.predictions.transform", "text_decoder.cls.predictions.decoder")
 ENC = "[ENC]"
 START = {"blip": "[DEC]", "albef": "[CLS]"}  # the first token of an answer
 FILES = {"blip": "med_config.json", "albef": "med_config_albef.json"}  # of the library: its text models' sizes
@@ -92,7 +93,7 @@ def backbone_of(module: nn.Module, answering: LavisAnswering, pretrained: bool, 
     listed = answering.answers
     ranked = {} if listed is None else {"ranked": {"answers": len(listed), "candidates": answering.candidates}}
     return Backbone(
-        module, None, head=(HEAD,), has_head=pretrained, answering=answering, provenance=provenance, remarks=ranked
+        module, None, head=HEAD, has_head=pretrained, answering=answering, provenance=provenance, remarks=ranked
     )
 
 
