@@ -70,8 +70,8 @@ def _lavis(
     check_image_size(image_size, default=False)
     listed, sizes = read_answers(answers, candidates), _checked(sizes)
     make_tokenizer = partial(bert_tokenizer, tokenizer, START[kind], *([ENC] if kind == "blip" else []))
-    ready = make_tokenizer()
     file = weight_file(weights, url, folder) if pretrained else None
+    ready = make_tokenizer()
     vision = {"img_size": image_size, "drop_path_rate": DROP_PATH[kind], **VISION, **sizes.get("vision", {})}
     module = make_module(kind, vision, {**text_sizes(kind), **sizes.get("text", {})}, DECODER_LAYERS, distill)
     module.use_tokenizer(ready, ENC)

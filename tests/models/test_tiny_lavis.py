@@ -10,6 +10,7 @@ from digrap.cli.pretrain_minivqa import measure  # isort: skip
 from digrap.data.mini.vqa.pretraining import exam  # isort: skip
 from digrap.methods.trained import choose_trained  # isort: skip
 from digrap.models import lavis, tiny_lavis, tiny_vlm  # isort: skip
+from digrap.models.depth import below_output  # isort: skip
 from digrap.models.lora_layers import target_layers  # isort: skip
 from digrap.models.tiny_processor import BOS, EOS, VOCABULARY  # isort: skip
 
@@ -55,6 +56,14 @@ def test_a_probed_head_is_the_decoders_alone(backbone):
     inputs = backbone.answering.encode(pictures(), QUESTIONS, ANSWERS)
     backbone.answering.loss(module, inputs).backward()
     assert all(module.get_parameter(name).grad is not None for name in trained)
+
+
+def test_each_tower_has_its_layers_for_falling_rates(backbone):
+    found = below_output(backbone.module)
+    assert found["visual_encoder.pos_embed"] == found["visual_encoder.cls_token"] == 3
+    assert found["visual_encoder.blocks.1.norm1.weight"] == found["text_encoder.encoder.layer.1.output.dense.bias"] == 1
+    assert found["text_encoder.embeddings.word_embeddings.weight"] == 3
+    assert found["text_decoder.cls.predictions.transform.dense.weight"] == 0
 
 
 @pytest.mark.slow
