@@ -24,8 +24,8 @@ parentheses:
     tiny_blip       plain   92 (0)    77 (40)   50 (12)   77 (54)   76 (10)   51 (43)   79 (80)   42 (5)
                     real    40 (0)    71 (39)   58 (18)   73 (50)   62 (4)    48 (54)   85 (85)
 
-tiny_blip is LAVIS's class and needs that package; its weights are those of steps=1200 on a CPU core (12 minutes of it, torch
-2.15). A caption is the answer to "name each symbol in the image", as for the others.
+tiny_blip is LAVIS's class and needs that package; its weights are those of model=tiny_blip steps=1200 on a CPU core (12
+minutes, torch 2.15). A caption is the answer to "name each symbol in the image", as for the others.
 
 So they see colors and names and read words, and places hardly; half of the facts are told of names and need no picture.
 
