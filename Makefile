@@ -55,8 +55,8 @@ test-all: setup  ## every test; a run is killed before each of its changes
 test-slurm: setup  ## a table on a real Slurm of one and of two nodes, disturbed; needs slurm-wlm and munge, installs nothing
 	$(PYTHON) -m pytest -p no:xdist tests/slurm
 
-rehearsal: setup  ## TABLE=3 (1 2 4b 8 9 10): a table of the paper on small data in the official layouts and tiny weights
-	@$(PYTHON) -m tests.rehearsal table=$(TABLE)
+rehearsal: setup  ## TABLE=3 (1 2 4b 8 9 10) [BACKBONE=blip_vqa]: a table of the paper on small data in the official layouts and tiny weights
+	@$(PYTHON) -m tests.rehearsal table=$(TABLE) backbone=$(BACKBONE)
 
 lint: setup  ## format, and fix what ruff can
 	$(PYTHON) -m ruff check --fix . ; $(PYTHON) -m ruff format .

@@ -1,4 +1,5 @@
-"""A table of the paper from its files to its rendering, on small data and tiny weights: `make rehearsal TABLE=3`.
+"""A table of the paper from its files to its rendering, on small data and tiny weights: `make rehearsal TABLE=3`, of
+the VQA tables with LAVIS's models too: `make rehearsal TABLE=3 BACKBONE=blip_vqa`.
 
 The commands are those of a person who has the data and the weights, over the real configs; what differs is printed:
 paths, and the sizes that make it a matter of minutes. The data are drawn in the official layouts, weights are random.
@@ -27,10 +28,11 @@ from digrap.config.overrides import as_typed
 from digrap.core.paths import OUTPUTS, REPO
 from digrap.tables.spec import load_table
 from tests.data import make_domainnet, make_vqa
-from tests.models import tiny_hf
+from tests.models import tiny_hf, tiny_lavis_files
 
 SEED, JOBS, POLL_SECONDS = 100, 2, 10
 CLIP = "ViT-S-32-alt"  # the smallest of open_clip's models with a text tower of its own
+LAVIS, VQA_TABLES = ("blip_vqa", "albef_vqa"), ("3", "4b", "8")
 HERE = ["device=cpu", "trainer.threads=1", "trainer.workers=0"]
 SMALL = ["trainer.epochs=1", "trainer.batch_size=16", "trainer.micro_batch=8", "trainer.eval_batch_size=128"]
 
@@ -45,15 +47,19 @@ class Rehearsal:
 
 
 def vqa(root: Path, model: str) -> Rehearsal:
-    """Tables 3, 4b and 8: ten VQA sets and a model of transformers, in a folder each."""
+    """Tables 3, 4b and 8: ten VQA sets and a model of transformers or of LAVIS, in a folder each."""
     data_root = make_vqa.make(root / "data").data_root
     data = f"data_root={data_root}"
     checks = [
         ["scripts/download.py", "dataset=vqa_all", "verify_only=true", "images=false", data],
         ["scripts/check_leakage.py", "protocol=clean", data, f"out={root / 'leaks.json'}"],
     ]
-    paths = [as_typed(f"data_root={data_root}"), as_typed(f"backbone.model={tiny_hf.MAKERS[model](root / model)}")]
-    return Rehearsal(checks, paths, [*SMALL, "dataset.val_share=0.2"])
+    paths, sizes = [as_typed(f"data_root={data_root}")], [*SMALL, "dataset.val_share=0.2"]
+    if model in LAVIS:
+        made = tiny_lavis_files.make(model, root / model)
+        more = [f"backbone={model}", *made.sizes]
+        return Rehearsal(checks, [*paths, *map(as_typed, made.paths)], [*more, *sizes])
+    return Rehearsal(checks, [*paths, as_typed(f"backbone.model={tiny_hf.MAKERS[model](root / model)}")], sizes)
 
 
 def naming(root: Path, model: str) -> Rehearsal:
@@ -108,10 +114,10 @@ TABLES: dict[str, Callable[[Path], Rehearsal]] = {
 }
 
 
-def rehearse(table: str, root: Path) -> Path:
-    """Everything from the check of the files to the rendered table, whose folder is returned. Ends the process where a
-    command fails or a cell stays empty."""
-    rehearsal = TABLES[table](root)
+def rehearse(table: str, root: Path, backbone: str | None = None) -> Path:
+    """Everything from the check of the files to the rendered table, whose folder is returned; with `backbone`, one of
+    `LAVIS`, in place of the table's own. Ends the process where a command fails or a cell stays empty."""
+    rehearsal = TABLES[table](root) if backbone is None else vqa(root, backbone)
     outputs, options = root / "outputs", [*rehearsal.paths, *rehearsal.sizes, *HERE]
     print(f"Other than with the real data: {shlex.join([*rehearsal.sizes, *HERE, f'seed={SEED}'])}, and these paths:")
     print(*(f"    {path}" for path in rehearsal.paths), sep="\n")
@@ -122,7 +128,7 @@ def rehearse(table: str, root: Path) -> Path:
     sweep = as_typed(f"hydra.sweep.dir={outputs / _dataset(table)}")
     _run(["train.py", "-m", f"table={table}", f"seed={SEED}", *options, *launcher, sweep], root, outputs)
     # What is in no hash is no option of these two.
-    own = [option for option in options if option.startswith(("backbone.", "dataset.", "trainer."))]
+    own = [option for option in options if option.startswith(("backbone", "dataset.", "trainer."))]
     read = [f"table={table}", f"seeds={SEED}", f"outputs={outputs}", *own]
     _run(["scripts/status.py", *read], root)
     _run(["scripts/make_tables.py", *read, f"out={root / 'tables'}", "dirty=allow"], root)
@@ -161,14 +167,17 @@ def _run(command: list[str], root: Path, outputs: Path | None = None) -> None:
 
 
 def main() -> None:
-    """Rehearse the table that is named."""
-    table = sys.argv[1].removeprefix("table=") if len(sys.argv) == 2 else ""
+    """Rehearse the table that is named, with the backbone that is."""
+    given = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
+    table, backbone = given.get("table", ""), given.get("backbone") or None
     if table not in TABLES:
         sys.exit(f"make rehearsal TABLE=3: give one of {', '.join(TABLES)}")
-    began, root = time.monotonic(), OUTPUTS / "rehearsal" / table
+    if backbone is not None and (backbone not in LAVIS or table not in VQA_TABLES):
+        sys.exit(f"make rehearsal BACKBONE={backbone}: give one of {', '.join(LAVIS)}, with TABLE={VQA_TABLES[0]}")
+    began, root = time.monotonic(), OUTPUTS / "rehearsal" / (f"{table}-{backbone}" if backbone else table)
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
-    place = rehearse(table, root)
+    place = rehearse(table, root, backbone)
     print(f"\nTable {table} is rehearsed: {place} after {(time.monotonic() - began) / 60:.1f} minutes")
 
 

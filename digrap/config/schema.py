@@ -14,7 +14,7 @@ from digrap.core.errors import DigrapError
 
 # The booleans of groups without types. `pretrained` may also be a name of weights.
 FLAGS = (
-    "backbone.pretrained", "backbone.chat", "backbone.gradient_checkpointing", "dataset.strict",
+    "backbone.pretrained", "backbone.chat", "backbone.gradient_checkpointing", "backbone.distill", "dataset.strict",
     "dataset.check_pictures", "dataset.undo_rotation", "peft.double_quant",
 )  # fmt: skip
 

@@ -37,6 +37,7 @@ def method_errors(method: str) -> Iterator[None]:
         raise DigrapError(f"optim={method}: {error}") from error
 
 
+LAVIS = ("digrap.models.lavis.", "digrap.models.tiny_lavis.")  # builders that need salesforce-lavis
 # Keys of a choice that say what it is.
 DESCRIPTIVE = ("name", "task", "tasks", "select_by", "clip", "anchor", "answer_cue")
 
@@ -103,6 +104,10 @@ def check_packages(cfg: DictConfig) -> None:
     """Raise DigrapError where the config needs an optional package that is not installed: before any file is read."""
     if cfg.peft.get("name") == "qlora":
         check_installed()
+    if str(cfg.backbone.get("_target_")).startswith(LAVIS):
+        from digrap.models import lavis  # transformers takes a second to import
+
+        lavis.check_installed(cfg.backbone.name)
 
 
 def build_task(cfg: DictConfig, backbone: Backbone, classes: tuple[str, ...], device: Any = "cpu") -> Task:

@@ -193,7 +193,7 @@ def _other_layers(
 ) -> str:
     """What differs between the layers of the file and the model's, and which targets give those of the file."""
     theirs = target_layers(module, targets) - missing | unknown
-    choices = [*TARGETS, sorted({name.rpartition(".")[2] for name in theirs})]
+    choices = [*getattr(module, "lora_targets", TARGETS), sorted({name.rpartition(".")[2] for name in theirs})]
     fitting = next((choice for choice in choices if target_layers(module, choice) == theirs), None)
     shown = fitting if isinstance(fitting, str) or fitting is None else f"[{','.join(fitting)}]"
     parts = [

@@ -55,7 +55,7 @@ class Backbone:
     the modules or parameters of the head, pre-trained or not. `has_head` says whether the untouched model can
     classify, that is, whether it can be tested without training. `answering`, where the model answers questions,
     encodes them and generates answers. `provenance` says which weights these are, see
-    `digrap.models.weights.Provenance`.
+    `digrap.models.weights.Provenance`. `remarks` are further facts that results state, by name.
     """
 
     module: nn.Module
@@ -67,11 +67,12 @@ class Backbone:
     has_head: bool = True
     answering: Answering | None = None
     provenance: Provenance = field(default_factory=dict)
+    remarks: dict[str, Any] = field(default_factory=dict)
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What results say of the model's answers: the `decoding` of answers in text."""
-        return {} if self.answering is None else {"decoding": asdict(self.answering.decoding)}
+        """What results say of the model and its answers: `remarks`, and the `decoding` of answers in text."""
+        return self.remarks | ({} if self.answering is None else {"decoding": asdict(self.answering.decoding)})
 
 
 def check_image_size(image_size: Any, default: bool = True) -> None:

@@ -13,9 +13,9 @@ from torch import nn
 
 from digrap.core.errors import DigrapError
 
-LISTS = ("layers", "blocks", "resblocks")
+LISTS = ("layers", "layer", "blocks", "resblocks")
 BETWEEN = ("encoder", "transformer")  # between a tower's name and its list of layers
-BEFORE = re.compile(r".*embed.*|pre_layr?norm|ln_pre|conv1")  # what of a tower comes before its layers
+BEFORE = re.compile(r".*embed.*|pre_layr?norm|ln_pre|conv1|cls_token")  # what of a tower comes before its layers
 
 
 def below_output(module: nn.Module) -> dict[str, int]:

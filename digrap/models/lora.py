@@ -35,7 +35,8 @@ def lora(
 
     `targets`: see `digrap.models.lora_layers.target_modules`; layers that get no gradient have no adapters. `start`
     names adapters in peft's format to begin with, a folder or a repository of the hub at `revision`; `base` is what
-    they call the model that they were trained on, where the backbone goes by another name. Raises DigrapError for an
+    they call the model that they were trained on, where the backbone goes by another name. A fused layer for q, k and
+    v gets one pair of adapters, which results say. Raises DigrapError for an
     option out of range, where no layer is meant, and for adapters that do not fit model or options.
     """
     from peft import LoraConfig, inject_adapter_in_model
@@ -43,15 +44,20 @@ def lora(
 
     published = Published.of(start, revision, base)
     module = backbone.module
+    if hasattr(module, "prepare_targets"):
+        module.prepare_targets(targets)
     chosen, unused = check_options(module, r, alpha, dropout, targets), unused_layers(module)
     config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=chosen)
     left_out = [name for name in linear_layers(module) if within(name, unused)]
-    if left_out and not isinstance(chosen, str):
-        config.exclude_modules = left_out
+    named_alike = [] if isinstance(chosen, str) else _not_linear(module, chosen)
+    if (left_out or named_alike) and not isinstance(chosen, str):
+        config.exclude_modules = left_out + named_alike
         if bare := [name for name in left_out if name.rpartition(".")[2] in chosen]:
             log.info("no adapters in %s, which get no gradient", ", ".join(bare))
     inject_adapter_in_model(config, module, ADAPTER)
     cast_adapter_dtype(module, ADAPTER)
+    if fused := [name for name in module.state_dict() if name.endswith(f".qkv.lora_A.{ADAPTER}.weight")]:
+        backbone.remarks["adapters"] = f"{len(fused)} fused layers have one pair of rank {r} for q, k and v together"
     if published:
         load_adapters(backbone, published, targets)
     for name, param in module.named_parameters():
@@ -78,6 +84,12 @@ def check_options(
         if not valid:
             raise DigrapError(f"peft.{name}={value}: give {wanted}")
     return target_modules(module, targets)
+
+
+def _not_linear(module: nn.Module, names: Sequence[str]) -> list[str]:
+    """Layers of other kinds that have one of these last names, such as a convolution: peft would adapt them too."""
+    layers = [(name, layer) for name, layer in module.named_modules() if name.rpartition(".")[2] in names]
+    return [name for name, layer in layers if isinstance(layer, (nn.Conv2d, nn.Embedding))]
 
 
 def _is_number(value: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from torch import nn
@@ -20,9 +21,11 @@ TARGETS = {  # last parts of the names of the layers that get adapters
 def target_modules(module: nn.Module, targets: str | Sequence[str]) -> list[str] | str:
     """What peft is told: last parts of the names of the layers that get adapters, or an expression for whole names.
 
-    `targets` is a key of `TARGETS` or a list of last parts. Raises DigrapError for a list with a name that no linear
-    layer has, and where no layer has any.
+    `targets` is a key of `TARGETS`, or of the model's own `lora_targets` {key: expression}, or a list of last parts.
+    Raises DigrapError for a list with a name that no linear layer has, and where no layer has any.
     """
+    if (own := _own_targets(module, targets)) is not None:
+        return own
     places = linear_layers(module)
     if targets == LANGUAGE and not any(map(_of_language, places)):
         raise DigrapError(
@@ -32,10 +35,11 @@ def target_modules(module: nn.Module, targets: str | Sequence[str]) -> list[str]
     has = {name.rpartition(".")[2] for name in places}
     found = [name for name in names if name in has]
     if not found or (len(found) < len(names) and not (isinstance(targets, str) and targets in TARGETS)):
+        known = getattr(module, "lora_targets", TARGETS)
         lost = ", ".join(str(name) for name in names if name not in has) or "none"
         raise DigrapError(
             f"peft.targets={targets}: of the names of the backbone's linear layers none is {lost}; give "
-            f"{' or '.join(TARGETS)}, or a list of these: {', '.join(sorted(has)[:12]) or 'it has none'}"
+            f"{' or '.join(known)}, or a list of these: {', '.join(sorted(has)[:12]) or 'it has none'}"
         )
     return rf".*\blanguage_model\..*\.({'|'.join(found)})" if targets == LANGUAGE else found
 
@@ -44,6 +48,8 @@ def target_layers(module: nn.Module, targets: str | Sequence[str]) -> set[str]:
     """The names of the layers that get adapters; for `targets` see `target_modules`."""
     last = TARGETS.get(targets, (targets,)) if isinstance(targets, str) else tuple(targets)
     unused = unused_layers(module)
+    if (own := _own_targets(module, targets)) is not None:
+        return {name for name in linear_layers(module) if re.fullmatch(own, name)}
     return {
         name
         for name in linear_layers(module)
@@ -59,7 +65,10 @@ def linear_layers(module: nn.Module) -> list[str]:
 
 def unused_layers(module: nn.Module) -> list[str]:
     """Names of the vision layers behind the one whose features the language model gets (LLaVA's last, and the norm that
-    follows it): they have no gradient, and processes that average gradients would wait for them for ever."""
+    follows it): they have no gradient, and processes that average gradients would wait for them for ever. Of a model
+    that says so itself, those in its `without_gradient`."""
+    if own := getattr(module, "without_gradient", ()):
+        return list(own)
     config = getattr(module, "config", None)
     taken = getattr(config, "vision_feature_layer", None)
     if taken is None:
@@ -79,6 +88,11 @@ def freeze_unused(module: nn.Module) -> None:
 def within(name: str, places: Sequence[str]) -> bool:
     """Whether a name is one of `places` or lies below one."""
     return any(name == place or name.startswith(f"{place}.") for place in places)
+
+
+def _own_targets(module: nn.Module, targets: str | Sequence[str]) -> str | None:
+    """The expression that the model itself has for `targets`, where it has one."""
+    return getattr(module, "lora_targets", {}).get(targets) if isinstance(targets, str) else None
 
 
 def _of_language(name: str) -> bool:

@@ -49,13 +49,14 @@ class TinyProcessor:
             texts, padding=padding, return_tensors=return_tensors, add_special_tokens=False,
             return_token_type_ids=False,
         )  # fmt: skip
-        return BatchFeature({**tokens, "pixel_values": self._pixels(images)})
+        return BatchFeature({**tokens, "pixel_values": torch.stack([pixels(image, self.size) for image in images])})
 
-    def _pixels(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        size = (self.size, self.size)
-        plain = [image.convert("RGB") for image in images]
-        plain = [image if image.size == size else image.resize(size, Image.Resampling.BILINEAR) for image in plain]
-        return torch.stack([transforms.pil_to_tensor(image) for image in plain]).float() / 127.5 - 1
+
+def pixels(image: Image.Image, size: int) -> torch.Tensor:
+    """A picture as float32 (3, size, size) in [-1, 1]."""
+    plain, wanted = image.convert("RGB"), (size, size)
+    plain = plain if plain.size == wanted else plain.resize(wanted, Image.Resampling.BILINEAR)
+    return transforms.pil_to_tensor(plain).float() / 127.5 - 1
 
 
 @cache

@@ -26,7 +26,7 @@ from digrap.models.backbone import Backbone
 from digrap.models.lora_layers import freeze_unused
 from digrap.models.tiny_processor import BOS, EOS, IMAGE, PAD, VOCABULARY, TinyProcessor, check_known
 from digrap.models.vlm import VLMAnswering, wants_type_ids
-from digrap.models.weights import WeightFile, random_weights
+from digrap.models.weights import Provenance, WeightFile, random_weights
 
 SIZE, PATCH, WIDTH, HEADS = 48, 24, 128, 4
 IMAGE_TOKENS = (SIZE // PATCH) ** 2
@@ -34,10 +34,12 @@ SPREAD = (
     0.06  # standard deviation of random weights; 0.02, for large widths, makes the first hundred steps learn little
 )
 MAX_LENGTH = 128  # tokens of a picture, a question and an answer
-WEIGHTS = {name: REPO / "data" / "mini" / f"{name}.safetensors" for name in ("tiny_paligemma", "tiny_llava")}
+NAMES = ("tiny_paligemma", "tiny_llava", "tiny_blip", "tiny_albef")
+WEIGHTS = {name: REPO / "data" / "mini" / f"{name}.safetensors" for name in NAMES}
 WEIGHTS_SHA256 = {
     "tiny_paligemma": "02db20d676d4dc737a5e2d0b52a6e38ceffc53afcc7a14ca6776e90b7ac858ad",
     "tiny_llava": "d9cfc7706ba1d08b1ab1819f4ad38aaf4ca842007a635645c84eed47da837cac",
+    "tiny_blip": "c387c3f492c0bad3a3941f0cc28ffd2925a789d506c2feca43647178309b4730",
 }
 """Of the shipped files; tools/pretrain_minivqa.py prints it. A file of a model that is not named here is as it is."""
 
@@ -93,11 +95,8 @@ def _tiny(
     (None: the shipped one). Prompts: see `digrap.models.vlm`. Raises DigrapError where the weights are
     missing, damaged or do not fit.
     """
-    module, provenance = make_module(), random_weights()
-    if pretrained:
-        file = _weight_file(name, weights)
-        file.load_into(module)
-        provenance = file.provenance(f"data/mini/{name}.safetensors" if _is_shipped(name, file) else "file")
+    module = make_module()
+    provenance = load_tiny(name, module, weights) if pretrained else random_weights()
     freeze_unused(module)
     processor = partial(TinyProcessor, SIZE, IMAGE_TOKENS)
     answering = VLMAnswering(processor, prompt, wants_type_ids(module), train_prompt, check_answers=check_known)
@@ -107,6 +106,16 @@ def _tiny(
 tiny_paligemma = partial(_tiny, "tiny_paligemma", paligemma_module)
 tiny_llava = partial(_tiny, "tiny_llava", llava_module)
 """The builders that the configs name; see `_tiny`."""
+
+
+def load_tiny(name: str, module: nn.Module, weights: str | Path | None) -> Provenance:
+    """Load the file `weights` (None: the shipped one) into the tiny model of this name; which weights it has now.
+
+    Raises DigrapError where they are missing, damaged or do not fit.
+    """
+    file = _weight_file(name, weights)
+    file.load_into(module)
+    return file.provenance(f"data/mini/{name}.safetensors" if _is_shipped(name, file) else "file")
 
 
 def _weight_file(name: str, weights: str | Path | None) -> WeightFile:

@@ -68,11 +68,6 @@ class VLMAnswering:
         """The processor's tokenizer."""
         return self.processor.tokenizer
 
-    @property
-    def _special(self) -> list[str]:
-        """Texts that the tokenizer reads as special tokens."""
-        return [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
-
     def encode(
         self, images: Sequence[Image.Image], questions: Sequence[str], answers: Sequence[str] | None = None
     ) -> dict[str, Tensor]:
@@ -83,7 +78,7 @@ class VLMAnswering:
         answer's tokens and the end token, -100 where the row's answer is shorter than the longest.
         """
         template = self.prompt if answers is None or self.train_prompt is None else self.train_prompt
-        texts = [template.replace(QUESTION, question) for question in self._plain(questions)]
+        texts = [template.replace(QUESTION, question) for question in without_special(questions, self.tokenizer)]
         found = self.processor(images=list(images), text=texts, padding=True, return_tensors="pt")
         inputs = {name: value for name, value in found.items() if name not in ("labels", "token_type_ids")}
         if answers is None:
@@ -115,14 +110,9 @@ class VLMAnswering:
         answers = tokenizer.batch_decode(tokens[:, width:], skip_special_tokens=True)
         return [answer.strip() for answer in answers]
 
-    def _plain(self, texts: Sequence[str]) -> list[str]:
-        """The texts without the tokenizer's special tokens, which would be read as such (a second picture, an end)."""
-        special = re.compile("|".join(map(re.escape, self._special)) or "(?!)")
-        return [" ".join(special.sub(" ", text).split()) for text in texts]
-
     def _suffixes(self, answers: Sequence[str]) -> list[list[int]]:
         """Token ids of each answer and the end token."""
-        answers = self._plain(answers)
+        answers = without_special(answers, self.tokenizer)
         if self.check_answers is not None:
             self.check_answers(answers)
         tokens = self.tokenizer(answers, add_special_tokens=False).input_ids
@@ -152,6 +142,13 @@ def _read_prompt(module: nn.Module, inputs: dict[str, Tensor], how: GenerationCo
     cache.crop(-1)  # the search begins with a token to read
     cache.batch_repeat_interleave(how.num_beams)
     return {**{name: value for name, value in inputs.items() if name != "pixel_values"}, "cache": cache}
+
+
+def without_special(texts: Sequence[str], tokenizer: Any) -> list[str]:
+    """The texts without the tokenizer's special tokens, which would be read as such (a second picture, an end)."""
+    special = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    found = re.compile("|".join(map(re.escape, special)) or "(?!)")
+    return [" ".join(found.sub(" ", text).split()) for text in texts]
 
 
 def wants_type_ids(module: nn.Module) -> bool:

@@ -121,7 +121,8 @@ class WeightFile:
         return DigrapError(f"{self.option}={self.path}: {text}; {self.fix}")
 
     def read(self) -> dict[str, Tensor]:
-        """Tensors by key: of a safetensors file by its suffix, else of a torch file, of its `state_dict` if it has one.
+        """Tensors by key: of a safetensors file by its suffix, else of a torch file, there of its `state_dict` or
+        `model` if it has one.
 
         No pickled code is run. Raises DigrapError for a file that is damaged or holds anything else.
         """
@@ -131,7 +132,8 @@ class WeightFile:
         except Exception as error:  # safetensors, pickle, zip and torch have no base class in common
             raise self.error(f"not a readable {kind} file ({first_line(error)})") from error
         if isinstance(found, dict):
-            found = found.get("state_dict", found)
+            inner = found.get("state_dict", found.get("model"))
+            found = inner if isinstance(inner, dict) else found
         if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
             raise self.error("it holds no state_dict")
         return found
