@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -38,6 +41,28 @@ def _run_hash(*, _root_: DictConfig) -> str:
 def compose(overrides: list[str], config: str = "train") -> DictConfig:
     """The config that `python train.py <overrides>` would run, outside of Hydra's own main."""
     return typed(_hydra_composed(overrides, config))
+
+
+def compose_with(overrides: tuple[str, ...], values: Mapping[str, Any]) -> DictConfig:
+    """The config of the overrides with plain keys set to values besides: composed once for any number of values."""
+    return typed(_with(overrides, values))
+
+
+def hash_with(overrides: tuple[str, ...], values: Mapping[str, Any]) -> str:
+    """The hash of the run with that config."""
+    return _run_hash(_root_=_with(overrides, values))
+
+
+def _with(overrides: tuple[str, ...], values: Mapping[str, Any]) -> DictConfig:
+    cfg = copy.deepcopy(_composed_once(overrides))
+    for key, value in values.items():
+        OmegaConf.update(cfg, key, value, force_add=True)
+    return cfg
+
+
+@cache
+def _composed_once(overrides: tuple[str, ...]) -> DictConfig:
+    return _hydra_composed(list(overrides), "train")
 
 
 def start_config(cfg: DictConfig) -> DictConfig | None:
