@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections import Counter
 from collections.abc import Sequence
 from importlib import import_module
@@ -28,7 +29,8 @@ class Pictures:
     """Reads every dataset once: runs with one truth have one dataset."""
 
     def __init__(self):
-        self._data: dict[str, DataModule | DigrapError] = {}
+        self._data: dict[str, DataModule | DigrapError] = {}  # by the truth of runs
+        self._built: dict[str, DataModule] = {}  # by the dataset's config
 
     def examples(self, run: Run, split: str, places: Sequence[int]) -> list[Example]:
         """The examples at places of a split's predictions. Raises DigrapError where their data cannot be read."""
@@ -73,7 +75,9 @@ class Pictures:
         truth = run.bundle.truth
         if truth not in self._data:
             try:
-                self._data[truth] = _built(run)
+                node = _dataset(run)
+                key = json.dumps(node, sort_keys=True, default=str)
+                self._data[truth] = self._built[key] = self._built.get(key) or _built(node)
             except DigrapError as error:
                 self._data[truth] = error
         if isinstance(found := self._data[truth], DigrapError):
@@ -81,10 +85,8 @@ class Pictures:
         return found
 
 
-def _built(run: Run) -> DataModule:
-    """The dataset of a run, each split loaded at most once, nothing of it drawn. Raises DigrapError where its files are
-    not there, and for a config that calls unknown code."""
-    node = _dataset(run)
+def _built(node: dict[str, Any]) -> DataModule:
+    """A dataset, each split loaded at most once, nothing of it drawn. Raises DigrapError where files are not there."""
     module, _, function = str(node.get("_target_")).rpartition(".")
     if function == DRAWS and hasattr(import_module(module), KEPT):
         node["_target_"] = f"{module}.{KEPT}"
@@ -95,7 +97,8 @@ def _built(run: Run) -> DataModule:
 
 
 def _dataset(run: Run) -> dict[str, Any]:
-    """The dataset's config: from the run's folder, or what the overrides of a published run compose to."""
+    """The dataset's config: from the run's folder, or what the overrides of a published run compose to. Raises
+    DigrapError where it calls unknown code."""
     folder = RunFolder(run.file.parent)
     cfg = folder.config() if folder.done() else compose(list(run.overrides))
     node = OmegaConf.to_container(cfg, resolve=False)["dataset"]

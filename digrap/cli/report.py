@@ -1,7 +1,7 @@
 """Write one HTML page of every table, figure and run: `python scripts/report.py`.
 
 table=       tables to show, as in table=demo,mini or a table's file; by default the published ones and every other one
-             that has finished runs
+             with finished runs of two rows or more
 outputs=     the tree of runs; default outputs
 published=   the folder of published tables; default docs/results
 out=         the page; default outputs/report.html
@@ -14,6 +14,7 @@ network and no other file. What cannot be read is named on the page and here.
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from datetime import UTC, datetime
@@ -22,9 +23,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from digrap.cli.arguments import bare_keys, check_flags, check_whole
+from digrap.config.overrides import as_typed
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_text
-from digrap.core.paths import CONFIGS, OUTPUTS, REPO
+from digrap.core.paths import OUTPUTS, REPO
 from digrap.report.gather import Source, from_outputs
 from digrap.report.page import runs as of_runs
 from digrap.report.page import tables as of_tables
@@ -33,9 +35,11 @@ from digrap.report.page.gallery import Reader, errors
 from digrap.report.page.page import Page, html
 from digrap.report.publish import MANIFEST, from_published
 from digrap.report.scores import tally
+from digrap.tables import spec
 from digrap.tables.spec import Table, load_table
 
 MOST = 10_000  # runs
+ROWS = 2
 DEFAULTS = {
     "table": None, "outputs": str(OUTPUTS), "published": str(REPO / "docs" / "results"),
     "out": str(OUTPUTS / "report.html"), "runs": 40, "pictures": True,
@@ -53,7 +57,7 @@ def main() -> None:
         if not folder.is_dir() and options[key] != DEFAULTS[key]:
             raise DigrapError(f"{key}={folder}: there is no such folder")
     found, problems = finished(outputs)
-    sources, failed = _sources(_tables(options, published, found), outputs, published)
+    sources, failed = _sources(_tables(options, published, found), outputs, published, options.table is not None)
     reader = _reader(options)
     tables, damaged = _described(sources, found, reader)
     page = Page(
@@ -76,7 +80,7 @@ def _tables(options: DictConfig, published: Path, found: list[Found]) -> list[Ta
     """The tables to show. Raises DigrapError for an unknown one."""
     if options.table is not None:
         return [load_table(name) for name in dict.fromkeys(options.table.split(","))]
-    tables = [load_table(file.stem) for file in sorted((CONFIGS / "tables").glob("*.yaml"))]
+    tables = [load_table(file.stem) for file in sorted((spec.CONFIGS / "tables").glob("*.yaml"))]
     return [table for table in tables if _manifest(published, table).exists() or wanted(table, found)]
 
 
@@ -84,8 +88,11 @@ def _manifest(published: Path, table: Table) -> Path:
     return published / table.name / MANIFEST
 
 
-def _sources(tables: list[Table], outputs: Path, published: Path) -> tuple[list[tuple[Source, Path]], list[str]]:
-    """(each table that has runs with the folder it was read from; what is wrong with the others)."""
+def _sources(
+    tables: list[Table], outputs: Path, published: Path, asked: bool
+) -> tuple[list[tuple[Source, Path]], list[str]]:
+    """(each table that has runs with the folder it was read from; what is wrong with the others). Those that were not
+    asked for by name need two rows: with one there is nothing to compare."""
     result, wrong = [], []
     for table in tables:
         try:
@@ -93,8 +100,12 @@ def _sources(tables: list[Table], outputs: Path, published: Path) -> tuple[list[
         except DigrapError as error:
             wrong.append(f"table {table.name}: {error}")
             continue
-        if source.runs:
+        rows = len({run.row for run in source.runs})
+        if rows >= (1 if asked else ROWS):
             result.append((source, place))
+        elif asked:
+            command = shlex.join(["python", "train.py", "-m", as_typed(f"table={table.own_file or table.name}")])
+            wrong.append(f"table {table.name}: no run of it is finished; {command}")
     return result, wrong
 
 

@@ -81,7 +81,7 @@ def _front(axes: Axes, scores: Scores, rows: list[str], identity: str, ood: str)
 
 
 def _averaged(scores: Scores, row: str) -> list[tuple[float, float]]:
-    """(ID, OOD mean) of every variant that all runs of a row have tested, WiSE-FT's curve, in the order of their tests."""
+    """(ID, OOD mean) of each variant that all runs of a row have tested, in that order: WiSE-FT's curve."""
     kinds, points = scores.source.splits, {}
     runs = [run for run in scores.runs if run.row == row]
     for run in runs:

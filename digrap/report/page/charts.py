@@ -18,6 +18,7 @@ from digrap.runs.history import History
 MANY = 40  # layers, from which on they are taken together by block
 VISION = re.compile(r"vision|visual|image_encoder|\bvit\b", re.IGNORECASE)
 BLOCK = re.compile(r"(.*?\.\d+)\..*")
+USUAL = {"model", "base_model", "vision_tower", "vision_model", "language_model", "encoder", "layers", "self_attn"}
 WIDTH = 11.0  # inches
 
 
@@ -33,7 +34,7 @@ def differences(scores: Scores) -> Figure | None:
     down = -(-len(splits) // across)
     height = 0.7 + 0.2 * len(rows)
     figure = Figure(figsize=(WIDTH, max(1.6, height) * down), layout="constrained")
-    panels = figure.subplots(down, across, squeeze=False, sharey=True, sharex=True).flat
+    panels = figure.subplots(down, across, squeeze=False, sharey=True).flat
     palette = dict(zip(scores.table.rows, colours(len(scores.table.rows)), strict=True))
     for axes, (name, cells) in zip(panels, found.items(), strict=False):
         means, spreads = ([cell[k] for cell in cells] for k in (0, 1))
@@ -51,45 +52,42 @@ def differences(scores: Scores) -> Figure | None:
     return figure
 
 
-def by_layer(histories: list[History], statistic: str) -> dict[str, pd.DataFrame]:
-    """Part of the model → epochs × layers of a statistic, a mean over runs; of ‖δ‖ the root of the squares' sum over a
-    layer's tensors, of others their mean. Parts are vision and language, or `all layers` of a model without vision."""
-    frame = mean_over_seeds(histories, statistic, "epochs")
-    if frame is None:
-        return {}
-    vision = [name for name in frame.columns if VISION.search(name)]
-    language = [name for name in frame.columns if name not in vision]
-    parts = {"vision layers": vision, "language layers": language} if vision else {"all layers": language}
-    return {part: _layers(frame[names], statistic == "norm") for part, names in parts.items() if names}
+def by_layer(histories: Mapping[str, list[History]], statistic: str) -> dict[str, dict[str, pd.DataFrame]]:
+    """Part of the model → row → epochs × layers of a statistic, a mean over runs; of ‖δ‖ the root of the squares' sum
+    over a layer's tensors, of others their mean. Parts are vision and language, or `all layers` without vision."""
+    frames = {row: mean_over_seeds(runs, statistic, "epochs") for row, runs in histories.items()}
+    frames = {row: frame for row, frame in frames.items() if frame is not None}
+    names = list(dict.fromkeys(name for frame in frames.values() for name in frame.columns))
+    vision = [name for name in names if VISION.search(name)]
+    others = [name for name in names if name not in vision]
+    parts = {"vision layers": vision, "language layers": others} if vision else {"all layers": others}
+    result = {}
+    for part, tensors in parts.items():
+        layers = _layers(tensors)
+        for row, frame in frames.items():
+            if own := [name for name in frame.columns if name in layers]:
+                values = frame[own]
+                groups = (values**2 if statistic == "norm" else values).T.groupby(layers, sort=False)
+                made = groups.sum() ** 0.5 if statistic == "norm" else groups.mean()
+                result.setdefault(part, {})[row] = made.T
+    return result
 
 
-def _layers(frame: pd.DataFrame, norms: bool) -> pd.DataFrame:
-    names = {name: _module(name) for name in frame.columns}
-    if len(set(names.values())) > MANY:
-        names = {name: BLOCK.sub(r"\1", module) for name, module in names.items()}
-    groups = (frame**2 if norms else frame).T.groupby(pd.Series(names), sort=False)
-    result = (groups.sum() ** 0.5 if norms else groups.mean()).T
-    short = dict(zip(result.columns, _without_common(list(result.columns)), strict=True))
-    return result.rename(columns=short)
-
-
-def _module(tensor: str) -> str:
-    """The layer that a tensor belongs to."""
-    return tensor.partition(".lora_")[0] if ".lora_" in tensor else tensor.rpartition(".")[0] or tensor
-
-
-def _without_common(names: list[str]) -> list[str]:
-    """Names without the components that all begin with."""
-    parts = [name.split(".") for name in names]
-    alike = 0
-    while all(len(part) > alike + 1 for part in parts) and len({part[alike] for part in parts}) == 1:
-        alike += 1
-    return [".".join(part[alike:]) for part in parts]
+def _layers(tensors: list[str]) -> dict[str, str]:
+    """Tensor → the layer that it belongs to, or its block where there are many layers, by a short name."""
+    modules = {
+        name: name.partition(".lora_")[0] if ".lora_" in name else name.rpartition(".")[0] or name for name in tensors
+    }
+    if len(set(modules.values())) > MANY:
+        modules = {name: BLOCK.sub(r"\1", module) for name, module in modules.items()}
+    short = {module: ".".join(part for part in module.split(".") if part not in USUAL) for module in modules.values()}
+    clear = all(short.values()) and len(set(short.values())) == len(short)
+    return {name: short[module] for name, module in modules.items()} if clear else modules
 
 
 def omega_map(histories: list[History]) -> Figure | None:
     """ω as a heat map of layers × epochs, a panel a part of the model; None where it is fixed or none is learned."""
-    parts = by_layer(histories, "omega")
+    parts = {part: rows[""] for part, rows in by_layer({"": histories}, "omega").items()}
     if not parts or all(np.unique(frame.to_numpy().round(6)).size <= 1 for frame in parts.values()):
         return None
     most = max(frame.shape[1] for frame in parts.values())
@@ -107,15 +105,19 @@ def omega_map(histories: list[History]) -> Figure | None:
 
 def distances(histories: Mapping[str, list[History]]) -> Figure | None:
     """‖δ‖ of every layer after the last epoch, a line a row, a panel a part of the model; None without histories."""
-    found = {row: by_layer(runs, "norm") for row, runs in histories.items() if runs}
-    parts = list(dict.fromkeys(part for frames in found.values() for part in frames))
+    parts = by_layer(histories, "norm")
     if not parts:
         return None
     figure = Figure(figsize=(WIDTH, 4.2 * len(parts)), layout="constrained")
-    palette = dict(zip(histories, zip(colours(len(histories)), map(marker, range(len(histories))), strict=True)))
-    for axes, part in zip(figure.subplots(len(parts), 1, squeeze=False)[:, 0], parts, strict=True):
-        lines = {row: frames[part].iloc[-1] for row, frames in found.items() if part in frames}
-        layers = list(dict.fromkeys(name for line in lines.values() for name in line.index))
+    palette = {
+        row: (colour, marker(place))
+        for place, (row, colour) in enumerate(zip(histories, colours(len(histories)), strict=True))
+    }
+    panels = figure.subplots(len(parts), 1, squeeze=False)[:, 0]
+    for axes, (part, frames) in zip(panels, parts.items(), strict=True):
+        lines = {row: frame.iloc[-1] for row, frame in frames.items()}
+        layers = list(max((line.index for line in lines.values()), key=len))  # most have some of those of full training
+        layers = list(dict.fromkeys([*layers, *(name for line in lines.values() for name in line.index)]))
         labels = []
         for row, line in lines.items():
             colour, shape = palette[row]
@@ -139,8 +141,8 @@ def over_mu(points: pd.DataFrame) -> Figure | None:
     if not settings:
         return None
     figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-    panels = figure.subplots(1, 2)
-    for axes, (key, title) in zip(panels, {"validation": "ID validation", "ood": "OOD mean, tested"}.items()):
+    panels, titles = figure.subplots(1, 2), {"validation": "ID validation", "ood": "OOD mean, tested"}
+    for axes, (key, title) in zip(panels, titles.items(), strict=True):
         labels = []
         for place, (name, colour) in enumerate(zip(settings, colours(len(settings)), strict=True)):
             line = wide.loc[name][key]

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from digrap.core.errors import DigrapError
 from digrap.report.figures import as_svg
-from digrap.report.page.gallery import Shown
+from digrap.report.formats import EMPTY
 from digrap.report.marks import COLOURS
 from digrap.report.page.command import overrides_of, train_command
 from digrap.report.page.found import Found
+from digrap.report.page.gallery import Shown
 from digrap.runs.results import Results
+
+SHOWN = ("dataset=", "backbone=", "optim=", "seed=", "dataset.seed=")  # what has a column of its own
 
 
 @dataclass(frozen=True)
@@ -36,36 +41,39 @@ class RunPart:
 
 
 class Curves:
-    """Draws loss and ID validation of run after run in one figure, which is set up once."""
+    """Draws loss and ID validation of run after run in one figure: to set one up takes longer than to draw it."""
 
     def __init__(self):
         self.figure = Figure(figsize=(8, 2.3))
         self.figure.subplots_adjust(left=0.06, right=0.99, bottom=0.2, top=0.88, wspace=0.14)
-        self.panels = self.figure.subplots(1, 2)
+        self.panels, self.lines = self.figure.subplots(1, 2), []
+        for axes, colour in zip(self.panels, COLOURS, strict=False):
+            self.lines += axes.plot([], [], color=colour, marker=".", linewidth=1.5)
+            axes.set_xlabel("epoch", fontsize=8)
+            axes.locator_params(nbins=5)
+            axes.tick_params(labelsize=8)
+            axes.grid(alpha=0.3)
+        (self.tested,) = self.panels[1].plot([], [], "o", ms=9, color=COLOURS[1], fillstyle="none")
 
     def draw(self, records: list[dict[str, Any]], metric: str, best: int | None) -> bytes | None:
         """The SVG of a log of metrics; None where it has neither losses nor validations."""
-        series = {
-            "training loss": [(r["epoch"], r["loss"]) for r in records if r["event"] == "train"],
-            f"ID validation, {metric} (%)": [
-                (r["epoch"], r[metric]) for r in records if r["event"] == "val" and metric in r
-            ],
-        }
-        if not any(series.values()):
+        losses = [(record["epoch"], record["loss"]) for record in records if record["event"] == "train"]
+        scores = [(record["epoch"], record[metric]) for record in records if record["event"] == "val"]
+        if not losses and not scores:
             return None
-        for axes, (title, points), colour in zip(self.panels, series.items(), COLOURS, strict=False):
-            axes.clear()
-            if points:
-                axes.plot(*zip(*points, strict=True), color=colour, marker=".", linewidth=1.5)
+        titles = ("training loss", f"ID validation, {metric} (%)")
+        for axes, line, points, title in zip(self.panels, self.lines, (losses, scores), titles, strict=True):
+            _set(line, points)
             axes.set_title(title, fontsize=9)
-            axes.set_xlabel("epoch", fontsize=8)
-            axes.tick_params(labelsize=8)
-            axes.grid(alpha=0.3)
-            chosen = [point for point in points if point[0] == best]
-            if chosen and axes is self.panels[1]:
-                axes.plot(*chosen[0], "o", ms=9, color=colour, fillstyle="none")
-                axes.annotate("tested", chosen[0], textcoords="offset points", xytext=(-6, -14), fontsize=8, ha="right")
+        _set(self.tested, [point for point in scores if point[0] == best])
+        for axes in self.panels:
+            axes.relim()
+            axes.autoscale_view()
         return as_svg(self.figure)
+
+
+def _set(line: Line2D, points: list[tuple[float, float]]) -> None:
+    line.set_data([x for x, _ in points], [y for _, y in points])
 
 
 def command_of(found: Found, known: Mapping[str, tuple[str, ...]]) -> str | None:
@@ -92,7 +100,8 @@ def describe(
     except OSError:
         config = None
     command = command_of(found, known)
-    changed = command.removeprefix("python train.py ") if command else f"seed={results.seed}"
+    words = shlex.split(command)[2:] if command else []
+    changed = " ".join(word for word in words if not word.startswith(SHOWN)) or EMPTY
     return RunPart(found, changed, command, drawn, config, provenance(found), samples[0], notes)
 
 

@@ -58,7 +58,8 @@ def _charts(scores: Scores, runs: list[Found], notes: list[str]) -> list[Chart]:
     found = {
         "ID against OOD accuracy, mean ± standard deviation over seeds; small dots are runs. Up and to the right is "
         "better. Dashed: what zero-shot and vanilla reach without a method.": figures.id_against_ood(scores),
-        f"Difference to {baseline} on every test split, ± standard deviation over seeds.": charts.differences(scores),
+        f"Difference to {baseline} on every test split, ± standard deviation over seeds. Each panel "
+        "has a scale of its own.": charts.differences(scores),
     }
     try:
         histories = figures.histories_of(scores)

@@ -23,8 +23,8 @@ def verdict(scores: Scores) -> tuple[list[str], list[str]]:
         keeps = [row for row, test in found.items() if test[identity].high >= 0 and test[ood].low > 0]
         gains = [row for row, test in found.items() if test[identity].low > 0 and test[ood].high >= 0]
         base = scores.table.baseline
-        sentences.append(_listed(keeps, f"More OOD than {base}, and no clear loss ID", "clearly higher OOD"))
-        sentences.append(_listed(gains, f"More ID than {base}, and no clear loss OOD", "clearly higher ID"))
+        sentences.append(_listed(keeps, f"clearly higher OOD than {base} without a clear loss ID"))
+        sentences.append(_listed(gains, f"clearly higher ID than {base} without a clear loss OOD"))
     return sentences, [_line(scores, row, test, columns) for row, test in found.items()]
 
 
@@ -61,8 +61,8 @@ def _best(scores: Scores, columns: dict[str, str]) -> list[str]:
     return result
 
 
-def _listed(rows: list[str], what: str, otherwise: str) -> str:
-    return f"{what}: {', '.join(rows)}." if rows else f"{what}: no row (none is {otherwise} without a clear loss)."
+def _listed(rows: list[str], what: str) -> str:
+    return f"{what[0].upper()}{what[1:]}: {', '.join(rows)}." if rows else f"No row is {what}."
 
 
 def _line(scores: Scores, row: str, test: dict[str, Paired], columns: dict[str, str]) -> str:
