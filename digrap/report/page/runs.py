@@ -101,7 +101,7 @@ def describe(
         config = None
     command = command_of(found, known)
     words = shlex.split(command)[2:] if command else []
-    changed = " ".join(word for word in words if not word.startswith(SHOWN)) or EMPTY
+    changed = " ".join(word for word in words if not word.startswith(SHOWN)) or (EMPTY if command else "see its config")
     return RunPart(found, changed, command, drawn, config, provenance(found), samples[0], notes)
 
 
