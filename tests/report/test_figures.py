@@ -1,5 +1,6 @@
 """The pictures of a table, drawn from run folders and from published files alike."""
 
+import dataclasses
 import io
 
 import pytest

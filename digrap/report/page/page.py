@@ -16,7 +16,7 @@ from digrap.report.page.tables import TablePart
 from digrap.report.render import Bold
 
 HERE = Path(__file__).parent
-KINDS = {"id_test": "ID test", "near_ood": "near OOD", "far_ood": "far OOD"}
+KINDS = {"id_val": "ID validation", "id_test": "ID test", "near_ood": "near OOD", "far_ood": "far OOD"}
 
 
 @dataclass(frozen=True)
