@@ -5,7 +5,7 @@ table=       tables to show, as in table=demo,mini or a table's file; by default
 outputs=     the tree of runs; default outputs
 published=   the folder of published tables; default docs/results
 out=         the page; default outputs/report.html
-runs=40      how many finished runs are shown by themselves, the newest first; 0 for none
+runs=30      how many finished runs are shown by themselves, the newest first; 0 for none
 pictures=true   false leaves out the test pictures, for which the datasets are read
 
 A table whose runs are all published is taken from there, any other one from the outputs tree. The page needs no
@@ -42,7 +42,7 @@ MOST = 10_000  # runs
 ROWS = 2
 DEFAULTS = {
     "table": None, "outputs": str(OUTPUTS), "published": str(REPO / "docs" / "results"),
-    "out": str(OUTPUTS / "report.html"), "runs": 40, "pictures": True,
+    "out": str(OUTPUTS / "report.html"), "runs": 30, "pictures": True,
 }  # fmt: skip
 
 
