@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.installed
 SEEDS  ?= 0,1
 JOBS   ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: help setup demo judge verify test test-all test-slurm rehearsal lint lock gallery clean
+.PHONY: help setup demo report judge verify test test-all test-slurm rehearsal lint lock gallery clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /' | column -t -l 2
@@ -35,6 +35,9 @@ demo: setup  ## zero-shot, vanilla and DiGraP on the miniature; prints the table
 	$(PYTHON) train.py -m table=demo seed=$(SEEDS) hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS)
 	$(PYTHON) scripts/make_tables.py table=demo seeds=$(SEEDS) dirty=allow
 	@echo "The ten VQA shifts in miniature, answered by a tiny PaliGemma: python train.py dataset=minivqa (3 minutes); every method on them: -m table=mini_3"
+
+report: setup  ## one HTML page of every table, figure and run: outputs/report.html (docs/report.md)
+	@$(PYTHON) scripts/report.py $(ARGS)
 
 judge: setup  ## METHOD=my_rule.py: an optimizer of your own against the others, on the miniature (docs/judge.md)
 	@$(PYTHON) scripts/judge.py $(if $(METHOD),"method=$(METHOD)") seeds=$(SEEDS) jobs=$(JOBS) $(ARGS)

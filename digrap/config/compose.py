@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -59,20 +60,36 @@ def compose_cluster(overrides: list[str]) -> Cluster:
     return cluster_of(_hydra_composed(overrides, "train"))
 
 
-def _from_same_groups(overrides: list[str]) -> DictConfig | None:
-    """The same, 40 times as fast where the choices of groups were composed before: as Hydra does it, values are put
-    into what the groups give. None where Hydra has to read the overrides itself, or where they are wrong."""
+def compose_with(overrides: Sequence[str], values: Mapping[str, Any]) -> DictConfig:
+    """The same with keys set to values as they are, of which a text need not be made."""
+    cfg = _with_references(overrides) or with_types(_hydra_composed(list(overrides), "train"))
+    for key, value in values.items():
+        OmegaConf.update(cfg, key, value, force_add=True)
+    OmegaConf.set_struct(cfg, None)
+    return resolved(cfg)
+
+
+def _from_same_groups(overrides: Sequence[str]) -> DictConfig | None:
+    """The config of `compose`, 40 times as fast where the choices of groups were composed before. None where Hydra has
+    to read the overrides itself, or where they are wrong."""
     try:
-        parsed = [_parsed(text) for text in overrides]
-        if not all(map(_is_plain, parsed)):
+        if (cfg := _with_references(overrides)) is None:
             return None
-        groups = tuple(one.input_line for one in parsed if _is_group(one))
-        cfg = composed_of(groups)
-        ConfigLoaderImpl._apply_overrides_to_config([one for one in parsed if not _is_group(one)], cfg)
         OmegaConf.set_struct(cfg, None)
         return resolved(cfg)
     except (HydraException, OmegaConfBaseException, DigrapError):
         return None  # the whole way words the error
+
+
+def _with_references(overrides: Sequence[str]) -> DictConfig | None:
+    """As Hydra does it, values are put into what the groups give; references are not resolved. None for an override
+    that is more than a value or a choice."""
+    parsed = [_parsed(text) for text in overrides]
+    if not all(map(_is_plain, parsed)):
+        return None
+    cfg = composed_of(tuple(one.input_line for one in parsed if _is_group(one)))
+    ConfigLoaderImpl._apply_overrides_to_config([one for one in parsed if not _is_group(one)], cfg)
+    return cfg
 
 
 def composed_of(groups: tuple[str, ...]) -> DictConfig:

@@ -6,59 +6,93 @@ import io
 import os
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from digrap.report.marks import Label, colours, label_beside, marker
+from digrap.report.matched_id import front
 from digrap.report.scores import Scores
 from digrap.runs.history import History
 
-MARKERS = "oDs^vP*X<>hd"
 DPI = 150
-LEGEND_INSIDE = 6  # rows
+SVG = {"svg.fonttype": "none", "svg.hashsalt": "digrap"}  # text stays text; ids depend on the content alone
+NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+WITHOUT_METHOD = ("zero_shot", "vanilla")  # the runs whose front a method has to beat
 
 
 def id_against_ood(scores: Scores) -> Figure | None:
-    """One point a row with its standard deviations, the runs as small dots, a panel a block; None where no run is
-    finished."""
+    """One point a row with its standard deviations, the runs as small dots, a panel a block; the front of zero-shot and
+    vanilla, and the curves of averaged weights, as lines. None where no run is finished."""
     identity, ood = scores.identity, scores.ood_mean
     if identity is None or ood is None or scores.values.empty:
         return None
     blocks: dict[str | None, list[str]] = {}
     for label, row in scores.table.rows.items():
         blocks.setdefault(row.block, []).append(label)
-    many = max(map(len, blocks.values())) > LEGEND_INSIDE
-    figure = Figure(figsize=((8.6 if many else 6.4) * len(blocks), 4.6), layout="constrained")
+    figure = Figure(figsize=(8.0 * len(blocks), 4.6), layout="constrained")
     panels = figure.subplots(1, len(blocks), squeeze=False, sharex=True, sharey=True)[0]
+    labels = []
     for axes, (block, rows) in zip(panels, blocks.items(), strict=True):
-        _points(axes, scores, rows, identity, ood)
         axes.set(
             xlabel=f"ID accuracy, {scores.parts[identity][0]} (%)",
             ylabel="OOD accuracy, mean (%)",
             title=scores.table.title if block is None else block,
         )
         axes.grid(alpha=0.3)
-        beside = dict(loc="center left", bbox_to_anchor=(1, 0.5)) if many else {}  # inside, it would cover points
-        axes.legend(frameon=False, fontsize=9, **beside)
+        labels.append(_points(axes, scores, rows, identity, ood))
+    for axes, found in zip(panels, labels, strict=True):  # once the limits are final
+        label_beside(axes, found)
     if None not in blocks:
         figure.suptitle(scores.table.title)
     return figure
 
 
-def _points(axes: Axes, scores: Scores, rows: list[str], identity: str, ood: str) -> None:
+def _points(axes: Axes, scores: Scores, rows: list[str], identity: str, ood: str) -> list[Label]:
+    """Draw them; returns their labels."""
     wide = scores.values.pivot_table(index=["row", "seed"], columns="column", values="value")
-    colours = (*colormaps["tab10"].colors, "black", "gold")  # as many as markers
-    for position, row in enumerate(rows):
-        if row not in wide.index.get_level_values("row"):
+    there, labels = set(wide.index.get_level_values("row")), []
+    for position, (row, colour) in enumerate(zip(rows, colours(len(rows)), strict=True)):
+        if row not in there:
             continue
-        points, colour = wide.loc[row], colours[position % len(colours)]
+        points = wide.loc[row]
         axes.scatter(points[identity], points[ood], s=12, color=colour, alpha=0.45, linewidths=0)
         (x, dx, _), (y, dy, _) = scores.cell(row, identity), scores.cell(row, ood)
         axes.errorbar(
-            x, y, xerr=dx, yerr=dy, fmt=MARKERS[position % len(MARKERS)], color=colour, capsize=2, ms=8,
+            x, y, xerr=dx, yerr=dy, fmt=marker(position), color=colour, capsize=2, ms=8,
             markeredgecolor="black", markeredgewidth=0.6, label=row,
         )  # fmt: skip
+        if curve := _averaged(scores, row):
+            axes.plot(*zip(*curve, strict=True), color=colour, linewidth=1, marker=".", ms=4, zorder=1)
+        labels.append((row, x, y, colour, marker(position)))
+    _front(axes, scores, [row for row in rows if row in there], identity, ood)
+    return labels
+
+
+def _front(axes: Axes, scores: Scores, rows: list[str], identity: str, ood: str) -> None:
+    """What zero-shot and vanilla reach without a method, as a dashed line; a single point makes none."""
+    plain = {run.row for run in scores.runs if run.results.method in WITHOUT_METHOD}
+    points = [(scores.cell(row, identity)[0], scores.cell(row, ood)[0]) for row in rows if row in plain]
+    if len(points) > 1:
+        line = front(*np.array(points).T)
+        axes.plot(*line, "--", color="0.45", linewidth=1, zorder=0, gid="front")
+
+
+def _averaged(scores: Scores, row: str) -> list[tuple[float, float]]:
+    """(ID, OOD mean) of each variant that all runs of a row have tested, in that order: WiSE-FT's curve."""
+    kinds, points = scores.source.splits, {}
+    runs = [run for run in scores.runs if run.row == row]
+    for run in runs:
+        for name, tested in run.results.variants.items():
+            found = {split: tested[split].get(run.scorer(scores.table.scorer)) for split in kinds if split in tested}
+            if len(found) == len(kinds) and None not in found.values():
+                ood = [value for split, value in found.items() if kinds[split] != "id_test"]
+                identity = [value for split, value in found.items() if kinds[split] == "id_test"]
+                points.setdefault(name, []).append((np.mean(identity), np.mean(ood)))
+    whole = [tuple(np.mean(found, axis=0)) for found in points.values() if len(found) == len(runs)]
+    return whole if len(whole) > 1 else []
 
 
 def omega_over_training(histories: Mapping[str, list[History]], title: str) -> Figure | None:
@@ -88,20 +122,28 @@ def omega_over_training(histories: Mapping[str, list[History]], title: str) -> F
 
 
 def _mean_over_seeds(runs: list[History]) -> pd.DataFrame | None:
-    """Steps × tensors, from ω = 0 at the start; None for a fixed ω or none at all."""
+    """ω, steps × tensors, from 0 at the start; None for a fixed ω or none at all."""
+    frame = mean_over_seeds(runs, "omega")
+    known = [run.values["omega"] for run in runs if "omega" in run.values]
+    if frame is None or all(np.unique(values[~np.isnan(values)]).size <= 1 for values in known):
+        return None
+    frame.loc[0] = 0.0
+    return frame.sort_index()
+
+
+def mean_over_seeds(runs: list[History], statistic: str, axis: str = "steps") -> pd.DataFrame | None:
+    """A statistic of layers, steps (or epochs) × tensors, its mean over runs; None where no run has it."""
     frames = [
-        pd.DataFrame(run.values["omega"].astype(float), index=run.steps, columns=list(run.tensors)).dropna(
+        pd.DataFrame(run.values[statistic].astype(float), index=getattr(run, axis), columns=list(run.tensors)).dropna(
             axis=1, how="all"
         )
         for run in runs
-        if "omega" in run.values
+        if statistic in run.values
     ]
-    if all(frame.melt()["value"].nunique() <= 1 for frame in frames):
+    if not frames or all(frame.empty for frame in frames):
         return None
     together = pd.concat(frames)
-    curve = together.groupby(level=0).mean()[list(dict.fromkeys(together.columns))]
-    curve.loc[0] = 0.0
-    return curve.sort_index()
+    return together.groupby(level=0).mean()[list(dict.fromkeys(together.columns))]
 
 
 def _blocks(tensors: list[str]) -> dict[str, str]:
@@ -119,12 +161,25 @@ def as_png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
+def as_svg(figure: Figure) -> bytes:
+    """A figure as the bytes of an SVG, alike on every day: without metadata."""
+    file = io.BytesIO()
+    with rc_context(SVG):
+        figure.savefig(file, format="svg", metadata=NO_METADATA)
+    return file.getvalue()
+
+
 def draw(scores: Scores) -> dict[str, Figure]:
     """Every picture that a table's runs give, by the suffix of its file's name; of a published table too."""
+    title = scores.table.title
+    pictures = {"id_ood": id_against_ood(scores), "omega": omega_over_training(histories_of(scores), title)}
+    return {name: figure for name, figure in pictures.items() if figure is not None}
+
+
+def histories_of(scores: Scores) -> dict[str, list[History]]:
+    """Row → the statistics of layers of its runs that have some."""
     histories: dict[str, list[History]] = {row: [] for row in scores.table.rows}
     for run in scores.runs:
         if (history := run.history()) is not None:
             histories[run.row].append(history)
-    title = scores.table.title
-    pictures = {"id_ood": id_against_ood(scores), "omega": omega_over_training(histories, title)}
-    return {name: figure for name, figure in pictures.items() if figure is not None}
+    return histories

@@ -12,7 +12,6 @@ from digrap.report.publish import from_published, publish
 from digrap.report.scores import gather, tally
 from digrap.runs.folder import RunFolder
 from digrap.runs.history import history_of
-from digrap.tables import spec
 
 
 def histories_of(cells, outputs):
@@ -37,15 +36,6 @@ def test_a_damaged_log_is_named(demo, outputs):
     path.write_text(path.read_text()[:-20])
     with pytest.raises(DigrapError, match="metrics.jsonl, line 4, is damaged"):
         figures.draw(gather(table, outputs))
-
-
-def test_many_rows_have_their_legend_beside(small_table):
-    table, outputs = small_table
-    few = gather(table, outputs)
-    table = dataclasses.replace(table, rows=table.rows | {str(k): spec.Row(str(k), (), {}) for k in range(9)})
-    many = dataclasses.replace(few, source=dataclasses.replace(few.source, table=table))
-    widths = [figures.id_against_ood(scores).get_size_inches()[0] for scores in (few, many)]
-    assert widths[1] > widths[0]
 
 
 def test_a_published_table_draws_the_same_pictures(demo, outputs, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_atomically
@@ -46,6 +48,25 @@ def build(root: str | Path, seed: int, image_size: int, splits: Mapping[str, Map
     return DataModule(result, CLASSES)
 
 
+def kept(root: str | Path, seed: int, image_size: int, splits: Mapping[str, Mapping[str, Any]]) -> DataModule:
+    """The same splits, from what is drawn already: loading any other one raises DigrapError."""
+    data = build(root, seed, image_size, splits)
+    files = {
+        name: cache_file(Path(root), seed, image_size, name, options["domain"], options["size"])
+        for name, options in splits.items()
+    }
+    return replace(data, splits={name: _only(split, files[name]) for name, split in data.splits.items()})
+
+
+def _only(split: Split, file: Path) -> Split:
+    def load() -> Dataset:
+        if not file.exists():
+            raise DigrapError(f"{file} is not there: training on these pictures draws it")
+        return split.load()
+
+    return replace(split, load=load)
+
+
 def balanced_labels(seed: int, split: int, size: int) -> Tensor:
     """int64 (size,): every block of 45 holds each class once, in random order; label i does not depend on `size`."""
     blocks = [
@@ -73,11 +94,16 @@ def _check_split(name: str, options: Mapping[str, Any]) -> tuple[str, str, int]:
     return domain, kind, size
 
 
-def _load(root: Path, seed: int, image_size: int, name: str, domain: str, size: int) -> ImageTensors:
-    """The split from the cache, else freshly drawn and cached."""
+def cache_file(root: Path, seed: int, image_size: int, name: str, domain: str, size: int) -> Path:
+    """The file that keeps a drawn split."""
     # The path holds the drawing code's version and the glyph file's hash: a change of either starts another cache.
     folder = root / f"v{VERSION}-{GLYPHS_SHA256[:8]}-{image_size}px" / f"seed{seed}"
-    path = folder / f"{name}-{domain}-{size}.safetensors"
+    return folder / f"{name}-{domain}-{size}.safetensors"
+
+
+def _load(root: Path, seed: int, image_size: int, name: str, domain: str, size: int) -> ImageTensors:
+    """The split from the cache, else freshly drawn and cached."""
+    path = cache_file(root, seed, image_size, name, domain, size)
     if path.exists():
         return ImageTensors(*_read(path, (size, 3, image_size, image_size)))
     split = crc32(name.encode())

@@ -14,7 +14,7 @@ from pathlib import Path
 from digrap.core.errors import DigrapError
 from digrap.data import vqa
 from digrap.data.mini.domainnet import check_range
-from digrap.data.mini.vqa.folder import made
+from digrap.data.mini.vqa.folder import folder_of, made
 from digrap.data.mini.vqa.twins import Sizes
 from digrap.data.splits import DataModule
 
@@ -31,13 +31,30 @@ def build(
     default ones lie in a folder of their own. Any fault of a file is an error. Raises DigrapError for options that do
     not fit, and where the files cannot be written.
     """
+    return _read(made(Path(root).expanduser(), seed, _checked(seed, sizes)), splits)
+
+
+def kept(
+    root: str | Path, seed: int, splits: Mapping[str, Mapping[str, str]], sizes: Mapping[str, int] | None = None
+) -> DataModule:
+    """The same splits, from files that are there, as they are. Raises DigrapError where there are none."""
+    folder = folder_of(Path(root).expanduser(), seed, _checked(seed, sizes))
+    if not folder.is_dir():
+        raise DigrapError(f"{folder} is not there: training on these questions makes it")
+    return _read(folder, splits)
+
+
+def _checked(seed: int, sizes: Mapping[str, int] | None) -> Sizes:
     check_range("dataset.seed", seed, 0, 2**32 - 1)
     known = {field.name: field.default for field in fields(Sizes)}
     for name, size in (sizes or {}).items():
         if name not in known:
             raise DigrapError(f"dataset.sizes.{name}: there is no such set; choose of {', '.join(known)}")
         check_range(f"dataset.sizes.{name}", size, SMALLEST, LARGEST)
-    folder = made(Path(root).expanduser(), seed, Sizes(**known | dict(sizes or {})))
+    return Sizes(**known | dict(sizes or {}))
+
+
+def _read(folder: Path, splits: Mapping[str, Mapping[str, str]]) -> DataModule:
     data = vqa.build(folder, splits, train_share=1.0, val_share=0.5, strict=True)
     named = {name: replace(split, dataset="minivqa") for name, split in data.splits.items()}
     return replace(data, splits=named, protocol="clean")

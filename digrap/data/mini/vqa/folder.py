@@ -43,15 +43,19 @@ def sets_of(seed: int, sizes: Sizes) -> tuple[dict[str, list[Row]], dict[str, li
     return sets, twins.vqa_ce(train, val)
 
 
+def folder_of(root: Path, seed: int, sizes: Sizes) -> Path:
+    """Return the folder of a seed's sets, whether it is there or not."""
+    other = "" if sizes == Sizes() else f"-{hashlib.sha256(repr(sizes).encode()).hexdigest()[:8]}"
+    return root / f"seed{seed}{other}"
+
+
 def made(root: Path, seed: int, sizes: Sizes) -> Path:
     """Return the folder of a seed's sets below `root`, made where it is missing, damaged or of another version.
 
     What is not as it was written is moved aside, never deleted, and said. Raises DigrapError where nothing can be
     written.
     """
-    recipe = _recipe(seed, sizes)
-    other = "" if sizes == Sizes() else f"-{hashlib.sha256(repr(sizes).encode()).hexdigest()[:8]}"
-    folder = root / f"seed{seed}{other}"
+    recipe, folder = _recipe(seed, sizes), folder_of(root, seed, sizes)
     if folder.exists() and not _fault(folder, recipe):
         return folder  # which may lie where nothing can be written
     try:

@@ -1,0 +1,78 @@
+"""A table on the page: its verdict, cells, notes and figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from digrap.core.errors import DigrapError
+from digrap.report import figures, render
+from digrap.report.page import charts
+from digrap.report.page.found import Found, mu_grid
+from digrap.report.page.gallery import Reader, Shown, shifts
+from digrap.report.page.verdict import verdict
+from digrap.report.scores import Scores
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure as SVG with its caption, which is also what a screen reader says."""
+
+    svg: bytes
+    caption: str
+
+
+@dataclass(frozen=True)
+class TablePart:
+    """What the page says of a table. `origin` is where its numbers were read; `notes` what could not be shown."""
+
+    name: str
+    title: str
+    origin: str
+    sentences: list[str]
+    rows_in_words: list[str]
+    header: list[str]
+    body: list[list[str]]
+    facts: list[str]
+    commands: list[str]
+    charts: list[Chart]
+    shifts: list[Shown]
+    notes: list[str] = field(default_factory=list)
+
+
+def describe(scores: Scores, origin: Path, runs: list[Found], reader: Reader | None) -> TablePart:
+    """All of a table. Raises DigrapError for damaged predictions."""
+    sentences, rows = verdict(scores)
+    shown, why_not = shifts(scores, reader) if reader else ([], "Pictures were left out (pictures=false).")
+    notes = [f"The examples of the shifts are not all here: {why_not}"] if why_not else []
+    drawn = _charts(scores, runs, notes)
+    return TablePart(
+        scores.table.name, render.title(scores), str(origin), sentences, rows, render.header(scores),
+        list(render.body(scores)), render.notes(scores), render.commands(scores), drawn, shown, notes,
+    )  # fmt: skip
+
+
+def _charts(scores: Scores, runs: list[Found], notes: list[str]) -> list[Chart]:
+    """Every figure that the table's runs give; what keeps some from being drawn goes to `notes`."""
+    baseline = scores.table.baseline
+    found = {
+        "ID against OOD accuracy, mean ± standard deviation over seeds; small dots are runs. Up and to the right is "
+        "better. Dashed: what zero-shot and vanilla reach without a method.": figures.id_against_ood(scores),
+        f"Difference to {baseline} on every test split, ± standard deviation over seeds. Each panel "
+        "has a scale of its own.": charts.differences(scores),
+    }
+    try:
+        histories = figures.histories_of(scores)
+    except DigrapError as error:
+        notes.append(f"No figures of layers: {error}")
+        histories = {}
+    for row, of_row in histories.items():
+        found[f"{row}: ω, the strength of projection, by layer and epoch (mean over seeds). Dark is 0: nothing is "
+              "projected out."] = charts.omega_map(of_row)  # fmt: skip
+    found["‖δ‖, how far each layer has moved from the pre-trained weights (for adapters: from their anchor), after "
+          "the last epoch."] = charts.distances(histories)  # fmt: skip
+    if not any(histories.values()):
+        notes.append("No figures of layers: these runs have no statistics of layers.")
+    for row, points in mu_grid(scores.table, runs).items():
+        found[f"{row}: accuracy over µ, from the runs of the search."] = charts.over_mu(points)
+    return [Chart(figures.as_svg(figure), caption) for caption, figure in found.items() if figure is not None]

@@ -1,0 +1,148 @@
+"""Parts of the page: layers, µ, examples, commands, colours, words."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from digrap.config.compose import compose
+from digrap.config.identity import run_hash
+from digrap.core.errors import DigrapError
+from digrap.report import figures
+from digrap.report.marks import COLOURS, colours, spread
+from digrap.report.page import charts
+from digrap.report.page.command import overrides_of
+from digrap.report.page.found import finished, mu_grid, wanted
+from digrap.report.page.gallery import Example, errors, shifts, telling
+from digrap.report.page.verdict import verdict
+from digrap.report.scores import gather
+from digrap.runs.history import History
+from digrap.tables.spec import Row
+from tests.report.page.pages import write_config
+from tests.synthetic_runs import write_run
+
+
+@pytest.mark.parametrize("count", [1, len(COLOURS), 30])
+def test_no_colour_twice(count):
+    assert len(set(colours(count))) == count
+
+
+def test_labels_keep_their_distance_and_order():
+    wanted_places = [0.5, 0.51, 0.99, 1.0, 0.5]
+    places = spread(wanted_places, 0.1)
+    assert np.diff(np.sort(places)).min() > 0.0999 and places.max() <= 1
+    assert places[0] < places[4] < places[1] < places[2] < places[3]
+
+
+METHODS = {"zero-shot": "zero_shot", "vanilla": "vanilla", "DiGraP": "digrap"}
+
+
+@pytest.fixture
+def scores(small_table):
+    """The small table's, whose runs know their methods."""
+    found = gather(*small_table)
+    known = [replace(run, results=replace(run.results, method=METHODS[run.row])) for run in found.runs]
+    return replace(found, source=replace(found.source, runs=known))
+
+
+def test_every_row_is_labelled_beside_the_points(scores):
+    axes = figures.id_against_ood(scores).axes[0]
+    assert {text.get_text() for text in axes.texts} >= {"zero-shot", "vanilla", "DiGraP"}
+    assert axes.get_legend() is None
+    (front,) = [line for line in axes.lines if line.get_gid() == "front"]
+    assert front.get_xdata().tolist() == [71.0]  # vanilla is better on both than zero-shot
+
+
+def history(names, norms):
+    values = {"norm": np.array(norms, np.float32), "omega": np.full((2, len(names)), 0.5, np.float32)}
+    return History(tuple(names), np.array([10, 20]), np.array([1, 2]), values)
+
+
+def test_layers_are_parted_and_their_tensors_taken_together():
+    stem = "model.{}.layers.0.self_attn.q_proj.lora_{}.default.weight"
+    names = [stem.format(tower, kind) for tower in ("vision_tower", "language_model") for kind in "AB"]
+    lora, head = history(names, [[3, 4, 1, 1], [6, 8, 0, 2]]), history(["lm_head.weight"], [[1], [7]])
+    found = charts.by_layer({"DiGraP": [lora, lora], "LP": [head]}, "norm")
+    assert list(found) == ["vision layers", "language layers"]
+    assert found["vision layers"]["DiGraP"].to_dict() == {"0.q_proj": {1: 5.0, 2: 10.0}}
+    assert found["language layers"]["LP"].to_dict() == {"lm_head": {1: 1.0, 2: 7.0}}
+    assert "LP" not in found["vision layers"]
+    assert list(charts.by_layer({"": [head]}, "norm")) == ["all layers"]
+    assert charts.omega_map([lora]) is None  # fixed
+    many = history([f"blocks.{block}.{kind}.weight" for block in range(12) for kind in "abcd"], np.ones((2, 48)))
+    assert charts.by_layer({"": [many]}, "norm")["all layers"][""].shape == (2, 12)
+
+
+def test_accuracy_over_mu_is_of_the_searchs_seeds_and_the_rows_own_runs(small_table, tmp_path):
+    table, outputs = small_table
+    grid = {"optim.mu": ("0.1", "0.5"), "trainer.base.lr": ("1e-3",)}
+    table = replace(table, rows={**table.rows, "DiGraP": Row("DiGraP", ("optim=digrap",), grid)})
+    for mu, seed, extra in (("0.1", 100, ()), ("0.5", 100, ()), ("0.5", 101, ()), ("0.5", 100, ("optim.lam=0.1",))):
+        cell = table.cell("DiGraP", seed, (f"optim.mu={mu}", "trainer.base.lr=1e-3", *extra))
+        write_run(cell, outputs, 60, validation=int(100 * float(mu)))
+        write_config(cell, outputs)
+    runs, _ = finished(outputs)
+    points = mu_grid(table, runs)["DiGraP"].sort_values("mu")
+    assert points["mu"].tolist() == [0.1, 0.5] and points["validation"].tolist() == [10.0, 50.0]
+    assert set(points["setting"]) == {"lr 0.001"} and charts.over_mu(points) is not None
+    assert wanted(table, runs) and not wanted(load_table_of("minivqa", table), runs)
+
+
+def load_table_of(dataset, table):
+    return replace(table, overrides=(f"dataset={dataset}",))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["optim=spd", "optim.strength=0.5", "seed=3"],
+        pytest.param(["optim=lp_ft", "trainer.base.lr=3e-3"], marks=pytest.mark.slow),
+        pytest.param(["dataset=minivqa", "optim=zero_shot"], marks=pytest.mark.slow),
+    ],
+)
+def test_a_command_makes_the_run_of_a_config_again(words):
+    cfg = compose(words)
+    found = overrides_of(OmegaConf.to_container(cfg), run_hash(cfg))
+    assert run_hash(compose(found)) == run_hash(cfg) and f"seed={cfg.seed}" in found
+    assert overrides_of(OmegaConf.to_container(cfg), "0123456789") is None  # a config that has changed since
+    assert overrides_of({}, run_hash(cfg)) is None
+
+
+def test_the_telling_example():
+    zero, vanilla, digrap = [np.array(values, float) for values in ([1, 0, 1, 1], [1, 0, 1, 0], [1, 0, 0, 1])]
+    assert telling([zero, vanilla, digrap]) == 3  # DiGraP alone of the last two is right
+    assert telling([zero[:3], vanilla[:3], digrap[:3]]) == 2  # else one where they differ
+
+
+class Reader:
+    """Pictures of a split that may be missing."""
+
+    def __init__(self, missing=()):
+        self.missing = missing
+
+    def examples(self, run, split, places):
+        if split in self.missing:
+            raise DigrapError(f"no pictures of {split}")
+        return [Example(b"picture", "png", 32, "what is it?", f"class {place}") for place in places]
+
+    def answer(self, run, split, place):
+        return f"{run.row} says {place}"
+
+
+def test_examples_of_shifts_and_errors(scores):
+    shown, why_not = shifts(scores, Reader())
+    assert [one.split for one in shown] == list(scores.source.splits) and not why_not
+    assert [answer.row for answer in shown[0].answers] == ["zero-shot", "vanilla", "DiGraP"]
+    wrong, _ = errors(scores.runs[0], Reader())
+    assert wrong and not any(answer.right for one in wrong for answer in one.answers)
+    shown, why_not = shifts(scores, Reader(missing=["sketch"]))
+    assert [one.split for one in shown] == ["real", "clipart"] and why_not == "no pictures of sketch"
+
+
+def test_the_verdict_is_the_paired_tests(scores):
+    sentences, rows = verdict(scores)
+    assert any(line.startswith("Fine-tuning alone (vanilla) gains +20.0 (") for line in sentences)
+    assert "Clearly higher OOD than vanilla without a clear loss ID: DiGraP." in sentences
+    assert any(line.startswith("Highest ID: DiGraP with 91.0 %; the paired test puts it above") for line in sentences)
+    assert any(line.startswith("zero-shot: loses −20.0 (") for line in rows)
