@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -27,8 +28,10 @@ from digrap.core.paths import CONFIGS, REPO
 
 
 def register_resolvers() -> None:
-    """Register ${digrap.run_hash:}, ${digrap.repo:}, ${digrap.sha256:file} and ${digrap.cluster:key}; once or again."""
+    """Register what configs call with OmegaConf: ${digrap.run_hash:}, in_sweep, repo, sha256:file and cluster:key; may
+    be called again."""
     OmegaConf.register_new_resolver("digrap.run_hash", _run_hash, replace=True)
+    OmegaConf.register_new_resolver("digrap.in_sweep", _in_sweep, replace=True)
     OmegaConf.register_new_resolver("digrap.repo", lambda: str(REPO), replace=True)
     OmegaConf.register_new_resolver(
         "digrap.sha256",  # None for a missing file: the code that reads it has the better message
@@ -40,6 +43,12 @@ def register_resolvers() -> None:
 
 def _cluster(key: str, *, _root_: DictConfig) -> Any:
     return getattr(cluster_of(_root_), key)
+
+
+def _in_sweep(*, _root_: DictConfig) -> str:
+    """The beginning of a run's hash, which tells its lines from those of the sweep's other runs; empty outside one."""
+    several = OmegaConf.select(_root_, "hydra.mode") == RunMode.MULTIRUN
+    return f"{_run_hash(_root_=_root_)[:6]}  " if several else ""
 
 
 def _run_hash(*, _root_: DictConfig) -> str:

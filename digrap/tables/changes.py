@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from digrap.core.errors import DigrapError
 from digrap.tables.spec import Table
 
-WHERE = ("device", "data_root", "logger")  # where runs are made, not what they are
+# Where and how runs are made, not what they are.
+WHERE = ("device", "data_root", "logger", "trainer.devices", "trainer.sharding", "trainer.workers", "trainer.profile")
 
 
 def changes_runs(table: Table, extra: Iterable[str]) -> bool:
