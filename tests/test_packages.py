@@ -9,7 +9,11 @@ import sys
 
 import pytest
 
+from digrap.config.compose import compose
+from digrap.core.errors import DigrapError
 from digrap.core.paths import REPO
+from digrap.engine.build import check_packages
+from digrap.models import lavis
 
 TABLE = re.findall(r"^\| `([\w-]+)` \|", (REPO / "docs" / "lavis.md").read_text("utf-8"), flags=re.MULTILINE)
 MODULES = {"hydra-core": "hydra", "open_clip_torch": "open_clip", "salesforce-lavis": "digrap.models.lavis_compat"}
@@ -37,6 +41,14 @@ def test_each_is_imported(name):
     if name == "salesforce-lavis" and importlib.util.find_spec("lavis") is None:
         pytest.skip("salesforce-lavis is not installed")
     assert importlib.import_module(MODULES.get(name, name))
+
+
+@pytest.mark.parametrize("backbone", ["blip_vqa", "albef_vqa", "tiny_blip", "tiny_albef"])
+def test_without_it_a_backbone_says_what_to_install(backbone, monkeypatch):
+    monkeypatch.setattr(lavis, "PACKAGES", {"no_such_package": "salesforce-lavis==1.0.2"})
+    told = rf"backbone={backbone}: salesforce-lavis==1.0.2: not .* -m pip install --no-deps salesforce-lavis==1.0.2` "
+    with pytest.raises(DigrapError, match=told):
+        check_packages(compose([f"backbone={backbone}"]))
 
 
 def test_a_package_called_tests_never_shadows_ours(tmp_path):
