@@ -2,6 +2,7 @@
 
 import copy
 import os
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -67,3 +68,15 @@ def pytest_terminal_summary(terminalreporter):
     lines = [f"Slurm is not tested: no {', '.join(absent)} here"] if (absent := missing()) else SUMMARY
     for line in lines:
         terminalreporter.write_line(line)
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` deselects
+def pytest_collection_modifyitems(items):
+    """Of a test with many cases that is marked sampled(n), all but every n-th become slow."""
+    seen = Counter()
+    for item in items:
+        if (marker := item.get_closest_marker("sampled")) is not None:
+            name = item.nodeid.partition("[")[0]
+            if seen[name] % marker.args[0]:
+                item.add_marker(pytest.mark.slow)
+            seen[name] += 1

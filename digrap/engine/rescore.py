@@ -106,7 +106,8 @@ def _of_run(cfg: DictConfig, run: RunFolder, other_data: bool) -> Subject:
         raise DigrapError(f"weights={cfg.weights}: run={run.path} has weights of its own; leave one of the two out")
     weights, known = run.weights(), None
     own = checked_config(run, allowed(cfg.get("allow")), edited)
-    here = {"device": cfg.device, "trainer": {"devices": cfg.trainer.devices, "sharding": "none"}}
+    devices = OmegaConf.select(cfg, "trainer.devices", default=1)
+    here = {"device": cfg.device, "trainer": {"devices": devices, "sharding": "none"}}
     whole = typed(OmegaConf.merge(own, here))
     if other_data:
         known = classes_of(run, whole)

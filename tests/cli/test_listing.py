@@ -58,7 +58,7 @@ def test_every_choice_is_described_in_one_line(name):
 
 def test_every_group_of_the_primary_config_has_a_list():
     groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
-    assert groups - {"best", "hydra", "cluster"} == set(choices.GROUPS.values())
+    assert groups - {"best", "hydra"} == set(choices.GROUPS.values())
 
 
 @pytest.mark.parametrize(

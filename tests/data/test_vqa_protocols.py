@@ -224,7 +224,7 @@ def test_a_backbone_for_another_task_is_refused_before_anything_is_fetched(tmp_p
     OmegaConf.set_struct(cfg, False)
     refusal = (
         f"dataset={name}: its task is (vqa|naming), and backbone=mini_resnet is made for classification; .*: "
-        "(none yet|hf_vlm, llava_7b, paligemma_3b, tiny_llava, tiny_paligemma)"
+        "albef_vqa, blip_vqa, hf_vlm, llava_7b, paligemma_3b, tiny_albef, tiny_blip, tiny_llava, tiny_paligemma"
     )
     with pytest.raises(DigrapError, match=refusal):
         run(cfg, tmp_path / "run")

@@ -149,7 +149,9 @@ def test_nothing_is_unpickled():
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "timm.models.load_state_dict"):
                 calls.append({word.arg: ast.unparse(word.value) for word in node.keywords}["weights_only"])
-            assert not isinstance(node, ast.Call) or "pickle.load" not in ast.unparse(node.func), file
+            if isinstance(node, ast.Call) and "pickle.load" in ast.unparse(node.func):
+                own = str(file.relative_to(REPO)) in ("digrap/config/compose.py", "digrap/engine/launch.py")
+                assert own and ast.unparse(node.func) == "pickle.loads", file  # what the same process has pickled
             assert not isinstance(node, ast.keyword) or node.arg != "allow_pickle" or not node.value.value, file
     assert len(calls) >= 4 and set(calls) == {"True"}
 

@@ -91,6 +91,7 @@ def undisturbed(small_data, tmp_path_factory):
     return cfg, content(root / "whole"), count
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="it forks")
 @pytest.mark.parametrize("kills", [True, False], ids=["killed", "full"])
 def test_a_start_that_ends_before_any_change_costs_nothing(undisturbed, tmp_path, kills):

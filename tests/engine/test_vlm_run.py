@@ -192,6 +192,7 @@ def test_full_fine_tuning_keeps_head_and_embedding_one(overrides, tmp_path):
     assert torch.equal(module.lm_head.weight, saved["model.language_model.embed_tokens.weight"])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("method", ["ftp", "spd", "l2sp", "mars_sp", "tpgm", "partial_fusion"])
 def test_every_rule_runs_on_adapters(overrides, tmp_path, method):
     engine.run(compose([*overrides, f"optim={method}", "trainer.epochs=1"]), tmp_path)

@@ -55,6 +55,7 @@ def same(left, right):
     assert states[0]["param_groups"] == states[1]["param_groups"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("info", "kwargs"), WAYS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 def test_save_state_and_load_state_resume_bit_for_bit(info, kwargs, dtype, tmp_path):

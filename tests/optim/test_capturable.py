@@ -39,6 +39,7 @@ def unread(optimizer, params, steps):
             optimizer.step()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("tensor_lr", [False, True])
 @pytest.mark.parametrize("foreach", [None, True, False])
 @pytest.mark.parametrize(("info", "kwargs"), WAYS)

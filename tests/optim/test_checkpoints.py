@@ -13,6 +13,7 @@ from tests.optim.infos import EVERY, WAYS
 from tests.optim.steps import DTYPES, advance, options, same_state, shapes
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("info", "kwargs"), WAYS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("weights_only", [True, False])

@@ -13,6 +13,7 @@ from tests.reference import DiGraP as Reference
 RULES, NORMALIZE, ANCHORS = ("conflict", "listing"), ("rows", "tensor", "none"), ("init", "zero", "list")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("rule", "normalize", "base", "anchor", "omega", "lam"),
     [

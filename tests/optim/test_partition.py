@@ -117,6 +117,7 @@ def walk(cls, change, forgetful):
     return params, [optimizer.state[param] for param in params]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("cls", RULES)
 def test_a_change_is_seen(path, cls, change):

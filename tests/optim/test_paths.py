@@ -103,6 +103,7 @@ def assert_equal_runs(ours, theirs, **tolerance):
             )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("rule", "options", "anchor"), CASES)
 def test_equals_the_torch_operations(path, rule, options, anchor):
     options = {"lr": 0.01, "weight_decay": 0.05, "anchor": anchor, **options}

@@ -26,6 +26,7 @@ def references(name, params, anchor, anchors, **options):
     return {key: SLOW[name](param.detach().double(), anchor=chosen[key], **options) for key, param in params.items()}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("name", "options"), EVERY)
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("anchor", ["init", "zero", "list", "none"])
@@ -69,6 +70,7 @@ def test_float32_stays_close_to_the_reference(name, options):
         np.testing.assert_allclose(param.detach().numpy(), slow[key].theta, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("foreach", [None, True, False])
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

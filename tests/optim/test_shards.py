@@ -10,9 +10,8 @@ QUICK = ("digrap",)
 ALL = pytest.param(tuple(ranks.RULES), id="all", marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize(
-    "rules", [QUICK, pytest.param(tuple(ranks.RULES), marks=pytest.mark.slow)], ids=["digrap", "all"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("rules", [tuple(ranks.RULES)], ids=["all"])
 def test_two_ranks_equal_one_process(rules, tmp_path):
     """All checks in one pair of processes, whose start takes longer than the checks."""
     torch.multiprocessing.spawn(ranks.work, (str(tmp_path), rules), nprocs=2)

@@ -42,6 +42,7 @@ def cases():
             yield pytest.param(name, options[i % len(options)], base, anchor, id=f"{name}-{i}-{base}-{anchor}")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("name", "options", "base", "anchor"), list(cases()))
 def test_equals_the_reference_and_torch_operations(by_triton, name, options, base, anchor):
     names = FLAT if name in ("L2SP", "SPD") else tuple(SHAPES)
