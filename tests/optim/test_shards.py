@@ -6,7 +6,6 @@ import torch.multiprocessing
 
 from tests.optim import ranks
 
-QUICK = ("digrap",)
 ALL = pytest.param(tuple(ranks.RULES), id="all", marks=pytest.mark.slow)
 
 
