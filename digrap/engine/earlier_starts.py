@@ -17,7 +17,7 @@ from digrap.config.identity import NOT_IDENTITY, run_hash
 from digrap.core.errors import Busy, DigrapError
 from digrap.engine import checkpoint
 from digrap.runs.folder import RunFolder
-from digrap.runs.lock import hold
+from digrap.runs.lock import forget_gone, hold
 from digrap.runs.predictions import labels_file
 from digrap.runs.results import Results
 from digrap.runs.written import TEMPORARY, kept_answers
@@ -120,6 +120,8 @@ def tidy_finished(here: RunFolder, results: Results) -> None:
         with contextlib.suppress(Busy, OSError), hold(here):
             tidy(here, results)
             log.info("%s: removed what a killed start had left", here.path)
+    with contextlib.suppress(OSError):
+        forget_gone(here)
 
 
 def _remains(here: RunFolder, results: Results) -> list[Path]:

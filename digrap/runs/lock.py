@@ -95,6 +95,12 @@ def held(run: RunFolder) -> bool:
         return False
 
 
+def forget_gone(run: RunFolder) -> None:
+    """Remove what is written down of a holder that is gone, from a folder that nobody needs to hold any more."""
+    if (found := owner_of(run)) is not None and found[0].gone(found[1]) is not None:
+        run.owner_file.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def hold(run: RunFolder, wait: bool = False) -> Iterator[Callable[[], None]]:
     """Hold a run's folder, after its holder where `wait`; the folder of one that is gone is taken over.

@@ -88,6 +88,17 @@ def test_a_kill_inside_the_writing_of_a_checkpoint_costs_only_that_one(undisturb
     assert start(cfg, folder)[0] == 0 and content(tmp_path) == whole
 
 
+def test_a_kill_at_the_very_end_leaves_no_owner(undisturbed, tmp_path, monkeypatch):
+    """What is killed once it is done and tidy is still written down as the folder's holder."""
+    cfg, whole, _ = undisturbed(METHODS[0])
+    folder = tmp_path / run_hash(cfg)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "announce", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        assert os.WIFSIGNALED(start(cfg, folder)[0])
+    assert RunFolder(folder).owner_file.exists()
+    assert start(cfg, folder)[0] == 0 and content(tmp_path) == whole
+
+
 @pytest.mark.slow
 def test_two_processes_on_one_folder(small_arguments, tmp_path):
     """The second is refused with the first one's number, or waits for it."""
