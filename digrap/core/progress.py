@@ -7,7 +7,8 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -35,18 +36,22 @@ def track(
         total = len(iterable)
     # The bars of a sweep's processes would overwrite each other.
     alone = multiprocessing.current_process().name == "MainProcess"
-    show = _bar if alone and sys.stderr.isatty() else _lines
-    return show(iterable, description, total, size, note, last)
+    display = _bar if alone and sys.stderr.isatty() else _lines
+    return display(iterable, _Shown(description, total, size, note, last))
 
 
-def _bar(
-    iterable: Iterable[Item],
-    description: str,
-    total: float | None,
-    size: Callable[[Item], int],
-    note: Callable[[], str],
-    last: bool,
-) -> Iterator[Item]:
+@dataclass(frozen=True)
+class _Shown:
+    """What `track` was given."""
+
+    description: str
+    total: float | None
+    size: Callable[[Any], int]
+    note: Callable[[], str]
+    last: bool
+
+
+def _bar(iterable: Iterable[Item], show: _Shown) -> Iterator[Item]:
     # rich takes a third of a second to import, so it is imported only for a terminal.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -58,13 +63,13 @@ def _bar(
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     noted = 0.0
-    with Progress(*columns, console=Console(stderr=True), transient=not last) as progress:
-        task = progress.add_task(description, total=total)
+    with Progress(*columns, console=Console(stderr=True), transient=not show.last) as progress:
+        task = progress.add_task(show.description, total=show.total)
         for item in iterable:
             yield item
-            progress.advance(task, size(item))
+            progress.advance(task, show.size(item))
             if (now := time.monotonic()) - noted >= NOTE_SECONDS:
-                progress.update(task, description=description + note())
+                progress.update(task, description=show.description + show.note())
                 noted = now
 
 
@@ -75,25 +80,18 @@ def console():
     return Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 
 
-def _lines(
-    iterable: Iterable[Item],
-    description: str,
-    total: float | None,
-    size: Callable[[Item], int],
-    note: Callable[[], str],
-    last: bool,
-) -> Iterator[Item]:
+def _lines(iterable: Iterable[Item], show: _Shown) -> Iterator[Item]:
     start = spoken = time.monotonic()
     done = 0
     for item in iterable:
         yield item
-        done += size(item)
+        done += show.size(item)
         now = time.monotonic()
-        if now - spoken >= QUIET_SECONDS and done != total:
+        if now - spoken >= QUIET_SECONDS and done != show.total:
             rate = done / (now - start)
-            left = f" of {total:g}, {(total - done) / rate:.0f} s left" if total else ""
-            log.info("%s: %d%s, %.1f/s%s", description, done, left, rate, note())
+            left = f" of {show.total:g}, {(show.total - done) / rate:.0f} s left" if show.total else ""
+            log.info("%s: %d%s, %.1f/s%s", show.description, done, left, rate, show.note())
             spoken = now
     seconds = time.monotonic() - start
-    if last:
-        log.info("%s: %d done in %.1f s, %.1f/s", description, done, seconds, done / max(seconds, 1e-9))
+    if show.last:
+        log.info("%s: %d done in %.1f s, %.1f/s", show.description, done, seconds, done / max(seconds, 1e-9))

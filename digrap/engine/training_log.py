@@ -38,13 +38,11 @@ class TrainingLog:
 
     def live(self) -> str:
         """The numbers of the present steps, for a bar. It waits for the device."""
-        if not len(self.losses):
-            return self._numbers(self.written[-RECENT:])
-        return self._numbers(torch.stack(self.losses.values[-RECENT:]).tolist())
+        waiting = self.losses.values[-RECENT:]
+        return _loss(torch.stack(waiting).tolist() if waiting else self.written[-RECENT:]) + self._rate()
 
-    def _numbers(self, losses: list[float]) -> str:
-        loss = f"  loss {sum(losses) / len(losses):.4g}" if losses else ""
-        return loss + ("" if math.isnan(self.lr) else f"  lr {self.lr:.2g}")
+    def _rate(self) -> str:
+        return "" if math.isnan(self.lr) else f"  lr {self.lr:.2g}"
 
     def add(self, loss: torch.Tensor, lr: float) -> None:
         """Keep this process's loss of a step, made with the learning rate `lr`."""
@@ -77,8 +75,8 @@ class TrainingLog:
         """Say how the epoch went: its mean loss, ID validation where it was scored, learning rate and speed."""
         rate = f"  {self.steps / trained_s:.3g} steps/s" if trained_s > 0 and self.steps else ""
         val = "" if score is None else f"  val {score:.1f}" + (" (best)" if best else "")
-        loss, _, lr = self._numbers(self.written).partition("  lr ")
-        log.info("epoch %d/%d%s%s%s%s", here.epoch + 1, self.epochs, loss, val, f"  lr {lr}" if lr else "", rate)
+        numbers = f"{_loss(self.written)}{val}{self._rate()}{rate}"
+        log.info("epoch %d/%d%s", here.epoch + 1, self.epochs, numbers)
 
     def end(self, here: Position) -> None:
         """Warn of a run that has learnt nothing, or was best at its first validation."""
@@ -93,3 +91,7 @@ class TrainingLog:
                 "the best epoch is number %d, the first that was validated: ID validation fell after it; a smaller "
                 "trainer.base.lr is the usual fix", here.best_epoch,
             )  # fmt: skip
+
+
+def _loss(losses: list[float]) -> str:
+    return f"  loss {sum(losses) / len(losses):.4g}" if losses else ""

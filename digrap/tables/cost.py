@@ -9,16 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-from yaml import YAMLError
-
 from digrap.core.errors import DigrapError
 from digrap.runs.folder import RESULTS, RunFolder
 from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import Cell
 
 NEWEST = 300  # finished runs of a dataset that costs are estimated from
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -39,15 +35,14 @@ def measured(outputs: Path, datasets: Iterable[str]) -> list[Measured]:
         for file in files[-NEWEST:]:
             try:
                 found.append(_measured(RunFolder(file.parent)))
-            except (DigrapError, ValueError, KeyError, TypeError, AttributeError, OSError, YAMLError):
+            except (DigrapError, ValueError, KeyError, TypeError, AttributeError, OSError):
                 continue
     return found
 
 
 def _measured(folder: RunFolder) -> Measured:
     results = folder.results()
-    with open(folder.config_file, encoding="utf-8") as file:
-        epochs = yaml.load(file, LOADER)["trainer"]["epochs"]  # OmegaConf takes 50 times as long
+    epochs = folder.plain_config()["trainer"]["epochs"]
     size = sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
     kind = (results.dataset, results.backbone, results.method)
     return Measured(kind, int(epochs), float(folder.facts()["wall_s"]), size)

@@ -1,6 +1,7 @@
 """Tables as multiruns: `python train.py -m table=demo` runs what is missing of configs/tables/demo.yaml.
 
-Any launcher carries it. Without a table it is Hydra's own sweeper, comma-separated values and all.
+Any launcher carries it. Without a table it runs every combination of comma-separated values, as Hydra's own sweeper
+does, and ends in a ranking of them.
 """
 
 import logging
@@ -45,7 +46,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="table", node=TableSwee
 
 
 class TableSweeper(BasicSweeper):
-    """Sweep over the runs of a table, stage by stage; without a table, fall back to BasicSweeper."""
+    """Sweep over the runs of a table, stage by stage; without a table, over the values given."""
 
     def setup(self, **context: Any) -> None:
         """As BasicSweeper; a killed process of the launcher does not end the others' runs."""

@@ -12,7 +12,6 @@ import pandas as pd
 import yaml
 
 from digrap.config.compose import compose_with
-from digrap.config.first_release import renamed
 from digrap.config.identity import run_hash
 from digrap.core.errors import DigrapError
 from digrap.report.gather import OOD, Run, load_run
@@ -20,7 +19,6 @@ from digrap.runs.folder import RunFolder
 from digrap.tables.spec import Row, Table
 
 MU = "optim.mu"
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -32,11 +30,7 @@ class Found:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        try:  # the loader of RunFolder.config takes a tenth of a second, for every run
-            plain = yaml.load(self.folder.config_file.read_bytes(), LOADER)
-            return renamed(plain) if isinstance(plain, dict) else {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
-            return {}
+        return self.folder.plain_config()
 
     @property
     def ood(self) -> float | None:
