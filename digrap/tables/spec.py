@@ -39,9 +39,14 @@ class Cell:
         return compose(list(self.overrides))
 
     @cached_property
+    def hash(self) -> str:
+        """The run's identity."""
+        return run_hash(self.config)
+
+    @cached_property
     def place(self) -> str:
         """<dataset>/<hash>: the run's folder within outputs."""
-        return f"{self.config.dataset.name}/{run_hash(self.config)}"
+        return f"{self.config.dataset.name}/{self.hash}"
 
     @cached_property
     def start_place(self) -> str | None:
