@@ -90,7 +90,7 @@ class Train:
     wait: bool = False
 
 
-NO_PART_OF_A_RUN = ("hydra", "table", "dry_run", "cluster")
+NO_PART_OF_A_RUN = ("hydra", "table", "published", "dry_run", "cluster")
 
 
 def typed(cfg: DictConfig) -> DictConfig:

@@ -14,6 +14,7 @@ import pandas as pd
 from digrap.core.errors import DigrapError, nearest
 from digrap.report.gather import OOD, Missing, Run, Source, from_outputs
 from digrap.report.paired import ALPHA, Paired, bootstrap, paired, standard
+from digrap.tables.published import Published
 from digrap.tables.spec import Table
 
 OOD_MEAN = "OOD mean"
@@ -128,18 +129,19 @@ class Scores:
         return self._values.get((row, column), {})
 
 
-def gather(table: Table, outputs: Path, dirty: bool = False) -> Scores:
-    """The scores of every run of the table that is done in `outputs`."""
-    return tally(from_outputs(table, outputs), dirty)
+def gather(table: Table, outputs: Path, dirty: bool = False, published: Published | None = None) -> Scores:
+    """The scores of every run of the table that is done in `outputs`, or else `published`."""
+    return tally(from_outputs(table, outputs, published), dirty)
 
 
 def tally(source: Source, dirty: bool = False) -> Scores:
     """A source's scores. Raises DigrapError, naming the runs, for results that belong in no one table; `dirty` allows
     those made with uncommitted changes."""
     for block in {row.block for row in source.table.rows.values()}:
-        check_alike([run for run in source.runs if source.table.rows[run.row].block == block])
+        every = (*source.runs, *source.searches)
+        check_alike([run for run in every if source.table.rows[run.row].block == block])
     if not dirty:
-        check_clean(source.runs)
+        check_clean([*source.runs, *source.searches])
     known = _parts(source.splits) | _own_means(source.table, source.splits)
     shown = _titles(source.table, source.splits, known)
     parts = {title: known[name] for title, name in shown.items()}

@@ -39,9 +39,14 @@ class Cell:
         return compose(list(self.overrides))
 
     @cached_property
+    def hash(self) -> str:
+        """The run's identity."""
+        return run_hash(self.config)
+
+    @cached_property
     def place(self) -> str:
         """<dataset>/<hash>: the run's folder within outputs."""
-        return f"{self.config.dataset.name}/{run_hash(self.config)}"
+        return f"{self.config.dataset.name}/{self.hash}"
 
     @cached_property
     def start_place(self) -> str | None:
@@ -155,10 +160,12 @@ def load_table(
     except (OmegaConfBaseException, YAMLError, OSError) as error:
         raise DigrapError(f"{path}: {str(error).splitlines()[0]}") from error
     check_form(path, plain)
-    rows = {str(label): _row(path, str(label), value) for label, value in plain["rows"].items()}
-    _check_starts(path, rows)
+    rows = _rows(path, plain["rows"])
     blocks = {str(title): _overrides(path, own or ()) for title, own in (plain.get("blocks") or {}).items()}
     rows = _in_blocks(rows, blocks) if blocks else rows
+    for title, group in (plain.get("groups") or {}).items():  # a block with rows of its own
+        own = {str(title): _overrides(path, group.get("overrides") or ())}
+        rows |= _in_blocks(_rows(path, group["rows"], f"groups.{title}."), own)
     check_target_rows(path, plain.get("targets") or {}, rows)
     own = path.resolve().parent != (CONFIGS / "tables").resolve()
     search, targets = plain.get("search") or {}, plain.get("targets") or {}
@@ -182,16 +189,22 @@ def load_table(
     return table
 
 
-def _row(path: Path, label: str, value: object) -> Row:
+def _rows(path: Path, plain: dict[str, object], prefix: str = "") -> dict[str, Row]:
+    rows = {str(label): _row(path, str(label), value, f"{prefix}rows.{label}") for label, value in plain.items()}
+    _check_starts(path, rows, prefix)
+    return rows
+
+
+def _row(path: Path, label: str, value: object, place: str) -> Row:
     """A row from a list of overrides, or from a mapping with overrides, grid and start."""
     plain = {"overrides": value} if isinstance(value, list) else value
     if not isinstance(plain, dict):
-        raise DigrapError(f"{path}: row {label!r} is neither a list of overrides nor a mapping")
-    check_keys(path, plain, ROW_KEYS, f"rows.{label}.")
+        raise DigrapError(f"{path}: {place} is neither a list of overrides nor a mapping")
+    check_keys(path, plain, ROW_KEYS, f"{place}.")
     grid = plain.get("grid") or {}
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
-            raise DigrapError(f"{path}: rows.{label}.grid.{key} must be a list of values")
+            raise DigrapError(f"{path}: {place}.grid.{key} must be a list of values")
     texts = {key: tuple(_text(item) for item in values) for key, values in grid.items()}
     return Row(label, _overrides(path, plain.get("overrides") or ()), texts, plain.get("start"))
 
@@ -232,14 +245,18 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _check_starts(path: Path, rows: dict[str, Row]) -> None:
+def _check_starts(path: Path, rows: dict[str, Row], prefix: str) -> None:
     for row in rows.values():
         if row.start is None:
             continue
         if row.start not in rows:
-            raise DigrapError(f"{path}: rows.{row.label}.start: {row.start!r} is no row; {nearest(row.start, rows)}")
+            raise DigrapError(
+                f"{path}: {prefix}rows.{row.label}.start: {row.start!r} is no row; {nearest(row.start, rows)}"
+            )
         if rows[row.start].start is not None:
-            raise DigrapError(f"{path}: rows.{row.label}.start: {row.start!r} has a start itself; one level is all")
+            raise DigrapError(
+                f"{path}: {prefix}rows.{row.label}.start: {row.start!r} has a start itself; one level is all"
+            )
 
 
 def _search_seeds(path: Path, seeds: object) -> tuple[int, ...] | None:

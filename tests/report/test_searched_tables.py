@@ -125,6 +125,7 @@ def test_the_protocol_is_in_the_provenance(small_table):
     table, outputs = small_table
     for row, seed, chosen in [("zero-shot", 100, ()), ("vanilla", 100, ("trainer.base.lr=1e-3",)), ("DiGraP", 100, ())]:
         write_run(table.cell(row, seed, chosen), outputs, 50, validation=60, protocol="cleaned")
+    write_run(table.cell("vanilla", 100, ("trainer.base.lr=3e-4",)), outputs, 99, validation=40, protocol="cleaned")
     notes = render.notes(gather(dataclasses.replace(table, seeds=(100,)), outputs))
     assert notes[-1] == "Commit 0123456789; timm 1.0.31, torch 2.15.0; device cpu; protocol cleaned."
 
