@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from digrap.runs.history import History, history_of, read_history
 from digrap.runs.predictions import Bundle, read_bundle
 from digrap.runs.results import OOD, PUBLISH_AGAIN, Results, read_results
 from digrap.tables.missing_runs import Plan
+from digrap.tables.rates import every_rate_row
 from digrap.tables.spec import Cell, Table, load_table
 
 TOLERANCE = 1e-9  # between a score in results.json and the same one from the predictions, in percent
@@ -94,13 +95,22 @@ class Missing:
 @dataclass(frozen=True)
 class Source:
     """All that a table is rendered from. `splits` maps its tested splits to their kinds, ID first; `own_pictures`:
-    every seed has examples of its own."""
+    every seed has examples of its own. `rates` are vanilla's runs with learning rates that no row prints, where the
+    table asks for OOD accuracy at matched ID accuracy. `explained`: its texts say which winners stand at the edge of
+    their grid and what a projection did, as those of tables published before did not."""
 
     table: Table
     splits: dict[str, str]
     own_pictures: bool
     runs: list[Run]
     missing: list[Missing]
+    rates: list[Run] = field(default_factory=list)
+    explained: bool = True
+
+    @property
+    def every(self) -> list[Run]:
+        """The printed runs, then the others."""
+        return [*self.runs, *self.rates]
 
 
 def load_run(folder: Path) -> Run:
@@ -115,29 +125,52 @@ def load_run(folder: Path) -> Run:
     return Run(results.method, results.seed, (), results, *files)
 
 
-def from_outputs(table: Table, outputs: Path) -> Source:
-    """A table's runs from the outputs tree. Raises DigrapError naming every results.json that cannot be read."""
-    plan, runs, missing, broken = Plan(table, outputs), [], [], []
+def from_outputs(table: Table, outputs: Path, rates: bool = False) -> Source:
+    """A table's runs from the outputs tree; with `rates` vanilla's other ones even where the table does not ask for OOD
+    at matched ID. Raises DigrapError naming every results.json that cannot be read."""
+    plan, done, missing = Plan(table, outputs), [], []
     for row, seed, cell in plan.finals():
         if cell is None:
-            missing.append(Missing(row.label, seed, _table_command(table)))
+            missing.append(Missing(row.label, seed, table_command(table)))
         elif not plan.done(cell):
             missing.append(Missing(row.label, seed, cell.command))
         else:
-            try:
-                runs.append(_run(cell, cell.folder(plan.outputs)))
-            except DigrapError as error:
-                broken.append(str(error))
-    if broken:
-        raise DigrapError("\n".join(broken))
+            done.append(cell)
+    made = _read([*done, *(_other_rates(plan, done) if rates or table.matched else [])], plan)
+    runs, others = made[: len(done)], made[len(done) :]
     samples = [_sample(table, seed) for seed in table.seeds[:2]]
     own = all(cell.config.dataset.get("seed") == cell.seed for cell in samples)
-    return Source(table, tested(split_kinds(samples[0].config)), own, runs, missing)
+    return Source(table, tested(split_kinds(samples[0].config)), own, runs, missing, others)
 
 
 def tested(kinds: dict[str, str]) -> dict[str, str]:
     """The splits that a table prints: the ID test first, then near, then far OOD."""
     return {name: kind for wanted in ("id_test", *OOD) for name, kind in kinds.items() if kind == wanted}
+
+
+def _read(cells: list[Cell], plan: Plan) -> list[Run]:
+    runs, broken = [], []
+    for cell in cells:
+        try:
+            runs.append(_run(cell, cell.folder(plan.outputs)))
+        except DigrapError as error:
+            broken.append(str(error))
+    if broken:
+        raise DigrapError("\n".join(broken))
+    return runs
+
+
+def _other_rates(plan: Plan, printed: list[Cell]) -> list[Cell]:
+    """Vanilla's finished runs with the rates of its grid that are not printed, of every seed of the table."""
+    known = {cell.place for cell in printed}
+    cells = [
+        plan.cell(row, seed, choice)
+        for row in every_rate_row(plan.table)
+        if row.grid
+        for seed in plan.table.seeds
+        for choice in row.choices()
+    ]
+    return [cell for cell in cells if cell.place not in known and plan.done(cell)]
 
 
 def _run(cell: Cell, folder: Path) -> Run:
@@ -152,7 +185,8 @@ def _sample(table: Table, seed: int) -> Cell:
     return table.cell(row.label, seed, row.choices()[0])
 
 
-def _table_command(table: Table) -> str:
+def table_command(table: Table) -> str:
+    """The command that makes what is missing of a table, with the seeds and options that it was asked for."""
     name = str(table.own_file or table.name)
     plain = load_table(name)
     seeds = [] if plain.seeds == table.seeds else [f"seed={','.join(map(str, table.seeds))}"]

@@ -38,7 +38,7 @@ def publish(scores: Scores, pictures: dict[str, bytes], folder: Path) -> tuple[P
     """
     if scores.table.own_file:
         raise DigrapError(f"{scores.table.own_file}: a published table lies in {spec.CONFIGS / 'tables'}; put it there")
-    check_clean(scores.runs)
+    check_clean(scores.source.every)
     if not scores.runs:
         raise DigrapError(f"table={scores.table.name}: no run is finished; {scores.missing[0].command}")
     plain = spec.load_table(scores.table.name)
@@ -52,7 +52,7 @@ def publish(scores: Scores, pictures: dict[str, bytes], folder: Path) -> tuple[P
             f"table={scores.table.name} {' '.join(extra)}: a published table is as its yaml says; write that into a "
             f"table of its own in {spec.CONFIGS / 'tables'}"
         )
-    for run in scores.runs:
+    for run in scores.source.every:
         for split, metric in run.stored_scores:
             run.example_scores(split, metric)
     content = _content(scores) | pictures
@@ -76,7 +76,7 @@ def publish(scores: Scores, pictures: dict[str, bytes], folder: Path) -> tuple[P
 def _content(scores: Scores) -> dict[str, bytes]:
     """File → bytes of the table's texts, its runs and their labels."""
     content = {name: text.encode() for name, text in render.files(scores).items()}
-    for run in scores.runs:
+    for run in scores.source.every:
         identity, digest = run.results.hash, run.bundle.truth
         content[f"runs/{identity}.json"] = run.file.read_bytes()
         content[f"runs/{identity}.npz"] = run.bundle_file.read_bytes()
@@ -100,13 +100,14 @@ def _no_longer(place: Path, kept: set[str]) -> list[Path]:
 def manifest(scores: Scores, content: dict[str, bytes]) -> bytes:
     """The published folder's description of itself, as the bytes of manifest.json."""
     source, table = scores.source, scores.table
-    cells = [
-        {"row": run.row, "seed": run.seed, "hash": run.results.hash, "overrides": list(run.overrides)}
-        for run in scores.runs
-    ]
+    cells, rates = (
+        [{"row": run.row, "seed": run.seed, "hash": run.results.hash, "overrides": list(run.overrides)} for run in runs]
+        for runs in (scores.runs, source.rates)
+    )
     plain = {
         "schema": SCHEMA, "table": table.name, "yaml": spec_text(table.name), "spec": plain_table(table),
         "splits": source.splits, "own_pictures": source.own_pictures, "cells": cells,
+        "rates": rates, "explained": source.explained,
         "missing": [dataclasses.asdict(missing) for missing in source.missing],
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(content.items())},
     }  # fmt: skip
@@ -150,7 +151,9 @@ def from_published(place: Path) -> Source:
         table = _table(plain["spec"])
         runs = [_run(place, table, cell) for cell in plain["cells"]]
         missing = [Missing(**entry) for entry in plain["missing"]]
-        source = Source(table, dict(plain["splits"]), plain["own_pictures"], runs, missing)
+        rates = [_run(place, table, cell) for cell in plain.get("rates", [])]  # older ones have none
+        explained = plain.get("explained", False)
+        source = Source(table, dict(plain["splits"]), plain["own_pictures"], runs, missing, rates, explained)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DigrapError(f"{place / MANIFEST} is damaged ({error!r}); publish the table again") from error
     found = sorted((entry.row, entry.seed) for entry in (*runs, *missing))

@@ -43,7 +43,7 @@ def verify_table(place: Path) -> Checked:
         found += _files(place)
         source = from_published(place)
         found += _spec(place, source)
-        runs, scores = len(source.runs), sum(len(run.stored_scores) for run in source.runs)
+        runs, scores = len(source.every), sum(len(run.stored_scores) for run in source.every)
         found += _scores(source)
         found += _renderings(place, source)
     except DigrapError as error:  # what comes after it cannot be checked
@@ -86,7 +86,7 @@ def _spec(place: Path, source: Source) -> Iterator[str]:
 
 def _scores(source: Source) -> Iterator[str]:
     """Every score of every run, computed again."""
-    for run in source.runs:
+    for run in source.every:
         for split, metric in run.stored_scores:
             try:
                 run.example_scores(split, metric)
