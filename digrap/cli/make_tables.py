@@ -2,11 +2,12 @@
 
     python scripts/make_tables.py table=demo [seeds=0,1 out=DIR outputs=DIR scorer=NAME publish=true dirty=allow]
 
-Prints the table; writes <out>/<table>.md, .tex, .csv and the pictures _id_ood.png and _omega.png. scorer=NAME prints
-another score than the one that chose the checkpoints. publish=true also writes docs/results/<table>/ (publish=DIR
-DIR/<table>/), from which `python scripts/verify.py` computes every number again; runs that are not in outputs are taken
-from what is published there already, and published=ignore takes none. published=reuse takes them without publishing,
-published=DIR from DIR/<table>/. Runs made with uncommitted changes are refused;
+Prints the table, what projections did, and a warning where a winner stands at the edge of its grid; writes
+<out>/<table>.md, .tex, .csv and the pictures _id_ood.png and _omega.png. scorer=NAME prints another score than the one
+that chose the checkpoints. publish=true also writes docs/results/<table>/ (publish=DIR DIR/<table>/), from which
+`python scripts/verify.py` computes every number again; runs that are not in outputs are taken from what is published
+there already, and published=ignore takes none. published=reuse takes them without publishing, published=DIR from
+DIR/<table>/. Runs made with uncommitted changes are refused;
 dirty=allow accepts them, for experiments of your own. Options that the sweep was given (backbone.model=/models/pali)
 are given here too: they tell which runs are the table's.
 """
@@ -26,7 +27,8 @@ from digrap.cli.arguments import GROUPS, parse_seeds, with_overrides
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_atomically, write_text
 from digrap.core.paths import OUTPUTS, PUBLISHED
-from digrap.report import figures, render
+from digrap.report import edges, figures, render
+from digrap.report.findings import findings
 from digrap.report.publish import publish
 from digrap.report.scores import Scores, gather
 from digrap.tables.published import MANIFEST, Published, published_table
@@ -49,7 +51,9 @@ def show(scores: Scores) -> None:
     if not sys.stdout.isatty():  # no line of a file need be broken
         console.width = max(150, Measurement.get(console, console.options.update(max_width=1000), grid).maximum)
     console.print(f"[bold]{escape(render.title(scores))}[/bold]", grid, sep="\n", highlight=False)
-    console.print(*render.notes(scores), sep="\n", highlight=False, markup=False)
+    console.print(*render.notes(scores), *findings(scores), sep="\n", highlight=False, markup=False)
+    if warning := edges.warning(scores):
+        print(f"warning: {warning}", file=sys.stderr)
     if scores.missing:
         print("These commands run what is missing:", *render.commands(scores), sep="\n    ")
 

@@ -118,7 +118,7 @@ def _source(table: Table, outputs: Path, published: Path) -> tuple[Source, Path]
         there = from_published(place)
         if there.table == table and not there.missing:
             return there, place
-    made = from_outputs(table, outputs)
+    made = from_outputs(table, outputs, rates=True)
     return (made, outputs) if there is None or len(made.runs) > len(there.runs) else (there, place)
 
 

@@ -20,6 +20,7 @@ from digrap.runs.predictions import PREDICTIONS, Bundle, read_bundle, truth_of
 from digrap.runs.results import OOD, PUBLISH_AGAIN, Results, read_results
 from digrap.tables.missing_runs import Plan
 from digrap.tables.published import IGNORE, REUSE, Published
+from digrap.tables.rates import every_rate_row
 from digrap.tables.spec import Cell, Table, load_table
 
 TOLERANCE = 1e-9  # between a score in results.json and the same one from the predictions, in percent
@@ -101,15 +102,29 @@ class Missing:
 @dataclass(frozen=True)
 class Source:
     """All that a table is rendered from. `splits` maps its tested splits to their kinds, ID first; `own_pictures`:
-    every seed has examples of its own; `searches` are the finished runs that winners were chosen among and no cell
-    prints: their results alone."""
+    every seed has examples of its own. `rates` are vanilla's runs with learning rates that no row prints, where the
+    table asks for OOD accuracy at matched ID accuracy; `searches` the other finished runs that winners were chosen
+    among: their results alone. `explained`: its texts say which winners stand at the edge of their grid and what a
+    projection did, as those of tables published before did not."""
 
     table: Table
     splits: dict[str, str]
     own_pictures: bool
     runs: list[Run]
     missing: list[Missing]
+    rates: list[Run] = field(default_factory=list)
     searches: list[Run] = field(default_factory=list)
+    explained: bool = True
+
+    @property
+    def bundled(self) -> list[Run]:
+        """The runs whose predictions belong to the table."""
+        return [*self.runs, *self.rates]
+
+    @property
+    def every(self) -> list[Run]:
+        """The printed runs, then the others."""
+        return [*self.bundled, *self.searches]
 
 
 def load_run(folder: Path) -> Run:
@@ -124,36 +139,60 @@ def load_run(folder: Path) -> Run:
     return Run(results.method, results.seed, (), results, *files)
 
 
-def from_outputs(table: Table, outputs: Path, published: Published | None = None) -> Source:
-    """A table's runs from the outputs tree, and those that are not there from the table as it was published.
+def from_outputs(table: Table, outputs: Path, published: Published | None = None, rates: bool = False) -> Source:
+    """A table's runs from the outputs tree, and those that are not there from the table as it was published; with
+    `rates` vanilla's other ones even where the table does not ask for OOD at matched ID.
 
     Raises DigrapError naming every results.json that cannot be read, and where published runs were tested on other
     examples than those in outputs.
     """
-    plan, runs, missing, broken = Plan(table, outputs, published), {}, [], []
+    plan, done, missing = Plan(table, outputs, published), [], []
     for row, seed, cell in plan.finals():
         if cell is None:
-            missing.append(Missing(row.label, seed, _table_command(table, published)))
+            missing.append(Missing(row.label, seed, table_command(table, published)))
         elif not (plan.done(cell) or plan.taken(cell)):
             missing.append(Missing(row.label, seed, cell.command))
         else:
-            try:
-                runs[cell] = _run(plan, cell)
-            except DigrapError as error:
-                broken.append(str(error))
-    if broken:
-        raise DigrapError("\n".join(broken))
-    _check_same_data(runs)
+            done.append(cell)
+    made = _read([*done, *(_other_rates(plan, done) if rates or table.matched else [])], plan)
+    _check_same_data(made)
+    runs = list(made.values())
     samples = [_sample(table, seed) for seed in table.seeds[:2]]
     own = all(cell.config.dataset.get("seed") == cell.seed for cell in samples)
     kinds = tested(split_kinds(samples[0].config))
-    return Source(table, kinds, own, list(runs.values()), missing, _searches(plan, {cell.place for cell in runs}))
+    searches = _searches(plan, {cell.place for cell in made})
+    return Source(table, kinds, own, runs[: len(done)], missing, runs[len(done) :], searches)
 
 
-def _searches(plan: Plan, printed: set[str]) -> list[Run]:
-    """The finished runs of searches that no cell prints."""
-    cells = {cell.place: cell for cell in plan.known() if cell.place not in printed}
+def _read(cells: list[Cell], plan: Plan) -> dict[Cell, Run]:
+    runs, broken = {}, []
+    for cell in cells:
+        try:
+            runs[cell] = _run(plan, cell)
+        except DigrapError as error:
+            broken.append(str(error))
+    if broken:
+        raise DigrapError("\n".join(broken))
+    return runs
+
+
+def _searches(plan: Plan, known: set[str]) -> list[Run]:
+    """The finished runs of searches, without the known ones."""
+    cells = {cell.place: cell for cell in plan.known() if cell.place not in known}
     return [_run(plan, cell) for cell in cells.values() if plan.validation(cell) is not None]
+
+
+def _other_rates(plan: Plan, printed: list[Cell]) -> list[Cell]:
+    """Vanilla's finished runs with the rates of its grid that are not printed, of every seed of the table."""
+    known = {cell.place for cell in printed}
+    cells = [
+        plan.cell(row, seed, choice)
+        for row in every_rate_row(plan.table)
+        if row.grid
+        for seed in plan.table.seeds
+        for choice in row.choices()
+    ]
+    return [cell for cell in cells if cell.place not in known and (plan.done(cell) or plan.taken(cell))]
 
 
 def tested(kinds: dict[str, str]) -> dict[str, str]:
@@ -194,7 +233,8 @@ def _sample(table: Table, seed: int) -> Cell:
     return table.cell(row.label, seed, row.choices()[0])
 
 
-def _table_command(table: Table, published: Published | None) -> str:
+def table_command(table: Table, published: Published | None = None) -> str:
+    """The command that makes what is missing of a table, with the seeds and options that it was asked for."""
     name = str(table.own_file or table.name)
     plain = load_table(name)
     seeds = [] if plain.seeds == table.seeds else [f"seed={','.join(map(str, table.seeds))}"]

@@ -23,7 +23,7 @@ from digrap.runs.history import history_bytes
 from digrap.runs.predictions import labels_file
 from digrap.runs.results import PUBLISH_AGAIN, read_results
 from digrap.tables import spec
-from digrap.tables.published import MANIFEST, RUNS, SCHEMA, SEARCHES, chosen_of, read_manifest, table_of
+from digrap.tables.published import MANIFEST, RATES, RUNS, SCHEMA, SEARCHES, chosen_of, read_manifest, table_of
 from digrap.tables.spec import Table
 
 LIMIT_MB = 40  # of all published tables
@@ -38,7 +38,7 @@ def publish(scores: Scores, pictures: dict[str, bytes], folder: Path) -> tuple[P
     """
     if scores.table.own_file:
         raise DigrapError(f"{scores.table.own_file}: a published table lies in {spec.CONFIGS / 'tables'}; put it there")
-    check_clean([*scores.runs, *scores.source.searches])
+    check_clean(scores.source.every)
     if not scores.runs:
         raise DigrapError(f"table={scores.table.name}: no run is finished; {scores.missing[0].command}")
     plain = spec.load_table(scores.table.name)
@@ -52,7 +52,7 @@ def publish(scores: Scores, pictures: dict[str, bytes], folder: Path) -> tuple[P
             f"table={scores.table.name} {' '.join(extra)}: a published table is as its yaml says; write that into a "
             f"table of its own in {spec.CONFIGS / 'tables'}"
         )
-    for run in scores.runs:
+    for run in scores.source.bundled:
         for split, metric in run.stored_scores:
             run.example_scores(split, metric)
     content = _content(scores) | pictures
@@ -76,7 +76,7 @@ def publish(scores: Scores, pictures: dict[str, bytes], folder: Path) -> tuple[P
 def _content(scores: Scores) -> dict[str, bytes]:
     """File → bytes of the table's texts, its runs and their labels."""
     content = {name: text.encode() for name, text in render.files(scores).items()}
-    for run in scores.runs:
+    for run in scores.source.bundled:
         identity, digest = run.results.hash, run.bundle.truth
         content[f"runs/{identity}.json"] = run.file.read_bytes()
         content[f"runs/{identity}.npz"] = run.bundle_file.read_bytes()
@@ -105,7 +105,7 @@ def manifest(scores: Scores, content: dict[str, bytes]) -> bytes:
     plain = {
         "schema": SCHEMA, "table": table.name, "yaml": spec_text(table.name), "spec": plain_table(table),
         "splits": source.splits, "own_pictures": source.own_pictures, "cells": _plain_cells(source.runs),
-        SEARCHES: _plain_cells(source.searches),
+        RATES: _plain_cells(source.rates), SEARCHES: _plain_cells(source.searches), "explained": source.explained,
         "missing": [dataclasses.asdict(missing) for missing in source.missing],
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(content.items())},
     }  # fmt: skip
@@ -141,7 +141,11 @@ def from_published(place: Path) -> Source:
         runs = [_run(place, table, cell, RUNS) for cell in plain["cells"]]
         searches = [_run(place, table, cell, SEARCHES) for cell in plain.get(SEARCHES, ())]
         missing = [Missing(**entry) for entry in plain["missing"]]
-        source = Source(table, dict(plain["splits"]), plain["own_pictures"], runs, missing, searches)
+        # older ones have neither rates nor searches
+        rates = [_run(place, table, cell, RUNS) for cell in plain.get(RATES, ())]
+        explained = plain.get("explained", False)
+        kinds = dict(plain["splits"])
+        source = Source(table, kinds, plain["own_pictures"], runs, missing, rates, searches, explained)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DigrapError(f"{place / MANIFEST} is damaged ({error!r}); publish the table again") from error
     found = sorted((entry.row, entry.seed) for entry in (*runs, *missing))

@@ -47,7 +47,7 @@ def verify_table(place: Path) -> Checked:
         found += _files(place)
         source = from_published(place)
         found += _spec(place, source)
-        runs, scores = len(source.runs), sum(len(run.stored_scores) for run in source.runs)
+        runs, scores = len(source.bundled), sum(len(run.stored_scores) for run in source.bundled)
         found += _scores(source)
         found += _winners(source)
         found += _renderings(place, source)
@@ -91,7 +91,7 @@ def _spec(place: Path, source: Source) -> Iterator[str]:
 
 def _scores(source: Source) -> Iterator[str]:
     """Every score of every run, computed again."""
-    for run in source.runs:
+    for run in source.bundled:
         for split, metric in run.stored_scores:
             try:
                 run.example_scores(split, metric)
@@ -104,7 +104,7 @@ class _OwnPlan(Plan):
 
     def __init__(self, source: Source):
         super().__init__(source.table, Path())
-        self._found = {run.overrides: run.results.validation for run in (*source.runs, *source.searches)}
+        self._found = {run.overrides: run.results.validation for run in source.every}
 
     def validation(self, cell: Cell) -> Validation | None:
         """The ID-validation score of a run; None where it was not published."""

@@ -15,7 +15,8 @@ from digrap.tables.spec import Row, Search, Table
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
-RUNS, SEARCHES = "runs", "searches"  # folders: runs that are printed; results of those that only searches needed
+RUNS, SEARCHES = "runs", "searches"  # folders: runs with predictions; results of those that only searches needed
+RATES = "rates"  # the manifest's list of vanilla's runs that no row prints, with predictions
 REUSE, IGNORE = "reuse", "ignore"  # values of published=; any other is a folder of published tables
 Choice = tuple[str, ...]
 
@@ -30,7 +31,7 @@ class Published:
             self.table = table_of(plain["spec"])
             self._cells = {(cell["row"], cell["seed"]): cell for cell in plain["cells"]}
             self._folders = {cell["hash"]: SEARCHES for cell in plain.get(SEARCHES, ())}
-            self._folders |= {cell["hash"]: RUNS for cell in plain["cells"]}
+            self._folders |= {cell["hash"]: RUNS for cell in (*plain["cells"], *plain.get(RATES, ()))}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DigrapError(f"{place / MANIFEST} is damaged ({error!r}); {PUBLISH_AGAIN}") from error
 

@@ -81,6 +81,11 @@ class Row:
         return list(itertools.product(*axes))
 
     @property
+    def own_label(self) -> str:
+        """The label as the table's file has it: without the block's title."""
+        return self.label if self.block is None else self.label.removesuffix(f" ({self.block})")
+
+    @property
     def slug(self) -> str:
         """The label as a file's name."""
         return re.sub(
@@ -103,7 +108,8 @@ class Table:
     `overrides` come before those of every row. `targets` are published numbers with their source. `means` are further
     columns, each the mean of the splits it names; `columns` maps the titles of the columns that are printed to splits
     and means, in order (empty: all of them, under their own names). `scorer` is the score that is printed (None: the
-    metric that chose the checkpoint); `own_file` the file of a table that is none of configs/tables.
+    metric that chose the checkpoint); `matched` asks for a column of OOD accuracy at matched ID accuracy; `own_file` is
+    the file of a table that is none of configs/tables.
     """
 
     name: str
@@ -118,6 +124,7 @@ class Table:
     means: dict[str, tuple[str, ...]] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
     scorer: str | None = None
+    matched: bool = False
     own_file: Path | None = None
 
     def baseline_of(self, row: str) -> str | None:
@@ -182,6 +189,7 @@ def load_table(
         means={str(label): tuple(splits) for label, splits in (plain.get("means") or {}).items()},
         columns={str(title): str(name) for title, name in (plain.get("columns") or {}).items()},
         scorer=plain.get("scorer") if scorer is None else scorer,
+        matched=plain.get("matched", False),
         own_file=path.resolve() if own else None,
     )
     if table.search.rule not in RULES:

@@ -10,7 +10,7 @@ from digrap.core.errors import DigrapError, nearest
 
 KEYS = (
     "title", "overrides", "seeds", "baseline", "rows", "blocks", "groups", "search", "means", "columns", "targets",
-    "scorer",
+    "scorer", "matched",
 )  # fmt: skip
 ROW_KEYS = ("overrides", "grid", "start")
 GROUP_KEYS = ("overrides", "rows")
@@ -37,6 +37,8 @@ def check_form(path: Path, plain: object) -> None:
         _check_group(path, f"groups.{title}.", group, plain)
     if not isinstance(plain.get("scorer"), str | None):
         raise DigrapError(f"{path}: scorer={plain['scorer']}: give the name of one score")
+    if not isinstance(plain.get("matched", False), bool):
+        raise DigrapError(f"{path}: matched={plain['matched']}: give true or false")
     check_keys(path, plain.get("search") or {}, SEARCH_KEYS, "search.")
     targets = plain.get("targets") or {}
     check_keys(path, targets, TARGET_KEYS, "targets.")

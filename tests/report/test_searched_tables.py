@@ -34,6 +34,7 @@ def test_a_searched_table_to_the_letter(small_table):
         "Bold: the best of a column, where all its runs and the runner-up's are there and a paired bootstrap over "
         "seeds, and examples within each, puts it above the runner-up (one-sided p < 0.05, 10,000 draws).",
         "Chosen on ID validation: vanilla lr 0.001.",
+        "At the edge of its grid, beyond which a better value may lie: vanilla lr 0.001 (highest of 2).",
         "Published: Table 1 of the paper, p. 7.",
         "Commit 0123456789; timm 1.0.31, torch 2.15.0; device cpu.",
     ]
