@@ -62,7 +62,7 @@ def rates_of(scores: Scores, row: str) -> Rates:
     these; no rates without a baseline, an ID test or OOD splits."""
     rows = {found.label: found for found in rate_rows(scores.table, row)}
     by_seed: dict[int, dict[tuple[str, ...], Run]] = {}
-    for run in scores.source.every:
+    for run in scores.source.bundled:
         if run.row in rows:
             by_seed.setdefault(run.seed, {})[run.overrides[:-1]] = run
     if not by_seed or scores.identity is None or scores.ood_mean is None:
