@@ -68,7 +68,9 @@ def _charts(scores: Scores, runs: list[Found], notes: list[str]) -> list[Chart]:
     baseline = scores.table.baseline
     found = {
         "ID against OOD accuracy, mean ± standard deviation over seeds; small dots are runs. Up and to the right is "
-        "better. Dashed: what zero-shot and vanilla reach without a method.": figures.id_against_ood(scores),
+        "better. Dashed: what zero-shot and vanilla reach, with any learning rate that ran.": figures.id_against_ood(
+            scores
+        ),
         f"Difference to {baseline} on every test split, ± standard deviation over seeds. Each panel "
         "has a scale of its own.": charts.differences(scores),
     }
