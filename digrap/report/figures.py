@@ -83,12 +83,23 @@ def _front(axes: Axes, scores: Scores, rows: list[str], identity: str, ood: str)
     rates = rates_of(scores, rows[0])
     points += map(tuple, rates.points)
     if len(points) > 1:
-        axes.plot(*front(*np.array(points).T), "--", color=GREY, linewidth=1, zorder=0, gid="front")
+        x, y = front(*np.array(points).T)
+        axes.plot(x, y, "--", color=GREY, linewidth=1, zorder=0, gid="front")
+        _name_the_front(axes, x, y)
     printed = {run.file for run in scores.runs}
     for (name, runs), (x, y) in zip(rates.runs.items(), rates.points, strict=True):
         if not any(run.file in printed for run in runs.values()):
             axes.plot(x, y, "o", color="white", markeredgecolor=GREY, ms=5, zorder=1)
             axes.annotate(f"lr {name}", (x, y), (5, 4), textcoords="offset points", fontsize=8, color=GREY)
+
+
+def _name_the_front(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
+    """Above the middle of its longest piece."""
+    if len(x) > 1:
+        k = int(np.argmax(np.diff(x)))
+        middle = (x[k] + x[k + 1]) / 2, (y[k] + y[k + 1]) / 2
+        text = "zero-shot and vanilla"
+        axes.annotate(text, middle, (6, 5), textcoords="offset points", fontsize=8, color=GREY)
 
 
 def _averaged(scores: Scores, row: str) -> list[tuple[float, float]]:

@@ -45,9 +45,9 @@ def test_two_sentences_with_the_numbers(said):
            "layer3.weight": (0.3, 0.008, 0.0), "layer4.weight": (0.5, 0.02, 0.0)}  # fmt: skip
     assert said(own, PLAIN) == [
         "DiGraP: ω ended at 0.19 on average over all layers, largest in layer4 (0.50) and layer3 (0.30), smallest in "
-        "layer0 (0.00) and layer1 (0.05). The projection took 0.4 % of a tensor's gradient energy in the median "
-        "(little: the projection acts along δ alone, one direction of the many), 2 % at most (layer4.weight); the "
-        "weights ended 0.50 times as far from the pre-trained ones as with vanilla, lr 1e-3."
+        "layer0 (0.00) and layer1 (0.05). The projection took 0.4 % of a tensor's gradient energy in the median and "
+        "2 % at most (layer4.weight), little because δ is one direction of the many; the weights ended 0.50 times as "
+        "far from the pre-trained ones as with vanilla, lr 1e-3."
     ]
 
 
@@ -55,8 +55,8 @@ def test_a_fixed_strength_and_a_large_share(said):
     own = {name: (1.0, 0.3, norm) for name, (*_, norm) in PLAIN.items()}
     (line,) = said(own)
     assert line == (
-        "DiGraP: ω is 1.00 in every layer. The projection took 30 % of a tensor's gradient energy in the median, 30 % "
-        "at most (layer0.weight)."
+        "DiGraP: ω is 1.00 in every layer. The projection took 30 % of a tensor's gradient energy in the median and "
+        "30 % at most (layer0.weight)."
     )
 
 
