@@ -49,10 +49,11 @@ def describe(scores: Scores, origin: Path, runs: list[Found], reader: Reader | N
     sentences, rows = verdict(scores)
     shown, why_not = shifts(scores, reader) if reader else ([], "Pictures were left out (pictures=false).")
     notes = [f"The examples of the shifts are not all here: {why_not}"] if why_not else []
-    drawn, facts = _charts(scores, runs, notes), [*render.notes(scores), *findings(scores)]
+    drawn = _charts(scores, runs, notes)
     return TablePart(
-        scores.table.name, render.title(scores), str(origin), sentences, rows, render.header(scores),
-        list(render.body(scores)), facts, render.commands(scores), drawn, shown, notes,
+        scores.table.name, render.title(scores), str(origin), [*sentences, *findings(scores)], rows,
+        render.header(scores), list(render.body(scores)), render.notes(scores), render.commands(scores), drawn, shown,
+        notes,
     )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def test_the_page_of_a_table_and_its_runs(demo, outputs, monkeypatch, capsys):
     assert EVIL not in text and "&lt;script&gt;alert(1)" in text
     scores = gather(table, outputs, dirty=True)
     assert {str(cell) for row in render.body(scores) for cell in row} <= set(read.cells)
-    assert "with uncommitted changes" in text and "Highest ID: " in text
+    assert "with uncommitted changes" in text and "Highest ID: " in text and "DiGraP: ω ended at " in text
     assert len(read.svgs) >= 4  # accuracy, differences, ω, ‖δ‖
     assert len(re.findall(r'<details id="run-\d+" class="run">', text)) == 10
     command = next(cell for cell in cells["DiGraP"]).command
