@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_text
-from digrap.report import matched_column, render
+from digrap.report import figures, matched_column, render
 from digrap.report.matched_id import front, gains_over_front
 from digrap.report.paired import resampled
 from digrap.report.publish import from_published, publish
@@ -207,3 +207,13 @@ def test_the_draws_are_the_same_every_time(monkeypatch):
     own, shared = resampled(found, draws=3)[:2, 0], resampled(found, True, draws=2)[0, 1]
     assert np.round(60 * own, 9).tolist() == [[43, 57, 52], [35, 58, 50]]
     assert np.round(60 * shared, 9).tolist() == [26, 12, 36]
+
+
+def test_the_picture_names_the_rates_that_no_row_prints(made):
+    table, outputs = made
+    axes = figures.id_against_ood(gather(table, outputs)).axes[0]
+    assert "lr 0.0003" in {text.get_text() for text in axes.texts}
+    (line,) = [line for line in axes.lines if line.get_gid() == "front"]
+    assert line.get_xydata().tolist() == [[70, 60], [80, 40]]
+    plain = figures.id_against_ood(gather(replace(table, matched=False), outputs)).axes[0]
+    assert "lr 0.0003" not in {text.get_text() for text in plain.texts}
