@@ -54,9 +54,11 @@ def _taken(removed: pd.DataFrame) -> str:
     """What the projection took, from epochs × tensors."""
     shares = removed.mean()
     median, most, where = 100 * shares.median(), 100 * shares.max(), shares.idxmax()
-    why = " (little: the projection acts along δ alone, one direction of the many)" if median < 100 * LITTLE else ""
-    of = "of a tensor's gradient energy"
-    return f"The projection took {median:.2g} % {of} in the median{why}, {most:.2g} % at most ({where})"
+    why = ", little because δ is one direction of the many" if median < 100 * LITTLE else ""
+    return (
+        f"The projection took {median:.2g} % of a tensor's gradient energy in the median and {most:.2g} % at most "
+        f"({where}){why}"
+    )
 
 
 def _distance(histories: dict[str, list[History]], row: str, baseline: str | None) -> str:

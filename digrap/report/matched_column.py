@@ -18,14 +18,14 @@ from digrap.core.errors import DigrapError
 from digrap.report.formats import EMPTY, format_interval
 from digrap.report.gather import Run
 from digrap.report.matched_id import front, gains_over_front
-from digrap.report.paired import resampled
+from digrap.report.paired import DIGITS, resampled, standard
 from digrap.tables.rates import point_name, rate_rows
 
 if TYPE_CHECKING:
     from digrap.report.scores import Scores
 
 TITLE = "OOD at matched ID"
-DRAWS = 2000
+DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def rates_of(scores: Scores, row: str) -> Rates:
 def accuracies(scores: Scores, run: Run) -> tuple[float, float]:
     """A run's ID accuracy and OOD mean in percent."""
     identity, ood = (
-        float(np.mean([run.score(split, scores.table.scorer) for split in scores.parts[column]]))
+        standard([run.score(split, scores.table.scorer) for split in scores.parts[column]])[0]
         for column in (scores.identity, scores.ood_mean)
     )
     return identity, ood
@@ -90,30 +90,35 @@ def accuracies(scores: Scores, run: Run) -> tuple[float, float]:
 def matched(scores: Scores) -> dict[str, Matched]:
     """Row → what it keeps at matched ID accuracy, for the rows that are no rates themselves and have runs of the same
     seeds as two rates or more. Raises DigrapError for damaged predictions."""
+    alike: dict[tuple[str | None, tuple[int, ...]], list[str]] = {}
+    for row, facts in scores.table.rows.items():
+        there, itself = {run.seed for run in scores.runs if run.row == row}, rate_rows(scores.table, row)
+        rates = rates_of(scores, row)
+        seeds = tuple(seed for seed in rates.seeds if seed in there)
+        if seeds and len(rates.runs) > 1 and facts not in itself:
+            alike.setdefault((facts.block, seeds), []).append(row)
     result = {}
-    for row in scores.table.rows:
-        rates, runs = rates_of(scores, row), {run.seed: run for run in scores.runs if run.row == row}
-        seeds = tuple(seed for seed in rates.seeds if seed in runs)
-        itself = any(row == found.label for found in rate_rows(scores.table, row))
-        if not itself and seeds and len(rates.runs) > 1:
-            of_rates = [[of_rate[seed] for of_rate in rates.runs.values()] for seed in seeds]
-            result[row] = _held_to(
-                scores, [[*others, runs[seed]] for seed, others in zip(seeds, of_rates, strict=True)]
-            )
+    for (_, seeds), rows in alike.items():
+        result |= _held_to(scores, rates_of(scores, rows[0]), rows, seeds)
+    return {row: result[row] for row in scores.table.rows if row in result}
+
+
+def _held_to(scores: Scores, rates: Rates, rows: list[str], seeds: tuple[int, ...]) -> dict[str, Matched]:
+    """The rows that are held to the same rates, on the same seeds."""
+    of_rows = {(run.row, run.seed): run for run in scores.runs}
+    runs = [[*(of[seed] for of in rates.runs.values()), *(of_rows[row, seed] for row in rows)] for seed in seeds]
+    points, count = np.mean([[accuracies(scores, run) for run in of_seed] for of_seed in runs], axis=0), len(rates.runs)
+    (gains,), (beyond,) = gains_over_front(points[None], count)
+    result = {row: Matched(seeds, float(point[0])) for row, point in zip(rows, points[count:], strict=True)}
+    if beyond.all() or len(front(*points[:count].T)[0]) < 2:
+        return result
+    drawn = gains_over_front(_drawn(scores, runs), count)[0]
+    ends = np.quantile(drawn, (0.025, 0.975), axis=0).T
+    for row, (identity, ood), gain, outside, (low, high) in zip(rows, points[count:], gains, beyond, ends, strict=True):
+        if not outside:
+            numbers = (float(value) for value in (identity, ood - gain, gain, low, high))
+            result[row] = Matched(seeds, *numbers)
     return result
-
-
-def _held_to(scores: Scores, runs: list[list[Run]]) -> Matched:
-    """The last run of every seed against the ones before it."""
-    seeds = tuple(of_seed[-1].seed for of_seed in runs)
-    points = np.mean([[accuracies(scores, run) for run in of_seed] for of_seed in runs], axis=0)
-    identity, ood = map(float, points[-1])
-    (gain,), (beyond,) = (values[:, 0] for values in gains_over_front(points[None], len(points) - 1))
-    if beyond or len(front(*points[:-1].T)[0]) < 2:
-        return Matched(seeds, identity)
-    drawn = gains_over_front(_drawn(scores, runs), len(points) - 1)[0]
-    low, high = np.quantile(drawn[:, 0], (0.025, 0.975))
-    return Matched(seeds, identity, ood - float(gain), float(gain), float(low), float(high))
 
 
 def _drawn(scores: Scores, runs: list[list[Run]]) -> np.ndarray:
@@ -122,9 +127,8 @@ def _drawn(scores: Scores, runs: list[list[Run]]) -> np.ndarray:
     splits = list(dict.fromkeys([*identity, *ood]))
     answers = [[_side_by_side(of_seed, split, scores.table.scorer) for split in splits] for of_seed in runs]
     drawn = 100 * resampled(answers, shared=not scores.source.own_pictures, draws=DRAWS)
-    return np.stack(
-        [drawn[:, [splits.index(split) for split in part]].mean(axis=1) for part in (identity, ood)], axis=-1
-    )
+    means = [drawn[:, [splits.index(split) for split in part]].mean(axis=1) for part in (identity, ood)]
+    return np.stack(means, axis=-1)
 
 
 def _side_by_side(runs: Sequence[Run], split: str, scorer: str | None) -> np.ndarray:
@@ -149,7 +153,8 @@ def csv_line(scores: Scores, row: str) -> list[str | int]:
     if found is None or found.gain is None:
         return [row, TITLE, "matched", "", "", 0, "", "", "", 0, ""]
     interval = [f"{value:.3f}" for value in (found.low, found.high)]
-    return [row, TITLE, "matched", repr(found.reference), "", len(found.seeds), repr(found.gain), *interval, 0, ""]
+    reference, gain = (repr(round(value, DIGITS)) for value in (found.reference, found.gain))
+    return [row, TITLE, "matched", reference, "", len(found.seeds), gain, *interval, 0, ""]
 
 
 def notes(scores: Scores) -> list[str]:

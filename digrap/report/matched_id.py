@@ -16,6 +16,7 @@ import numpy as np
 from digrap.core.errors import DigrapError
 from digrap.report.formats import format_difference
 from digrap.report.gather import OOD, load_run
+from digrap.report.paired import how_often
 
 LEVEL = 95
 
@@ -141,8 +142,7 @@ def _accuracies(runs: list[Answers], draws: int, generator: np.random.Generator)
     for right in splits:
         n = right.shape[1]
         exact = np.float32 if np.isin(right, (0, 1)).all() else np.float64  # sums of 0 and 1 are exact in either
-        cells = generator.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
-        times = np.bincount(cells.ravel(), minlength=draws * n).reshape(draws, n)  # how often each example was drawn
+        times = how_often(generator.integers(n, size=(draws, n)))
         whole.append(100 * right.mean(1))
         drawn.append(100 * (times.astype(exact) @ right.T.astype(exact)).astype(float) / n)
     return (

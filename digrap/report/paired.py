@@ -46,31 +46,41 @@ def bootstrap(
 def resampled(
     scores: Sequence[Sequence[np.ndarray]], shared: bool = False, draws: int = DRAWS, stream: int = STREAM
 ) -> np.ndarray:
-    """(draws, splits, runs): mean scores after the same resampling, of several runs that answered the same examples.
+    """(draws, splits, runs): mean scores of several runs after the same resampling of seeds and of their examples.
 
-    `scores[seed][split]` is (examples, runs) in [0, 1].
+    `scores[seed][split]` is (examples, runs) in [0, 1]; the draws are the same whatever runs there are.
     """
     random = np.random.RandomState(stream)
     picked = random.randint(len(scores), size=(draws, len(scores)))
-    resample = _shared_runs if shared else _own_runs
-    return np.stack([resample(random, picked, [seed[k] for seed in scores]) for k in range(len(scores[0]))], axis=1)
+    result = []
+    for split in range(len(scores[0])):
+        found = [seed[split] for seed in scores]
+        if shared:
+            drawn = _drawn_means(random, np.concatenate(found, axis=1), draws).reshape(draws, len(found), -1)
+            drawn = np.take_along_axis(drawn, picked[:, :, None], axis=1)
+        else:
+            drawn = np.empty((*picked.shape, found[0].shape[1]))
+            for seed, one in enumerate(found):
+                drawn[picked == seed] = _drawn_means(random, one, np.count_nonzero(picked == seed))
+        result.append(drawn.mean(axis=1))
+    return np.stack(result, axis=1)
 
 
-def _own_runs(random: np.random.RandomState, picked: np.ndarray, seeds: list[np.ndarray]) -> np.ndarray:
-    """Means (draws, runs) of a split."""
-    result = np.empty((*picked.shape, seeds[0].shape[1]))
-    for seed, scores in enumerate(seeds):
-        here = picked == seed
-        patterns, counts = np.unique(_rounded(scores), axis=0, return_counts=True)
-        result[here] = _means(random, patterns, counts, np.count_nonzero(here))
-    return result.mean(axis=1)
+def _drawn_means(random: np.random.RandomState, scores: np.ndarray, draws: int) -> np.ndarray:
+    """(draws, runs): means of resampled examples, from scores (examples, runs)."""
+    n, parts = len(scores), []
+    chunk = max(1, CELLS // n)
+    for start in range(0, draws, chunk):
+        times = how_often(random.randint(n, size=(min(chunk, draws - start), n)))
+        parts.append(times.astype(float) @ scores / n)
+    drawn = np.concatenate(parts) if parts else np.empty((0, scores.shape[1]))
+    return np.round(drawn, DIGITS)  # a matrix product sums in another order on another machine
 
 
-def _shared_runs(random: np.random.RandomState, picked: np.ndarray, seeds: list[np.ndarray]) -> np.ndarray:
-    """The same where all seeds have the same examples."""
-    patterns, counts = np.unique(_rounded(np.concatenate(seeds, axis=1)), axis=0, return_counts=True)
-    drawn = _means(random, patterns, counts, len(picked)).reshape(len(picked), len(seeds), -1)
-    return np.take_along_axis(drawn, picked[:, :, None], axis=1).mean(axis=1)
+def how_often(drawn: np.ndarray) -> np.ndarray:
+    """How often each example was drawn: (draws, n) from as many indices below n."""
+    draws, n = drawn.shape
+    return np.bincount((drawn + n * np.arange(draws)[:, None]).ravel(), minlength=draws * n).reshape(draws, n)
 
 
 def _own_examples(random: np.random.RandomState, picked: np.ndarray, seeds: list[np.ndarray]) -> np.ndarray:

@@ -45,9 +45,9 @@ def test_two_sentences_with_the_numbers(said):
            "layer3.weight": (0.3, 0.008, 0.0), "layer4.weight": (0.5, 0.02, 0.0)}  # fmt: skip
     assert said(own, PLAIN) == [
         "DiGraP: ω ended at 0.19 on average over all layers, largest in layer4 (0.50) and layer3 (0.30), smallest in "
-        "layer0 (0.00) and layer1 (0.05). The projection took 0.4 % of a tensor's gradient energy in the median "
-        "(little: the projection acts along δ alone, one direction of the many), 2 % at most (layer4.weight); the "
-        "weights ended 0.50 times as far from the pre-trained ones as with vanilla, lr 1e-3."
+        "layer0 (0.00) and layer1 (0.05). The projection took 0.4 % of a tensor's gradient energy in the median and "
+        "2 % at most (layer4.weight), little because δ is one direction of the many; the weights ended 0.50 times as "
+        "far from the pre-trained ones as with vanilla, lr 1e-3."
     ]
 
 
@@ -55,14 +55,14 @@ def test_a_fixed_strength_and_a_large_share(said):
     own = {name: (1.0, 0.3, norm) for name, (*_, norm) in PLAIN.items()}
     (line,) = said(own)
     assert line == (
-        "DiGraP: ω is 1.00 in every layer. The projection took 30 % of a tensor's gradient energy in the median, 30 % at "
-        "most (layer0.weight)."
+        "DiGraP: ω is 1.00 in every layer. The projection took 30 % of a tensor's gradient energy in the median and "
+        "30 % at most (layer0.weight)."
     )
 
 
 def test_vision_and_language_apart(said):
-    (line,) = said({f"{tower}.layers.0.{kind}.weight": (omega, 0.02, 1.0) for tower, kind, omega in
-                    (("vision_tower", "a", 0.1), ("vision_tower", "b", 0.3), ("language_model", "a", 0.8))})  # fmt: skip
+    strengths = {"vision_tower.layers.0.a": 0.1, "vision_tower.layers.0.b": 0.3, "language_model.layers.0.a": 0.8}
+    (line,) = said({f"{layer}.weight": (omega, 0.02, 1.0) for layer, omega in strengths.items()})
     assert "0.20 on average over vision layers and 0.80 on average over language layers" in line
     assert "largest in language 0.a (0.80), smallest in vision 0.a (0.10)" in line
 

@@ -49,10 +49,11 @@ def describe(scores: Scores, origin: Path, runs: list[Found], reader: Reader | N
     sentences, rows = verdict(scores)
     shown, why_not = shifts(scores, reader) if reader else ([], "Pictures were left out (pictures=false).")
     notes = [f"The examples of the shifts are not all here: {why_not}"] if why_not else []
-    drawn, facts = _charts(scores, runs, notes), [*render.notes(scores), *findings(scores)]
+    drawn = _charts(scores, runs, notes)
     return TablePart(
-        scores.table.name, render.title(scores), str(origin), sentences, rows, render.header(scores),
-        list(render.body(scores)), facts, render.commands(scores), drawn, shown, notes,
+        scores.table.name, render.title(scores), str(origin), [*sentences, *findings(scores)], rows,
+        render.header(scores), list(render.body(scores)), render.notes(scores), render.commands(scores), drawn, shown,
+        notes,
     )  # fmt: skip
 
 
@@ -68,7 +69,9 @@ def _charts(scores: Scores, runs: list[Found], notes: list[str]) -> list[Chart]:
     baseline = scores.table.baseline
     found = {
         "ID against OOD accuracy, mean ± standard deviation over seeds; small dots are runs. Up and to the right is "
-        "better. Dashed: what zero-shot and vanilla reach without a method.": figures.id_against_ood(scores),
+        "better. Dashed: what zero-shot and vanilla reach, with any learning rate that ran.": figures.id_against_ood(
+            scores
+        ),
         f"Difference to {baseline} on every test split, ± standard deviation over seeds. Each panel "
         "has a scale of its own.": charts.differences(scores),
     }
