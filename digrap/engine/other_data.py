@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from digrap.config.schema import CLASSIFICATION, task_of
 from digrap.core.errors import DigrapError
+from digrap.data.class_names import identity
 from digrap.data.splits import DataModule
 from digrap.engine.build import build_data, call_choice
 from digrap.runs.folder import RunFolder
@@ -24,15 +25,18 @@ SHOWN = 3
 
 
 class SomeClasses(nn.Module):
-    """A classifier's logits of some of its classes: (N, classes) → (N, len(columns))."""
+    """A classifier's logits of some of its classes: (N, classes) → (N, len(groups)), of each group of classes the
+    largest."""
 
-    def __init__(self, module: nn.Module, columns: Sequence[int]):
+    def __init__(self, module: nn.Module, groups: Sequence[Sequence[int]], device: torch.device | None = None):
         super().__init__()
         self.module = module
-        self.register_buffer("columns", torch.tensor(columns), persistent=False)
+        longest = max(map(len, groups))
+        columns = [[*group, *[group[0]] * (longest - len(group))] for group in groups]
+        self.register_buffer("columns", torch.tensor(columns, device=device), persistent=False)
 
     def forward(self, *args, **kwargs) -> Tensor:
-        return self.module(*args, **kwargs)[:, self.columns]
+        return self.module(*args, **kwargs)[:, self.columns].amax(dim=-1)
 
 
 def classes_of(run: RunFolder, own: DictConfig) -> tuple[str, ...]:
@@ -69,22 +73,18 @@ def columns(classes: Sequence[str], known: Sequence[str]) -> list[int]:
 
     Raises DigrapError naming those that are not known.
     """
-    places = {_plain(name): place for place, name in enumerate(known)}
-    if unknown := [name for name in classes if _plain(name) not in places]:
+    places = {identity(name): place for place, name in enumerate(known)}
+    if unknown := [name for name in classes if identity(name) not in places]:
         listed = ", ".join(unknown[:SHOWN]) + (", …" if len(unknown) > SHOWN else "")
         near = difflib.get_close_matches(unknown[0], known, n=3, cutoff=0.5) or known[:SHOWN]
         raise DigrapError(
             f"{len(unknown)} of the data's {len(classes)} classes are none of the {len(known)} that the model knows: "
             f"{listed}; nearest to the first: {', '.join(near)}; rename their folders, or leave them out"
         )
-    return [places[_plain(name)] for name in classes]
+    return [places[identity(name)] for name in classes]
 
 
 def restricted(module: nn.Module, classes: Sequence[str], known: Sequence[str]) -> nn.Module:
     """The module with the logits of `classes`, in their order; itself where these are all, in the same order."""
     chosen = columns(classes, known)
-    return module if chosen == list(range(len(known))) else SomeClasses(module, chosen)
-
-
-def _plain(name: str) -> str:
-    return name.casefold().replace("_", " ").replace("-", " ").strip()
+    return module if chosen == list(range(len(known))) else SomeClasses(module, [[column] for column in chosen])

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 from torchvision.transforms import InterpolationMode, v2
 
 from digrap.core.errors import DigrapError
-from digrap.data.domainnet.lists import spoken
+from digrap.data.class_names import in_words
 from digrap.models.backbone import Backbone, check_image_size
 from digrap.models.open_clip_weights import (
     Options,
@@ -98,7 +98,7 @@ def zero_shot_weight(clip: nn.Module, tokenizer: Any, classes: Sequence[str]) ->
     The scale is part of the weight, so that the logits that the optimizer sees are as large as a fresh head's. A logit
     bias, where a model has one, is the same for all classes and is left out.
     """
-    names = [spoken(name) for name in classes]
+    names = [in_words(name) for name in classes]
     clip.eval()  # patch or attention dropout, in models that have any
     columns = open_clip.build_zero_shot_classifier(clip, tokenizer, names, open_clip.OPENAI_IMAGENET_TEMPLATES)
     clip.train()
