@@ -29,14 +29,14 @@ def build(
 
     `sets` maps a set's folder to its domains. The splits in the folder of `source`, the training domain, have `holdout`
     of each class's pictures but the training split; `near_ood` are the other domains, each a whole split. With `known`,
-    the classes of a trained model, these are tested alone. Raises DigrapError for an unknown set or domain, and for
-    folders that are missing.
+    the classes of a trained model, these are tested alone; () is a model of any classes. Raises DigrapError for an
+    unknown set or domain, and for folders that are missing.
     """
     if set not in sets:
         raise DigrapError(f"dataset.set={set}: there is no such set; {nearest(set, sets)}")
     if source not in sets[set]:
         raise DigrapError(f"dataset.source={source}: {set} has no such domain; {nearest(source, sets[set])}")
-    table = {} if known is not None else split_table(splits)
+    table = {} if known else split_table(splits)
     table |= {name: (name, kind) for name, kind in named_ood(table, near_ood, ())}
     folder = Path(root).expanduser() / set
     _check_folders(folder, sorted({domain for domain, _ in table.values()}))

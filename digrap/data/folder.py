@@ -36,7 +36,8 @@ def build(
     is missing, empty or named twice, and for a class without training pictures.
 
     To test a model that knows the classes `known`, the folders that there are do, even root/<class>/*.jpg alone, which
-    is the split `test`; the classes are those with a folder.
+    is the split `test`; the classes are those with a folder. () is a model of any classes, for which a training split
+    that is there has them.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
@@ -45,7 +46,8 @@ def build(
     table = split_table(splits)
     for name, kind in named_ood(table, near_ood, far_ood):
         table[name] = (f"test_{name}", kind)
-    if known is not None:
+    (train,) = (folder for folder, kind in table.values() if kind == "id_train")
+    if known or (known is not None and not (root / train).is_dir()):
         return _tested_alone(root, table, words)
     paths = {name: _existing(root, folder, name, kind) for name, (folder, kind) in table.items()}
     used = {folder for folder, _ in table.values()}

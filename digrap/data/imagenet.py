@@ -56,8 +56,8 @@ def build(
     The classes are the WordNet ids that the training split has as folders, with words from `names` or
     root/LOC_synset_mapping.txt. A test set is scored over those of its classes that are among them; pictures of others
     are left out. Splits in the training split's folder have the share `holdout` of each class's pictures. With `known`,
-    the classes of a trained model, the test sets that exist are tested. Raises DigrapError for whatever is missing, all
-    at once.
+    the classes of a model, the test sets that exist are tested; () is a model of any classes, which are then the
+    training split's, or without it all that have words. Raises DigrapError for whatever is missing, all at once.
     """
     root = Path(root).expanduser()
     table = {name: _wanted(root, name, options) for name, options in splits.items()}
@@ -72,8 +72,9 @@ def build(
         raise DigrapError(_missing(root, {name: splits[name] for name in absent}, optional=known is None))
     file = Path(names).expanduser() if names else root / NAMES
     words = read_names(file) if names or file.is_file() else {}
-    if known is None:
-        known = named([label for label in subfolders(train) if WORDNET.fullmatch(label)], words)
+    if not known:
+        folders = subfolders(train) if train.is_dir() else sorted(words)
+        known = named([label for label in folders if WORDNET.fullmatch(label)], words)
     places = {identity(name): place for place, name in enumerate(known)}
     if not places or not all(map(WORDNET.fullmatch, places)):
         raise DigrapError("dataset=imagenet_shifts: the classes are not named by WordNet ids, as in train/n01440764/")
@@ -152,10 +153,9 @@ def _missing(root: Path, splits: Mapping[str, Mapping[str, str]], optional: bool
     """Return the message about splits whose folders are missing: where they are from, and how to do without those that
     are `optional`, the out-of-distribution sets."""
     lines = [f"dataset=imagenet_shifts: missing under dataset.root={root}:"]
-    for name, options in splits.items():
-        lines.append(
-            f"  {options['folder']}/ (split {name}): {HOW.get(options['folder'], 'the folder that you named')}"
-        )
+    for folder in dict.fromkeys(options["folder"] for options in splits.values()):
+        names = ", ".join(name for name, options in splits.items() if options["folder"] == folder)
+        lines.append(f"  {folder}/ (for {names}): {HOW.get(folder, 'the folder that you named')}")
     sets = [name for name, options in splits.items() if options["kind"] in ("near_ood", "far_ood")]
     if optional and sets:
         without = " ".join(f"'~dataset.splits.{name}'" for name in sets)

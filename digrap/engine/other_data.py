@@ -59,11 +59,11 @@ def classes_beside(folder: Path) -> tuple[str, ...] | None:
 
 
 def build_other(cfg: DictConfig, known: Sequence[str]) -> DataModule:
-    """The data of `cfg` for a model that knows the classes `known`. Raises DigrapError where some of the data's are
-    none of them."""
+    """The data of `cfg` for a model that knows the classes `known`, () for one that takes any. Raises DigrapError where
+    some of the data's are none of them."""
     takes = inspect.signature(get_method(cfg.dataset["_target_"])).parameters
     data = call_choice("dataset", cfg.dataset, **({"known": tuple(known)} if "known" in takes else {}))
-    if task_of(cfg) == CLASSIFICATION:
+    if known and task_of(cfg) == CLASSIFICATION:
         columns(data.classes, known)
     return data
 

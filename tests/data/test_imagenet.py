@@ -93,8 +93,8 @@ def test_everything_that_is_missing_is_in_one_message(copied):
     with pytest.raises(DigrapError) as caught:
         data_of(copied)
     text = str(caught.value)
-    assert "val/ (split val): ImageNet 2012, from https://image-net.org/download" in text
-    assert "objectnet-1.0/images/ (split objectnet): https://objectnet.dev" in text and "imagenet_r" not in text
+    assert "val/ (for val): ImageNet 2012, from https://image-net.org/download" in text
+    assert "objectnet-1.0/images/ (for objectnet): https://objectnet.dev" in text and "imagenet_r" not in text
     remedy = "'~dataset.splits.imagenet_a' '~dataset.splits.objectnet'"
     assert text.endswith(f"Without the test sets that are missing: {remedy}")
     make = copied / "val" / WORDNET[3]
@@ -170,7 +170,7 @@ def test_the_run_on_other_copies_of_the_sets(trained, root, tmp_path):
     folder = evaluate(f"run={trained}", f"dataset.root={tmp_path / 'imagenet-r'}")
     assert folder["scores"]["test"]["accuracy"] == own["imagenet_r"]["accuracy"]
     with pytest.raises(
-        DigrapError, match="(?s)missing under dataset.root=.*imagenet-r/ .split imagenet_r.*forbids to train on it$"
+        DigrapError, match="(?s)missing under dataset.root=.*imagenet-r/ .for imagenet_r.*forbids to train on it$"
     ):
         evaluate(f"run={trained}", "dataset=imagenet_shifts", f"dataset.root={tmp_path / 'imagenet-r'}")
 
