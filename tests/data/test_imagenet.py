@@ -7,11 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
+from digrap.cli.page_pictures import Pictures
 from digrap.config.compose import compose
 from digrap.core.errors import DigrapError
 from digrap.data.imagenet import build
 from digrap.engine.build import build_data
 from digrap.engine.run import run
+from digrap.report.gather import load_run
 from digrap.runs.predictions import read_bundle
 from tests.data.make_shifts import TRAINED, WORDNET, WORDS, make_imagenet
 from tests.engine.test_other_data import evaluate
@@ -154,6 +156,13 @@ def test_a_run_scores_every_set_over_its_classes(trained):
     bundle = read_bundle(trained / "predictions.npz", trained.parent)
     assert set(bundle.answers("imagenet_v2").tolist()) <= {0, 1, 2}
     assert set(bundle.answers("imagenet_a").tolist()) <= {0, 1}
+
+
+def test_the_page_names_the_classes_of_the_split(trained):
+    run, reader = load_run(trained), Pictures()
+    assert reader.answer(run, "objectnet", 0) in ("Alarm clock", "Chair")
+    assert [example.truth for example in reader.examples(run, "objectnet", [0, 3])] == ["Alarm clock", "Chair"]
+    assert [example.truth for example in reader.examples(run, "imagenet_a", [0, 1])] == list(CLASSES[1:])
 
 
 def test_the_run_on_other_copies_of_the_sets(trained, root, tmp_path):
