@@ -6,7 +6,7 @@ import contextlib
 import functools
 import inspect
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +48,25 @@ LAVIS = ("digrap.models.lavis.", "digrap.models.tiny_lavis.")  # builders that n
 DESCRIPTIVE = ("name", "task", "tasks", "select_by", "clip", "anchor", "answer_cue")
 
 
-def call_choice(group: str, node: DictConfig, **extra: Any) -> Any:
-    """Call the `_target_` of a config group's choice with its other keys. Raises DigrapError for a key that the target
-    does not take."""
-    arguments = OmegaConf.to_container(node, resolve=True)
-    name = arguments.pop("_target_", None)
+def takes(group: str, node: DictConfig, argument: str) -> bool:
+    """Whether the `_target_` of a config group's choice has an argument of this name."""
+    return argument in inspect.signature(_target(group, node)).parameters
+
+
+def _target(group: str, node: DictConfig) -> Callable[..., Any]:
+    name = node.get("_target_")
     try:
-        target = get_method(name)
+        return get_method(name)
     except (ImportError, ValueError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise DigrapError(f"{group}._target_={name}: there is no such function ({reason})") from error
+
+
+def call_choice(group: str, node: DictConfig, **extra: Any) -> Any:
+    """Call the `_target_` of a config group's choice with its other keys. Raises DigrapError for a key that the target
+    does not take."""
+    arguments, target = OmegaConf.to_container(node, resolve=True), _target(group, node)
+    arguments.pop("_target_", None)
     arguments = {key: value for key, value in arguments.items() if key not in DESCRIPTIVE}
     signature = inspect.signature(target)
     known = signature.parameters
@@ -78,7 +87,8 @@ def build_data(cfg: DictConfig) -> DataModule:
 
 def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
     """The pre-trained model for these classes, with the adapters that `cfg.peft` adds to it, and its decoding."""
-    backbone = call_choice("backbone", cfg.backbone, num_classes=len(classes), classes=classes)
+    more = {"cache": _in_data_root(cfg, "zero_shot")} if takes("backbone", cfg.backbone, "cache") else {}
+    backbone = call_choice("backbone", cfg.backbone, num_classes=len(classes), classes=classes, **more)
     if backbone.answering is not None:
         name = cfg.trainer.decoding
         backbone.answering.decoding = Decoding(name, **DECODINGS[name])

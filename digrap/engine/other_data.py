@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from hydra.utils import get_method
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
@@ -17,7 +15,7 @@ from digrap.config.schema import CLASSIFICATION, task_of
 from digrap.core.errors import DigrapError
 from digrap.data.class_names import identity
 from digrap.data.splits import DataModule
-from digrap.engine.build import build_data, call_choice
+from digrap.engine.build import build_data, call_choice, takes
 from digrap.runs.folder import RunFolder
 
 CLASSES = "classes.json"  # beside exported weights
@@ -61,8 +59,8 @@ def classes_beside(folder: Path) -> tuple[str, ...] | None:
 def build_other(cfg: DictConfig, known: Sequence[str]) -> DataModule:
     """The data of `cfg` for a model that knows the classes `known`, () for one that takes any. Raises DigrapError where
     some of the data's are none of them."""
-    takes = inspect.signature(get_method(cfg.dataset["_target_"])).parameters
-    data = call_choice("dataset", cfg.dataset, **({"known": tuple(known)} if "known" in takes else {}))
+    more = {"known": tuple(known)} if takes("dataset", cfg.dataset, "known") else {}
+    data = call_choice("dataset", cfg.dataset, **more)
     if known and task_of(cfg) == CLASSIFICATION:
         columns(data.classes, known)
     return data

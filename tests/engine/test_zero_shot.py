@@ -77,6 +77,15 @@ def test_zero_shot_on_own_folders_is_open_clips(clip, pictures, tmp_path):
         assert found[split]["accuracy"] == pytest.approx(by_open_clip(weights, pictures / folder, words))
 
 
+def test_the_head_is_kept_for_the_next_run(clip, pictures, tmp_path, monkeypatch):
+    words = [f"dataset.root={pictures}", *clip[:3], "trainer.workers=0", f"data_root={tmp_path / 'data'}"]
+    first = evaluate(*words, f"out={tmp_path / 'first.json'}")
+    (file,) = (tmp_path / "data" / "zero_shot").iterdir()
+    monkeypatch.setattr(open_clip, "build_zero_shot_classifier", lambda *_: pytest.fail("the head was computed again"))
+    assert evaluate(*words)["scores"] == first["scores"]
+    monkeypatch.undo()
+
+
 def test_a_folder_of_classes_alone_needs_no_training_pictures(clip, pictures, tmp_path):
     names = tmp_path / "names.yaml"
     names.write_text("alarm_clock: digital clock\nsea-horse: a fish\ntree: oak\n")
