@@ -72,7 +72,7 @@ def listed(folder: Path) -> Listed | None:
     state, headline = state_of(folder).name, None
     try:
         if (results := run.finished()) is not None:
-            headline, method = Headline.of(results), results.method
+            headline = Headline.of(results)
     except DigrapError:
         state = "damaged"
     return Listed(folder, dataset, method, seed, _own(plain), state, _last_change(run), headline)
