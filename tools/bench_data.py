@@ -24,7 +24,7 @@ from digrap.cli.door import door
 from digrap.config.compose import compose
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.progress import track
-from digrap.data.folder import Pictures
+from digrap.data.class_folders import Pictures
 from digrap.engine.build import build_backbone, build_data, build_task
 from digrap.engine.loaders import train_batches
 
@@ -45,7 +45,7 @@ def photographs(folder: Path, count: int, side: int) -> Pictures:
         grain = random.normal(0, 6, (side * 3 // 4, side, 3))
         pixels = np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / "thing" / f"{number:05d}.jpg", quality=90)
-    return Pictures(folder, ("thing",))
+    return Pictures(folder, {"thing": 0})
 
 
 def bare(paths: list[str], kind: Image.Resampling) -> float:

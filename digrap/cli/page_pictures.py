@@ -43,7 +43,7 @@ class Pictures:
                 picture, target = loaded[place if at is None else at[ids[place]]]
                 if labels is not None and int(target) != labels[place]:
                     raise DigrapError(f"{run.results.dataset}: split {split} has other pictures now than were tested")
-                result.append(self._example(run, picture, target))
+                result.append(self._example(run, split, picture, target))
         except (OSError, KeyError, IndexError) as error:
             raise DigrapError(f"the pictures of {run.results.dataset} cannot be read ({error!r})") from error
         return result
@@ -51,9 +51,9 @@ class Pictures:
     def answer(self, run: Run, split: str, place: int) -> str:
         """What the run answered: its text, or the name of its class."""
         answer = run.bundle.answers(split)[place]
-        return answer if isinstance(answer, str) else self._module(run).classes[int(answer)]
+        return answer if isinstance(answer, str) else self._module(run).classes_of(split)[int(answer)]
 
-    def _example(self, run: Run, picture: Any, target: Any) -> Example:
+    def _example(self, run: Run, split: str, picture: Any, target: Any) -> Example:
         image = _image(picture)
         kind = "png" if max(image.size) <= SMALL else "jpeg"
         image.thumbnail((LARGEST, LARGEST))
@@ -63,7 +63,7 @@ class Pictures:
             answers = Counter(target.answers).most_common(3)
             truth = ", ".join(f"{answer} ({count})" for answer, count in answers)
             return Example(file.getvalue(), kind, image.width, target.question, truth)
-        return Example(file.getvalue(), kind, image.width, None, self._module(run).classes[int(target)])
+        return Example(file.getvalue(), kind, image.width, None, self._module(run).classes_of(split)[int(target)])
 
     def _split(self, run: Run, split: str) -> Split:
         splits = self._module(run).splits

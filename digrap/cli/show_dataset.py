@@ -39,11 +39,11 @@ DEFAULTS = {
 
 @dataclass
 class Parts:
-    """A dataset's parts as torch Datasets by name, their kinds, its class names, and problems of its files by part."""
+    """A dataset's parts as torch Datasets by name, their kinds and class names, and problems of files by part."""
 
     data: Mapping[str, Any]
     kinds: Mapping[str, str]
-    classes: tuple[str, ...] = ()
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     problems: dict[str, Problems] = field(default_factory=dict)
 
 
@@ -94,7 +94,8 @@ def load(options: DictConfig, overrides: list[str]) -> Parts:
         return Parts(data, {key: SETS[key.split()[0]].kind for key in data}, problems=problems)
     module = build_data(dataset_config(options.dataset, options.data_root, overrides))
     data = {name: split.load() for name, split in module.splits.items()}
-    return Parts(data, {name: split.kind for name, split in module.splits.items()}, module.classes)
+    kinds = {name: split.kind for name, split in module.splits.items()}
+    return Parts(data, kinds, {name: module.classes_of(name) for name in module.splits})
 
 
 def _is_vqa_set(options: DictConfig) -> bool:

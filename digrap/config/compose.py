@@ -28,8 +28,8 @@ from digrap.core.paths import CONFIGS, REPO
 
 
 def register_resolvers() -> None:
-    """Register what configs call with OmegaConf: ${digrap.run_hash:}, in_sweep, repo, sha256:file and cluster:key; may
-    be called again."""
+    """Register what configs call with OmegaConf: ${digrap.run_hash:}, in_sweep, repo, sha256:file, cluster:key and
+    others:lists,name,one; may be called again."""
     OmegaConf.register_new_resolver("digrap.run_hash", _run_hash, replace=True)
     OmegaConf.register_new_resolver("digrap.in_sweep", _in_sweep, replace=True)
     OmegaConf.register_new_resolver("digrap.repo", lambda: str(REPO), replace=True)
@@ -39,6 +39,11 @@ def register_resolvers() -> None:
         replace=True,
     )
     OmegaConf.register_new_resolver("digrap.cluster", _cluster, replace=True)
+    OmegaConf.register_new_resolver(
+        "digrap.others",
+        lambda lists, name, one: OmegaConf.create([other for other in lists.get(name) or () if other != one]),
+        replace=True,
+    )
 
 
 def _cluster(key: str, *, _root_: DictConfig) -> Any:

@@ -19,7 +19,7 @@ TEXTS = {"data_root", "run", "out", "bundle", "optim.file"}
 GROUPS = {"dataset", "backbone", "peft", "logger", "hydra"}
 TEXTS_OF_GROUPS = {
     "root", "lists", "annotations", "questions", "question", "images", "image_name", "file", "folder", "weights",
-    "project", "dir", "subdir", "filename", "start", "base",
+    "project", "dir", "subdir", "filename", "start", "base", "names",
 }  # fmt: skip
 KEY_AND_VALUE = re.compile(r"(\+{0,2})([A-Za-z_][\w.@/:-]*)=(.*)", re.DOTALL)
 STRUCTURE = re.compile(r"[\[{].*|\w+\(.*\)", re.DOTALL)  # a list, a mapping or a function such as choice(…)

@@ -81,13 +81,16 @@ def _counts(data: Questions) -> list[int]:
     return [len(data), len(pictures), *(types[kind] for kind in TYPES), rest, len(question_types)]
 
 
-def examples(parts: Mapping[str, Dataset], classes: Sequence[str], count: int, seed: int) -> list[tuple[Any, str, str]]:
-    """Return `count` (picture array, part, text), taken from the parts in turn, beginning with the last part."""
+def examples(
+    parts: Mapping[str, Dataset], classes: Mapping[str, Sequence[str]], count: int, seed: int
+) -> list[tuple[Any, str, str]]:
+    """Return `count` (picture array, part, text), taken from the parts in turn, beginning with the last part; `classes`
+    has the names of a part's labels."""
     generator, result, names = random.Random(seed), [], list(reversed(parts))
     for place in range(count):
         name = names[place % len(names)]
         picture, target = parts[name][generator.randrange(len(parts[name]))]
-        result.append((_as_array(picture), name, _text(target, classes)))
+        result.append((_as_array(picture), name, _text(target, classes.get(name, ()))))
     return result
 
 

@@ -17,16 +17,27 @@ KINDS = ("id_train", "id_val", "id_test", "near_ood", "far_ood")
 
 
 @dataclass(frozen=True)
+class Over:
+    """The classes that a split is scored over: `names` in the order of its labels, and for each the places in the
+    dataset's classes that count as it, of which the most probable one speaks."""
+
+    names: tuple[str, ...]
+    groups: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
 class Split:
     """A named part of a dataset. Only the dataset's config knows which split is out of distribution.
 
-    `load` returns a map-style torch Dataset; the work (drawing, reading) is done when it is called.
+    `load` returns a map-style torch Dataset; the work (drawing, reading) is done when it is called. `over` are the
+    classes that its labels mean, None for those of the dataset.
     """
 
     name: str
     kind: str
     dataset: str
     load: Callable[[], Dataset]
+    over: Over | None = None
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -56,6 +67,11 @@ class DataModule:
     def of_kind(self, kind: str) -> list[Split]:
         """Return the splits of one kind, in config order."""
         return [split for split in self.splits.values() if split.kind == kind]
+
+    def classes_of(self, split: str) -> tuple[str, ...]:
+        """Return the names of the classes that a split's labels mean."""
+        over = self.splits[split].over
+        return self.classes if over is None else over.names
 
     @property
     def tested(self) -> list[Split]:

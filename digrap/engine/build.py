@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch.optim import Optimizer
 
 from digrap.config.choices import choices
 from digrap.config.schema import CLASSIFICATION, DECODINGS, task_of
@@ -19,10 +22,12 @@ from digrap.core.errors import DigrapError, nearest
 from digrap.core.paths import CONFIGS
 from digrap.data.splits import DataModule
 from digrap.engine.trained_state import base_of
+from digrap.methods.from_file import from_file
 from digrap.methods.method import Method
 from digrap.methods.trained import CHOICES
 from digrap.models.backbone import Backbone, Decoding
 from digrap.models.qlora import check_installed
+from digrap.optim.arguments import arguments_for
 from digrap.tasks.task import Setting, Task, backbones_for, check_choice, find_weights, task_named
 
 
@@ -32,26 +37,36 @@ def method_errors(method: str) -> Iterator[None]:
     try:
         yield
     except InstantiationException as error:
-        raise DigrapError(f"optim={method}: {error.__cause__ or error}") from error
+        raise DigrapError(f"optim={method}: {' '.join(str(error.__cause__ or error).splitlines())}") from error
     except (TypeError, ValueError) as error:
         raise DigrapError(f"optim={method}: {error}") from error
 
 
+log = logging.getLogger(__name__)
 LAVIS = ("digrap.models.lavis.", "digrap.models.tiny_lavis.")  # builders that need salesforce-lavis
 # Keys of a choice that say what it is.
 DESCRIPTIVE = ("name", "task", "tasks", "select_by", "clip", "anchor", "answer_cue")
 
 
-def call_choice(group: str, node: DictConfig, **extra: Any) -> Any:
-    """Call the `_target_` of a config group's choice with its other keys. Raises DigrapError for a key that the target
-    does not take."""
-    arguments = OmegaConf.to_container(node, resolve=True)
-    name = arguments.pop("_target_", None)
+def takes(group: str, node: DictConfig, argument: str) -> bool:
+    """Whether the `_target_` of a config group's choice has an argument of this name."""
+    return argument in inspect.signature(_target(group, node)).parameters
+
+
+def _target(group: str, node: DictConfig) -> Callable[..., Any]:
+    name = node.get("_target_")
     try:
-        target = get_method(name)
+        return get_method(name)
     except (ImportError, ValueError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise DigrapError(f"{group}._target_={name}: there is no such function ({reason})") from error
+
+
+def call_choice(group: str, node: DictConfig, **extra: Any) -> Any:
+    """Call the `_target_` of a config group's choice with its other keys. Raises DigrapError for a key that the target
+    does not take."""
+    arguments, target = OmegaConf.to_container(node, resolve=True), _target(group, node)
+    arguments.pop("_target_", None)
     arguments = {key: value for key, value in arguments.items() if key not in DESCRIPTIVE}
     signature = inspect.signature(target)
     known = signature.parameters
@@ -72,7 +87,8 @@ def build_data(cfg: DictConfig) -> DataModule:
 
 def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
     """The pre-trained model for these classes, with the adapters that `cfg.peft` adds to it, and its decoding."""
-    backbone = call_choice("backbone", cfg.backbone, num_classes=len(classes), classes=classes)
+    more = {"cache": _in_data_root(cfg, "zero_shot")} if takes("backbone", cfg.backbone, "cache") else {}
+    backbone = call_choice("backbone", cfg.backbone, num_classes=len(classes), classes=classes, **more)
     if backbone.answering is not None:
         name = cfg.trainer.decoding
         backbone.answering.decoding = Decoding(name, **DECODINGS[name])
@@ -165,14 +181,18 @@ def _made_for(backbone: DictConfig) -> list[str]:
 def build_method(cfg: DictConfig) -> Method:
     """The method with its hooks. Raises DigrapError for a hyper-parameter that one of them refuses: before any data is
     read or any earlier phase is run."""
-    optim = cfg.optim
-    with method_errors(optim.name):
+    optim, name = cfg.optim, cfg.optim.get("name")
+    if not name:
+        raise DigrapError("optim: its yaml has no name; add `name: …`, that of the file")
+    with method_errors(name):
         parts = {
             key: instantiate(optim[key], _convert_="all") if optim[key] else None
             for key in ("optimizer", "after_step", "after_fit")
         }
         if parts["optimizer"]:
-            parts["optimizer"]([{"params": [torch.zeros(1, requires_grad=True)]}])  # a trial
+            parts["optimizer"] = _with_what_it_takes(cfg, parts["optimizer"])
+            trial = _tried(parts["optimizer"])
+            name = type(trial).__name__ if parts["optimizer"].func is from_file else name
     if optim.trains not in (*CHOICES, None):
         raise DigrapError(f"optim.trains={optim.trains}: choose one of {', '.join(CHOICES)}, null")
     if bool(optim.trains) != bool(parts["optimizer"]) or (parts["after_step"] and not optim.trains):
@@ -186,4 +206,45 @@ def build_method(cfg: DictConfig) -> Method:
         )
     if isinstance(optim.holdout, bool) or not isinstance(optim.holdout, (int, float)) or not 0.0 <= optim.holdout < 1.0:
         raise DigrapError(f"optim.holdout={optim.holdout}: give a fraction of the training split, 0 ≤ holdout < 1")
-    return Method(optim.name, trains=optim.trains, holdout=optim.holdout, **parts)
+    return Method(name, trains=optim.trains, holdout=optim.holdout, **parts)
+
+
+def _with_what_it_takes(cfg: DictConfig, optimizer: Any) -> functools.partial:
+    """The optimizer's factory without the arguments of every method (configs/optim/_base.yaml) that it does not take.
+
+    Raises ValueError for another argument that it does not take, for one of these with a value of its own, and where
+    the config names no factory.
+    """
+    if not isinstance(optimizer, functools.partial):
+        raise ValueError("its yaml has no `_target_`, a torch optimizer, under `optimizer:`, or no `defaults: [_base]`")
+    every = OmegaConf.load(CONFIGS / "optim" / "_base.yaml").optimizer
+    resolved = OmegaConf.create({"trainer": cfg.trainer, "peft": cfg.peft, "every": every}).every
+    values, given = OmegaConf.to_container(resolved, resolve=True), optimizer.keywords
+    common = {key: value for key, value in given.items() if key in values and value == values[key]}
+    own = {key: value for key, value in given.items() if key not in common}
+    found = arguments_for(optimizer.func, common, own, "optim.optimizer")
+    if left := sorted(common.keys() - found.keys()):
+        log.info("optim=%s: %s takes no %s: left out", cfg.optim.name, optimizer.func.__qualname__, ", ".join(left))
+    return functools.partial(optimizer.func, **found)
+
+
+def _tried(optimizer: functools.partial) -> Optimizer:
+    """The optimizer of one parameter. Raises DigrapError where a class from elsewhere refuses its arguments, and for
+    one that the loop cannot step."""
+    params = [{"params": [torch.zeros(1, requires_grad=True)]}]
+    try:
+        trial = optimizer(params)
+    except Exception as error:  # a class from elsewhere may raise anything
+        if isinstance(error, DigrapError) or optimizer.func.__module__.startswith("digrap."):
+            raise
+        given = ", ".join(f"{key}={value}" for key, value in optimizer.keywords.items())
+        raise DigrapError(
+            f"optim: {optimizer.func.__qualname__}({given}) raises {type(error).__name__}: {error}; give a value that "
+            "it takes under `optimizer:` in its yaml, or as optim.optimizer.<argument>=…"
+        ) from error
+    closure = inspect.signature(type(trial).step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise DigrapError(
+            f"optim: a step of {type(trial).__name__} needs a closure, which the loop has none of; take another"
+        )
+    return trial

@@ -23,6 +23,7 @@ from digrap.data.splits import Split
 from digrap.engine import interruption
 from digrap.engine.kept_answers import Keeper, KeptAnswers, Part
 from digrap.engine.loaders import eval_batches, eval_places
+from digrap.engine.other_data import SomeClasses
 from digrap.engine.provenance import PeakMemory
 from digrap.engine.sharding import is_sharded, unsharded
 from digrap.metrics.accuracy import percent
@@ -160,20 +161,28 @@ class Evaluator:
         weights = _digest(self.accelerator.unwrap_model(module))  # of a 7B model it takes seconds
         for split in splits:
             data, before = split.load(), replace(self.throughput)
+            tested, task = self._over(module, split)
             with self.memory.part() as peak:
-                answers, truth = self.predict(module, data, split.name, f"test {split.name}", weights)
+                answers, truth = self.predict(tested, data, split.name, f"test {split.name}", weights)
             self.tested[split.name] = {**self.throughput.since(before), "peak_memory": peak}
-            examples = self.task.example_scores(answers, truth)
+            examples = task.example_scores(answers, truth)
             found = {name: percent(values) for name, values in examples.items()}
-            more = self.task.report(answers, truth) if full else {}
+            more = task.report(answers, truth) if full else {}
             scores[split.name] = {"kind": split.kind, "n": len(truth), **found, **more}
             if bundle is not None:
-                stored[split.name], truths[split.name] = self.task.stored(answers, truth, examples)
+                stored[split.name], truths[split.name] = task.stored(answers, truth, examples)
                 if (ids := getattr(data, "ids", None)) is not None:  # else an example's id is its place
                     truths[split.name] |= {"id": list(ids)}
         if bundle is not None and self.accelerator.is_main_process:
             write_bundle(bundle, stored, truths, labels_folder)
         return scores
+
+    def _over(self, module: torch.nn.Module, split: Split) -> tuple[torch.nn.Module, Task]:
+        """The model and the task for a split: over its own classes, where it has such."""
+        if split.over is None:
+            return module, self.task
+        whole = self.accelerator.unwrap_model(module)
+        return SomeClasses(whole, split.over.groups, self.accelerator.device), self.task.over(split.over.names)
 
 
 def _digest(module: torch.nn.Module) -> Callable[[], str]:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from hydra.utils import get_method
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from digrap.config.schema import CLASSIFICATION, task_of
 from digrap.core.errors import DigrapError
+from digrap.data.class_names import identity
 from digrap.data.splits import DataModule
-from digrap.engine.build import build_data, call_choice
+from digrap.engine.build import build_data, call_choice, takes
 from digrap.runs.folder import RunFolder
 
 CLASSES = "classes.json"  # beside exported weights
@@ -24,15 +23,18 @@ SHOWN = 3
 
 
 class SomeClasses(nn.Module):
-    """A classifier's logits of some of its classes: (N, classes) → (N, len(columns))."""
+    """A classifier's logits of some of its classes: (N, classes) → (N, len(groups)), of each group of classes the
+    largest."""
 
-    def __init__(self, module: nn.Module, columns: Sequence[int]):
+    def __init__(self, module: nn.Module, groups: Sequence[Sequence[int]], device: torch.device | None = None):
         super().__init__()
         self.module = module
-        self.register_buffer("columns", torch.tensor(columns), persistent=False)
+        longest = max(map(len, groups))
+        columns = [[*group, *[group[0]] * (longest - len(group))] for group in groups]
+        self.register_buffer("columns", torch.tensor(columns, device=device), persistent=False)
 
     def forward(self, *args, **kwargs) -> Tensor:
-        return self.module(*args, **kwargs)[:, self.columns]
+        return self.module(*args, **kwargs)[:, self.columns].amax(dim=-1)
 
 
 def classes_of(run: RunFolder, own: DictConfig) -> tuple[str, ...]:
@@ -55,11 +57,11 @@ def classes_beside(folder: Path) -> tuple[str, ...] | None:
 
 
 def build_other(cfg: DictConfig, known: Sequence[str]) -> DataModule:
-    """The data of `cfg` for a model that knows the classes `known`. Raises DigrapError where some of the data's are
-    none of them."""
-    takes = inspect.signature(get_method(cfg.dataset["_target_"])).parameters
-    data = call_choice("dataset", cfg.dataset, **({"known": tuple(known)} if "known" in takes else {}))
-    if task_of(cfg) == CLASSIFICATION:
+    """The data of `cfg` for a model that knows the classes `known`, () for one that takes any. Raises DigrapError where
+    some of the data's are none of them."""
+    more = {"known": tuple(known)} if takes("dataset", cfg.dataset, "known") else {}
+    data = call_choice("dataset", cfg.dataset, **more)
+    if known and task_of(cfg) == CLASSIFICATION:
         columns(data.classes, known)
     return data
 
@@ -69,22 +71,18 @@ def columns(classes: Sequence[str], known: Sequence[str]) -> list[int]:
 
     Raises DigrapError naming those that are not known.
     """
-    places = {_plain(name): place for place, name in enumerate(known)}
-    if unknown := [name for name in classes if _plain(name) not in places]:
+    places = {identity(name): place for place, name in enumerate(known)}
+    if unknown := [name for name in classes if identity(name) not in places]:
         listed = ", ".join(unknown[:SHOWN]) + (", …" if len(unknown) > SHOWN else "")
         near = difflib.get_close_matches(unknown[0], known, n=3, cutoff=0.5) or known[:SHOWN]
         raise DigrapError(
             f"{len(unknown)} of the data's {len(classes)} classes are none of the {len(known)} that the model knows: "
             f"{listed}; nearest to the first: {', '.join(near)}; rename their folders, or leave them out"
         )
-    return [places[_plain(name)] for name in classes]
+    return [places[identity(name)] for name in classes]
 
 
 def restricted(module: nn.Module, classes: Sequence[str], known: Sequence[str]) -> nn.Module:
     """The module with the logits of `classes`, in their order; itself where these are all, in the same order."""
     chosen = columns(classes, known)
-    return module if chosen == list(range(len(known))) else SomeClasses(module, chosen)
-
-
-def _plain(name: str) -> str:
-    return name.casefold().replace("_", " ").replace("-", " ").strip()
+    return module if chosen == list(range(len(known))) else SomeClasses(module, [[column] for column in chosen])

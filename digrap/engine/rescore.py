@@ -62,7 +62,8 @@ def rescore(cfg: DictConfig, other_data: bool = False) -> dict[str, Any]:
     check_task(cfg)
     check_packages(cfg)
     with open_accelerator(cfg) as accelerator:
-        data = build_data(cfg) if known is None else build_other(cfg, known)
+        bare = run is None and weights is None
+        data = build_data(cfg) if known is None and not bare else build_other(cfg, known or ())
         find_task_weights(cfg)
         backbone = trained_backbone(cfg, data.classes if known is None else known, weights)
         if weights is None and not backbone.has_head:

@@ -99,7 +99,7 @@ def unsharded(module: nn.Module) -> Iterator[None]:
     finally:
         for part in parts:
             part.reshard()
-            part.set_reshard_after_forward(part is not module, recurse=False)
+            part.set_reshard_after_forward(part is not parts[0], recurse=False)
 
 
 def gathered(value: Any, keep: bool) -> Any:

@@ -13,8 +13,7 @@ from torch.optim import Optimizer
 
 from digrap.core.errors import DigrapError
 from digrap.core.files import sha256 as digest_of
-
-_ARGS, _KWARGS = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+from digrap.optim.arguments import arguments_for
 
 
 def from_file(
@@ -35,16 +34,14 @@ def from_file(
     found = find_class(file, cls)
     if sha256 is not None and not digest_of(Path(file)).startswith(sha256):
         raise DigrapError(f"optim.file={file}: the file changed while the run started; run the command again")
-    if "betas" in common:
-        common["betas"] = tuple(common["betas"])
-    names = accepted(found)
-    given = {key: value for key, value in common.items() if names is None or key in names}
     try:
-        return found(params, **{**given, **(options or {})})
+        given = arguments_for(found, common, options or {}, "optim.options")
+    except ValueError as error:
+        raise DigrapError(f"optim.file={file}: {error}") from error
+    try:
+        return found(params, **given)
     except Exception as error:  # a user's constructor may raise anything
-        listed = names is not None and isinstance(error, TypeError)
-        takes = f"; it takes {', '.join(sorted(names))}" if listed else ""
-        raise DigrapError(f"optim.file={file}: {_described(error, Path(file))}{takes}") from error
+        raise DigrapError(f"optim.file={file}: {_described(error, Path(file))}") from error
 
 
 def find_class(file: str | None, cls: str | None = None) -> type[Optimizer]:
@@ -69,22 +66,6 @@ def find_class(file: str | None, cls: str | None = None) -> type[Optimizer]:
     if len(own) > 1:
         raise DigrapError(f"optim.file={file}: it defines {_listed(own)}; choose one, as in optim.cls={own[-1]}")
     return optimizers[own[0]]
-
-
-def accepted(cls: type[Optimizer]) -> set[str] | None:
-    """Names of the arguments that the class takes besides its parameters; None: any. If it passes **kwargs on, the
-    arguments of the next class in the method resolution order count as well."""
-    names: set[str] = set()
-    for base in cls.__mro__:
-        if base is Optimizer:
-            return None
-        if "__init__" not in vars(base):
-            continue
-        _, _, *arguments = inspect.signature(base.__init__).parameters.values()  # all but self and the parameters
-        names |= {argument.name for argument in arguments if argument.kind not in (_ARGS, _KWARGS)}
-        if not any(argument.kind is _KWARGS for argument in arguments):
-            return names
-    return None
 
 
 def _module(file: Path) -> ModuleType:

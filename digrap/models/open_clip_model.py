@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import torch
 from open_clip.transform import AugmentationCfg, PreprocessCfg, merge_preprocess_dict
@@ -14,8 +16,9 @@ from torch.nn.functional import normalize
 from torchvision.transforms import InterpolationMode, v2
 
 from digrap.core.errors import DigrapError
-from digrap.data.domainnet.lists import spoken
+from digrap.data.class_names import in_words
 from digrap.models.backbone import Backbone, check_image_size
+from digrap.models.kept_array import kept_array
 from digrap.models.open_clip_weights import (
     Options,
     build,
@@ -28,6 +31,8 @@ from digrap.models.open_clip_weights import (
 )
 from digrap.models.weights import Provenance, random_weights
 
+log = logging.getLogger(__name__)
+MANY = 100  # classes whose head takes noticeable time
 OPTIONS = Options(
     model="backbone.model",
     tag="backbone.pretrained",
@@ -44,14 +49,16 @@ def open_clip_backbone(
     pretrained: str | bool = "openai",
     weights: str | Path | None = None,
     image_size: int | None = None,
+    cache: Path | None = None,
 ) -> Backbone:
     """open_clip's `model` as a classifier of `classes` (in label order); PIL in, float (N, num_classes) logits out.
 
     `pretrained` is open_clip's name of the weights; their file is `weights`, else it comes from open_clip's cache or
     the hub. The head is zero-shot: part of the model, anchored like the rest. With `pretrained=False` all weights are
     random, the head's as well, and the class names are not needed. `image_size` (pixels a side) replaces the model's
-    own. Raises DigrapError for a model or weights that open_clip does not know, weights trained with another
-    activation, class names that do not fit, and files that are missing, damaged or of another model.
+    own. `cache` is a folder that keeps heads: 1,000 classes take minutes without a GPU. Raises DigrapError for a model
+    or weights that open_clip does not know, weights trained with another activation, class names that do not fit, and
+    files that are missing, damaged or of another model.
     """
     check_model(model, OPTIONS)
     check_image_size(image_size)
@@ -74,8 +81,16 @@ def open_clip_backbone(
         )
     file = weight_file(fetched(known, model, tag, OPTIONS) if weights is None else weights, OPTIONS)
     clip = build(model, file, OPTIONS, image_size)
-    head = zero_shot_weight(clip, tokenizer_of(model, OPTIONS), classes)
     provenance = file.provenance("open_clip" if weights is None else "file", model=model, tag=tag)
+    names, prompts = [in_words(name) for name in classes], open_clip.OPENAI_IMAGENET_TEMPLATES
+    of = [model, provenance["sha256"], names, [template("") for template in prompts]]
+
+    def make() -> np.ndarray:
+        if len(names) > MANY:
+            log.info("%s: writing the zero-shot head of %d classes, %d prompts each", model, len(names), len(prompts))
+        return zero_shot_weight(clip, tokenizer_of(model, OPTIONS), names).numpy()
+
+    head = torch.from_numpy(kept_array(cache, "head", of, make))
     return _backbone(Classifier(clip.visual, head), known, provenance, has_head=True)
 
 
@@ -92,13 +107,12 @@ class Classifier(nn.Module):
         return self.head(normalize(self.visual(images), dim=-1))
 
 
-def zero_shot_weight(clip: nn.Module, tokenizer: Any, classes: Sequence[str]) -> Tensor:
-    """The head's weight (classes, width): mean text embeddings over OpenAI's prompts at length 1, times CLIP's scale.
+def zero_shot_weight(clip: nn.Module, tokenizer: Any, names: Sequence[str]) -> Tensor:
+    """The head's weight (names, width): mean text embeddings over OpenAI's prompts at length 1, times CLIP's scale.
 
     The scale is part of the weight, so that the logits that the optimizer sees are as large as a fresh head's. A logit
     bias, where a model has one, is the same for all classes and is left out.
     """
-    names = [spoken(name) for name in classes]
     clip.eval()  # patch or attention dropout, in models that have any
     columns = open_clip.build_zero_shot_classifier(clip, tokenizer, names, open_clip.OPENAI_IMAGENET_TEMPLATES)
     clip.train()

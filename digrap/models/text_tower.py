@@ -7,8 +7,6 @@ text alone. Nearest is by cosine.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,8 +19,9 @@ import torch
 from torch import nn
 
 from digrap.core.errors import DigrapError
-from digrap.core.files import sha256, write_atomically
+from digrap.core.files import sha256
 from digrap.core.progress import track
+from digrap.models.kept_array import kept_array
 from digrap.models.open_clip_weights import (
     Options,
     build,
@@ -81,27 +80,13 @@ def class_embeddings(tower: TextTower, names: Sequence[str], cache: Path | None 
     needs an hour for DomainNet's classes.
     """
     prompts = [template(name) for name in names for template in TEMPLATES]
-    file = cache and _cache_file(Path(cache), tower, prompts)
-    if file and (found := _kept(file)) is not None:
-        return found
-    found = tower.embed(prompts, description="embedding class names (batches)")
-    found = found.reshape(len(names), len(TEMPLATES), -1).mean(axis=1)
-    if file:
-        write_atomically(file, lambda handle: np.save(handle, found))
-    return found
 
+    def make() -> np.ndarray:
+        found = tower.embed(prompts, description="embedding class names (batches)")
+        return found.reshape(len(names), len(TEMPLATES), -1).mean(axis=1)
 
-def _cache_file(cache: Path, tower: TextTower, prompts: list[str]) -> Path:
-    of = json.dumps([tower.provenance["model"], tower.provenance["sha256"], prompts])
-    return cache / f"classes-{hashlib.sha256(of.encode()).hexdigest()[:16]}.npy"
-
-
-def _kept(file: Path) -> np.ndarray | None:
-    try:
-        return np.load(file) if file.is_file() else None
-    except (OSError, ValueError, EOFError):
-        log.warning("%s is damaged: its embeddings are computed again", file)
-        return None
+    of = [tower.provenance.get("model"), tower.provenance.get("sha256"), prompts]
+    return kept_array(cache and Path(cache), "classes", of, make)
 
 
 def load_text_tower(

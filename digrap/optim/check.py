@@ -10,7 +10,6 @@ them.
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import inspect
 import json
@@ -23,6 +22,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from digrap.optim.arguments import accepted, nearest
 
 VECTORS = Path(__file__).resolve().with_name("vectors")
 VERSION = 1
@@ -98,27 +99,9 @@ def find_rule(name: str, rules: Iterable[str]) -> str:
     return found
 
 
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """`nearest: a, b` for the choices most like `name`, or all of them if none is like it."""
-    choices = list(choices)
-    near = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
-    return f"nearest: {', '.join(near)}" if near else f"valid: {', '.join(choices) or 'none'}"
-
-
 def first_line(error: BaseException) -> str:
     """The class of an error and the first line of its text."""
     return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
-def accepted(make: Callable[..., Any]) -> set[str] | None:
-    """The keywords that a constructor takes besides the parameters; None: any (**kwargs)."""
-    try:
-        parameters = list(inspect.signature(make).parameters.values())
-    except (TypeError, ValueError):  # some built-in callables have no signature
-        return None
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return {p.name for p in parameters[1:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
 def renames(pairs: Iterable[str], options: Iterable[str], names: set[str] | None) -> dict[str, str]:

@@ -42,9 +42,11 @@ def measured(outputs: Path, datasets: Iterable[str]) -> list[Measured]:
 
 def _measured(folder: RunFolder) -> Measured:
     results = folder.results()
-    epochs = folder.plain_config()["trainer"]["epochs"]
+    plain = folder.plain_config()
+    epochs = plain["trainer"]["epochs"]
     size = sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
-    kind = (results.dataset, results.backbone, results.method)
+    method = plain.get("optim", {}).get("name", results.method)  # results of optim=file have the class's name
+    kind = (results.dataset, results.backbone, method)
     return Measured(kind, int(epochs), float(folder.facts()["wall_s"]), size)
 
 

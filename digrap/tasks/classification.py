@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,12 @@ class Classification:
     def chance(self) -> float:
         """One class in all."""
         return 100 / len(self.classes)
+
+    def over(self, classes: tuple[str, ...]) -> Classification:
+        """The same task with other classes."""
+        other = copy.copy(self)
+        other.classes = classes
+        return other
 
     @staticmethod  # loading processes that are spawned get the function alone, without transforms and model
     def collate(records: Sequence[tuple[Tensor, int]], train: bool = False) -> Batch:

@@ -75,6 +75,9 @@ class Task(Protocol):
     chance: float | None
     notes: Mapping[str, Any]
 
+    def over(self, classes: tuple[str, ...]) -> Task:
+        """The task with other classes, for a split that has its own; tasks without classes have no such splits."""
+
     def collate(self, records: Sequence[Any], train: bool = False) -> Batch:
         """Records of a dataset as a batch. It runs in the loading processes. `train`: with what the loss needs."""
 

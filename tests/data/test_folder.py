@@ -199,6 +199,22 @@ def test_an_error_says_which_endings_are_there(root):
         listing(root)
 
 
+def test_a_tenth_of_the_training_pictures_may_validate(root):
+    splits = SPLITS | {"val": {"folder": "train", "kind": "id_val"}}
+    with pytest.raises(DigrapError, match="dataset.holdout=None: val are held out .*as in dataset.holdout=0.1"):
+        build(root, splits)
+    data = build(root, splits, holdout=0.1)
+    train, val = (data.splits[name].load() for name in ("train", "val"))
+    assert np.bincount(train.targets).tolist() == [3, 3, 3] and np.bincount(val.targets).tolist() == [1, 1, 1]
+    assert not set(train.ids) & set(val.ids)
+    assert list(data.about()["problems"]) == ["train"]  # counted once
+
+
+def test_words_for_class_folders(root, tmp_path):
+    (tmp_path / "names.yaml").write_text("apple: red apple, fruit\nleaf: green leaf\nsky: blue sky\n")
+    assert build(root, SPLITS, names=tmp_path / "names.yaml").classes == ("red apple", "green leaf", "blue sky")
+
+
 def test_what_is_missing_is_named(root):
     with pytest.raises(DigrapError, match=r"dataset.root=.*nowhere: .*train/<class>/\*\.jpg"):
         build(root / "nowhere", SPLITS)

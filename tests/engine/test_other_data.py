@@ -93,8 +93,10 @@ def test_a_subset_is_scored_over_that_subset(trained, tmp_path):
 
 
 def test_a_part_of_the_logits():
-    module = SomeClasses(torch.nn.Identity(), [2, 0])
+    module = SomeClasses(torch.nn.Identity(), [[2], [0]])
     assert module(torch.tensor([[1.0, 2.0, 3.0]])).tolist() == [[3.0, 1.0]] and not module.state_dict()
+    module = SomeClasses(torch.nn.Identity(), [[1], [0, 2, 3]])
+    assert module(torch.tensor([[1.0, 5.0, -3.0, 2.0], [0.0, -1.0, 4.0, 2.0]])).tolist() == [[5.0, 2.0], [-1.0, 4.0]]
     assert columns(("big_tree", "APPLE"), CLASSES) == [1, 0]
 
 

@@ -13,8 +13,9 @@ from digrap.core.errors import DigrapError
 from digrap.core.paths import REPO
 from digrap.engine import run as engine
 from digrap.engine.fit import Fit
-from digrap.methods.from_file import accepted, find_class, from_file
+from digrap.methods.from_file import find_class, from_file
 from digrap.optim import DiGraP
+from digrap.optim.arguments import accepted
 
 EXAMPLE = REPO / "examples" / "my_rule.py"
 PLAIN = """
@@ -93,7 +94,10 @@ def test_the_class_gets_the_arguments_that_it_takes(write):
     [
         ([], "optim.file is not given; add optim.file=my_rule.py"),
         (["optim.file=not_there.py"], "not_there.py: there is no such file"),
-        ([f"optim.file={EXAMPLE}", "+optim.options.pul=1"], "unexpected keyword argument 'pul'; it takes .*pull"),
+        (
+            [f"optim.file={EXAMPLE}", "+optim.options.pul=1"],
+            "optim.options.pul: PullBack takes no such argument; leave it out; nearest: pull",
+        ),
         ([f"optim.file={EXAMPLE}", "trainer.base.eps=-1"], "ValueError: Invalid epsilon value"),
         ([f"optim.file={EXAMPLE}", "optim.cls=Mine"], "optim.cls=Mine: .* it defines PullBack"),
     ],
@@ -141,6 +145,6 @@ def test_resume_is_bit_equal(small, tmp_path, monkeypatch):
     shutil.copy(EXAMPLE, moved)
     engine.run(small("optim=file", f"optim.file={moved}", "+optim.options.pull=5.0"), tmp_path / "cut")
     results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "cut")]
-    assert results[0] == results[1] and results[0]["method"] == "file"
+    assert results[0] == results[1] and results[0]["method"] == "PullBack"
     whole, cut = (load_file(tmp_path / name / results[0]["weights"]) for name in ("whole", "cut"))
     assert all(torch.equal(whole[key], cut[key]) for key in whole)
