@@ -106,6 +106,13 @@ class Pictures(DatasetFolder):
             what = f"no pictures of {', '.join(empty)}" if self.samples else "no pictures"
             raise DigrapError(f"{root}: {what} ({_what_counts(root)})")
 
+    read = staticmethod(read_picture)
+
+    @property
+    def files(self) -> list[str]:
+        """The path of each picture."""
+        return [path for path, _ in self.samples]
+
     @property
     def ids(self) -> list[str]:
         """Paths of the pictures within the split's folder, for prediction bundles."""

@@ -142,8 +142,10 @@ def tested(kinds: dict[str, str]) -> dict[str, str]:
 
 def _run(cell: Cell, folder: Path) -> Run:
     run = RunFolder(folder)
-    files = (run.results_file, run.predictions_file, run.path.parent)
-    return Run(cell.row, cell.seed, cell.overrides, run.results(), *files)
+    results, files = run.results(), (run.results_file, run.predictions_file, run.path.parent)
+    if results.smoke:
+        raise DigrapError(f"{run.results_file} is that of a smoke run; take trainer.smoke=true out of the table")
+    return Run(cell.row, cell.seed, cell.overrides, results, *files)
 
 
 def _sample(table: Table, seed: int) -> Cell:
