@@ -194,11 +194,10 @@ def _bad_override(error: Exception) -> str:
     key = found[1]
     if found_group := re.search(r"No match in the defaults list", text):
         return f"{key}: there is no such config group ({found_group[0].lower()})"
-    choices = [argument for argument in sys.argv[1:] if "=" in argument and "." not in argument.split("=")[0]]
+    chosen = [argument for argument in sys.argv[1:] if "." not in argument.partition("=")[0]]
+    chosen = [argument for argument in chosen if "=" in argument and not argument.startswith(f"{key}=")]
     try:
-        keys = _flatten(
-            OmegaConf.to_container(compose_untyped([c for c in choices if not c.startswith(key + "=")], door))
-        )
+        keys = _flatten(OmegaConf.to_container(compose_untyped(chosen, door)))
     except Exception:  # the choices themselves are part of what is wrong
         keys = _flatten(OmegaConf.to_container(compose_untyped([], door)))
     keys += [f"cluster.{field.name}" for field in dataclasses.fields(Cluster)]

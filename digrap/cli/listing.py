@@ -45,13 +45,18 @@ def answered(door: str, arguments: list[str]) -> int | None:
 def help_of(door: str) -> str:
     """Return a door's commands, the options in its config, and every choice, as the config files describe them."""
     options = _options((CONFIGS / f"{door}.yaml").read_text(encoding="utf-8"))
-    recipe = _options((CONFIGS / "trainer" / "_base.yaml").read_text(encoding="utf-8"), "trainer.")
-    return "\n\n".join([COMMANDS[door], "Options:\n" + "\n".join([*options, *recipe]), *map(described, GROUPS)])
+    lists = ["datasets", "backbones", "peft"]
+    if door == "train":
+        options += _options((CONFIGS / "trainer" / "_base.yaml").read_text(encoding="utf-8"), "trainer.")
+        lists = list(GROUPS)
+    listed = (described(name, f"python {door}.py") for name in lists)
+    return "\n\n".join([COMMANDS[door], "\n".join(["Options:", *options]), *listed])
 
 
 def _options(text: str, group: str = "") -> list[str]:
     """Return a line for every key of a config file that has a comment; Hydra's own part is not for users."""
-    found = re.findall(r"^(\w+): +(\S+) +# (.+)$", text.partition("\nhydra:")[0], flags=re.MULTILINE)
+    text = text.partition("\nhydra:")[0].replace("${digrap.repo:}", "<repository>")
+    found = re.findall(r"^(\w+): +(\S+) +# (.+)$", text, flags=re.MULTILINE)
     return [f"  {group}{key}={value:{max(1, 40 - len(group + key))}}  {comment}" for key, value, comment in found]
 
 
@@ -66,12 +71,12 @@ def print_lists(arguments: list[str]) -> int:
     return 0
 
 
-def described(name: str) -> str:
+def described(name: str, command: str = "python train.py") -> str:
     """Return a list as text: how a choice is given on the command line, then a line a choice."""
     found = choices(name)
     key = "-m table" if name == "tables" else GROUPS[name]
     width = max(map(len, found))
-    return "\n".join([f"python train.py {key}=…", *(f"  {choice:{width}}  {text}" for choice, text in found.items())])
+    return "\n".join([f"{command} {key}=…", *(f"  {choice:{width}}  {text}" for choice, text in found.items())])
 
 
 def overview() -> str:

@@ -13,6 +13,7 @@ from digrap.config.schema import CLASSIFICATION, task_of, typed
 from digrap.config.targets import allowed
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.files import write_json
+from digrap.core.paths import OUTPUTS
 from digrap.data.splits import DataModule
 from digrap.engine import interruption
 from digrap.engine.accelerator import open_accelerator
@@ -57,7 +58,7 @@ def rescore(cfg: DictConfig, other_data: bool = False) -> dict[str, Any]:
     and the predictions as a bundle into the folder `cfg.bundle`.
     """
     run, out, bundle = (_path(cfg, key) for key in ("run", "out", "bundle"))
-    run = run and RunFolder(find_run(str(run), Path(cfg.outputs)))
+    run = run and RunFolder(find_run(str(run), Path(cfg.get("outputs", OUTPUTS))))
     wanted = cfg.split
     cfg, weights, known = _of_run(cfg, run, other_data) if run else _of_file(cfg)
     check_task(cfg)
