@@ -118,8 +118,10 @@ def _parser() -> OverridesParser:
 
 def _is_plain(override: Override) -> bool:
     """Whether an override is key=value, +key=value or ++key=value, without a sweep, for a part of a run."""
-    first = re.split("[./@]", override.key_or_group)[0]
-    return not (override.is_sweep_override() or override.is_delete() or first in NO_PART_OF_A_RUN)
+    first, *inner = re.split("[./@]", override.key_or_group)
+    added = override.is_add() or override.is_force_add()
+    to_schema = added and (first == "trainer" or not inner)  # which has no further keys
+    return not (override.is_sweep_override() or override.is_delete() or to_schema or first in NO_PART_OF_A_RUN)
 
 
 def _is_group(override: Override) -> bool:

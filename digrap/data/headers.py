@@ -25,7 +25,7 @@ from digrap.core.progress import track
 
 log = logging.getLogger(__name__)
 THREADS = 16
-TAIL = 4096  # bytes at a file's end in which its closing mark is looked for
+TAIL = 64  # bytes at a file's end in which its closing mark is looked for
 MOVING = ("GIF", "PNG", "WEBP", "AVIF")  # formats whose several frames are a moving picture
 CANNOT = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 Stamp = tuple[int, int]  # size and time of change
@@ -116,5 +116,7 @@ def _is_closed(form: str | None, handle: int) -> bool:
     tail = os.pread(handle, TAIL, max(0, size - TAIL))
     if form == "WEBP":
         return int.from_bytes(os.pread(handle, 4, 4), "little") + 8 <= size
-    marks = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND", "GIF": b";"}
+    if form == "GIF":
+        return tail.rstrip(b"\0").endswith(b";")
+    marks = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
     return form in marks and marks[form] in tail
