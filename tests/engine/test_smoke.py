@@ -42,7 +42,9 @@ def test_it_takes_a_few_steps_of_everything(made, small):
     assert run_hash(cfg) != run_hash(small("trainer.epochs=9", "trainer.validate_every=3"))
 
 
-@pytest.mark.parametrize("optim", ["wise_ft", "lp_ft", "tpgm", "zero_shot"])
+@pytest.mark.parametrize(
+    "optim", ["wise_ft", "zero_shot", *(pytest.param(name, marks=pytest.mark.slow) for name in ("lp_ft", "tpgm"))]
+)
 def test_every_kind_of_method(small, tmp_path, optim):
     engine.run(small(SMOKE, f"optim={optim}"), tmp_path / "run")
     assert results(tmp_path / "run")["smoke"] is True
