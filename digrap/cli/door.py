@@ -128,6 +128,9 @@ def check_single(cfg: DictConfig) -> None:
         raise DigrapError(f"table={cfg.table} is a multirun: {command}")
     if cfg.dry_run:
         raise DigrapError("dry_run=true goes with a table: python train.py -m table=… dry_run=true")
+    if cfg.published is not None:
+        option = f"published={cfg.published}"
+        raise DigrapError(f"{option} goes with a table: python train.py -m table=… {option}")
 
 
 def names_other_data(cfg: DictConfig, own: Iterable[str]) -> bool:

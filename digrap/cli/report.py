@@ -26,22 +26,23 @@ from digrap.cli.arguments import bare_keys, check_flags, check_whole
 from digrap.config.overrides import as_typed
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_text
-from digrap.core.paths import OUTPUTS, REPO
+from digrap.core.paths import OUTPUTS, PUBLISHED
 from digrap.report.gather import Source, from_outputs
 from digrap.report.page import runs as of_runs
 from digrap.report.page import tables as of_tables
 from digrap.report.page.found import Found, finished, wanted
 from digrap.report.page.gallery import Reader, errors
 from digrap.report.page.page import Page, html
-from digrap.report.publish import MANIFEST, from_published
+from digrap.report.publish import from_published
 from digrap.report.scores import tally
 from digrap.tables import spec
+from digrap.tables.published import MANIFEST
 from digrap.tables.spec import Table, load_table
 
 MOST = 10_000  # runs
 ROWS = 2
 DEFAULTS = {
-    "table": None, "outputs": str(OUTPUTS), "published": str(REPO / "docs" / "results"),
+    "table": None, "outputs": str(OUTPUTS), "published": str(PUBLISHED),
     "out": str(OUTPUTS / "report.html"), "runs": 30, "pictures": True,
 }  # fmt: skip
 
@@ -117,7 +118,7 @@ def _source(table: Table, outputs: Path, published: Path) -> tuple[Source, Path]
         there = from_published(place)
         if there.table == table and not there.missing:
             return there, place
-    made = from_outputs(table, outputs)
+    made = from_outputs(table, outputs, rates=True)
     return (made, outputs) if there is None or len(made.runs) > len(there.runs) else (there, place)
 
 

@@ -16,7 +16,8 @@ from digrap.core.paths import places
 
 # Keys that decide where or how a run is made, or that only check or score: they change nothing that is trained.
 NOT_IDENTITY = (
-    "hydra", "table", "dry_run", "cluster", "logger", "data_root", "device", "log_every", "best", "fresh", "wait",
+    "hydra", "table", "published", "dry_run", "cluster", "logger", "data_root", "device", "log_every", "best", "fresh",
+    "wait",
     "trainer.workers", "trainer.eval_batch_size", "trainer.checkpoint_minutes", "trainer.profile",
     "trainer.devices", "trainer.sharding", "trainer.keep_checkpoints",
     "trainer.wise_curve",  # optim.curve has it where it is used

@@ -95,7 +95,7 @@ class Train:
     wait: bool = False
 
 
-NO_PART_OF_A_RUN = ("hydra", "table", "dry_run", "cluster", "outputs")
+NO_PART_OF_A_RUN = ("hydra", "table", "published", "dry_run", "cluster", "outputs")
 
 
 def typed(cfg: DictConfig) -> DictConfig:

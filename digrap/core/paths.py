@@ -5,6 +5,7 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[2]
 CONFIGS = REPO / "configs"
 OUTPUTS = REPO / "outputs"
+PUBLISHED = REPO / "docs" / "results"
 DATA = REPO / "data"
 SHIPPED = (DATA / "mini", DATA / "splits")  # part of the repository, though they lie in the data's folder
 

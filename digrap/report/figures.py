@@ -12,6 +12,7 @@ from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from digrap.report.layers import histories_of, mean_over_seeds
 from digrap.report.marks import Label, colours, label_beside, marker
 from digrap.report.matched_id import front
 from digrap.report.scores import Scores
@@ -131,21 +132,6 @@ def _mean_over_seeds(runs: list[History]) -> pd.DataFrame | None:
     return frame.sort_index()
 
 
-def mean_over_seeds(runs: list[History], statistic: str, axis: str = "steps") -> pd.DataFrame | None:
-    """A statistic of layers, steps (or epochs) × tensors, its mean over runs; None where no run has it."""
-    frames = [
-        pd.DataFrame(run.values[statistic].astype(float), index=getattr(run, axis), columns=list(run.tensors)).dropna(
-            axis=1, how="all"
-        )
-        for run in runs
-        if statistic in run.values
-    ]
-    if not frames or all(frame.empty for frame in frames):
-        return None
-    together = pd.concat(frames)
-    return together.groupby(level=0).mean()[list(dict.fromkeys(together.columns))]
-
-
 def _blocks(tensors: list[str]) -> dict[str, str]:
     """Tensor → the part of the model that it belongs to: the first component in which the names differ, but not the
     tensor's own name in its layer."""
@@ -174,12 +160,3 @@ def draw(scores: Scores) -> dict[str, Figure]:
     title = scores.table.title
     pictures = {"id_ood": id_against_ood(scores), "omega": omega_over_training(histories_of(scores), title)}
     return {name: figure for name, figure in pictures.items() if figure is not None}
-
-
-def histories_of(scores: Scores) -> dict[str, list[History]]:
-    """Row → the statistics of layers of its runs that have some."""
-    histories: dict[str, list[History]] = {row: [] for row in scores.table.rows}
-    for run in scores.runs:
-        if (history := run.history()) is not None:
-            histories[run.row].append(history)
-    return histories

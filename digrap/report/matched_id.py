@@ -79,10 +79,10 @@ def judge(
         runs = [answers[place] for _, answers in rows]
         _check_paired(runs, [row for row, _ in rows])
         whole, resampled = _accuracies(runs, draws, generator)
-        gains, outside = _gains(whole[None], len(reference))
+        gains, outside = gains_over_front(whole[None], len(reference))
         point.append(gains[0])
         beyond.append(outside[0])
-        drawn.append(_gains(resampled, len(reference))[0])
+        drawn.append(gains_over_front(resampled, len(reference))[0])
     low, high = _interval(np.array(point), np.array(drawn), generator)
     result = {}
     for k, (row, answers) in enumerate(contenders.items()):
@@ -151,8 +151,9 @@ def _accuracies(runs: list[Answers], draws: int, generator: np.random.Generator)
     )
 
 
-def _gains(points: np.ndarray, references: int) -> tuple[np.ndarray, np.ndarray]:
-    """(draws × contenders) gains, and whether each lies outside the front; the first rows are the references."""
+def gains_over_front(points: np.ndarray, references: int) -> tuple[np.ndarray, np.ndarray]:
+    """(draws × contenders) gains, and whether each lies outside the front's ends; `points` are (draws × rows × 2) ID
+    and OOD accuracies, the first rows the references."""
     gains, outside = [], []
     for rows in points:
         identity, ood = front(rows[:references, 0], rows[:references, 1])

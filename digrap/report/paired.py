@@ -43,6 +43,36 @@ def bootstrap(
     return np.stack([resample(random, picked, [seed[k] for seed in differences]).mean(axis=1) for k in splits], axis=1)
 
 
+def resampled(
+    scores: Sequence[Sequence[np.ndarray]], shared: bool = False, draws: int = DRAWS, stream: int = STREAM
+) -> np.ndarray:
+    """(draws, splits, runs): mean scores after the same resampling, of several runs that answered the same examples.
+
+    `scores[seed][split]` is (examples, runs) in [0, 1].
+    """
+    random = np.random.RandomState(stream)
+    picked = random.randint(len(scores), size=(draws, len(scores)))
+    resample = _shared_runs if shared else _own_runs
+    return np.stack([resample(random, picked, [seed[k] for seed in scores]) for k in range(len(scores[0]))], axis=1)
+
+
+def _own_runs(random: np.random.RandomState, picked: np.ndarray, seeds: list[np.ndarray]) -> np.ndarray:
+    """Means (draws, runs) of a split."""
+    result = np.empty((*picked.shape, seeds[0].shape[1]))
+    for seed, scores in enumerate(seeds):
+        here = picked == seed
+        patterns, counts = np.unique(_rounded(scores), axis=0, return_counts=True)
+        result[here] = _means(random, patterns, counts, np.count_nonzero(here))
+    return result.mean(axis=1)
+
+
+def _shared_runs(random: np.random.RandomState, picked: np.ndarray, seeds: list[np.ndarray]) -> np.ndarray:
+    """The same where all seeds have the same examples."""
+    patterns, counts = np.unique(_rounded(np.concatenate(seeds, axis=1)), axis=0, return_counts=True)
+    drawn = _means(random, patterns, counts, len(picked)).reshape(len(picked), len(seeds), -1)
+    return np.take_along_axis(drawn, picked[:, :, None], axis=1).mean(axis=1)
+
+
 def _own_examples(random: np.random.RandomState, picked: np.ndarray, seeds: list[np.ndarray]) -> np.ndarray:
     """Means (draws, seeds) of a split. A multinomial over the counts of distinct values is the resampling of the
     examples."""
