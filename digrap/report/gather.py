@@ -207,6 +207,8 @@ def _run(plan: Plan, cell: Cell) -> Run:
     else:
         file = plan.published.file(cell.hash)
         results, files = read_results(file, PUBLISH_AGAIN), (file, file.with_suffix(".npz"), plan.published.place)
+    if results.smoke:
+        raise DigrapError(f"{files[0]} is that of a smoke run; take trainer.smoke=true out of the table")
     return Run(cell.row, cell.seed, cell.overrides, results, *files)
 
 

@@ -57,6 +57,11 @@ class Results:
     schema: int
     plain: dict[str, Any]
 
+    @property
+    def smoke(self) -> bool:
+        """Whether this was a smoke run, whose scores mean nothing."""
+        return self.plain.get("smoke", False)
+
     @classmethod
     def parse(cls, plain: dict[str, Any], file: Path, remedy: str = REMEDY) -> Results:
         """The results in the value of `file`. Raises DigrapError, which ends in the remedy, where it is of another

@@ -42,6 +42,8 @@ def measured(outputs: Path, datasets: Iterable[str]) -> list[Measured]:
 
 def _measured(folder: RunFolder) -> Measured:
     results = folder.results()
+    if results.smoke:
+        raise ValueError("a smoke run costs less")
     plain = folder.plain_config()
     epochs = plain["trainer"]["epochs"]
     size = sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())

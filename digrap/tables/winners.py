@@ -37,6 +37,8 @@ def _winners(plan: Plan) -> Iterator[tuple[Row, str, Cell]]:
         cells = {seed: plan.final(row, seed) for seed in plan.table.seeds}
         if None in cells.values():
             continue
+        if any(cell.config.trainer.smoke for cell in cells.values()):  # it has found nothing
+            continue
         same = len({tuple(o for o in cell.overrides if not o.startswith("seed=")) for cell in cells.values()}) == 1
         if each and not same:
             yield from ((row, f"{row.slug}_seed{seed}", cell) for seed, cell in cells.items())

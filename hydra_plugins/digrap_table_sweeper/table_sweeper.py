@@ -122,7 +122,7 @@ class TableSweeper(BasicSweeper):
                 seeds = _seeds(override)
             elif override.is_sweep_override():
                 raise DigrapError(f"{key}: with table= only seed may list several values; rows belong in the table")
-            elif key not in ("table", "published", "dry_run") and not key.startswith(("hydra", "cluster")):
+            elif key not in ("table", "published", "dry_run", "outputs") and not key.startswith(("hydra", "cluster")):
                 extra.append(f"{key}={override.get_value_element_as_str()}")
         table = load_table(self.config.table, seeds, tuple(extra))
         return table, not changes_runs(table, extra) and seeds is None
@@ -133,8 +133,9 @@ class TableSweeper(BasicSweeper):
             busy = self._queued(plan, batch)
             self.batch = [cell for cell in batch if cell not in busy]
             log.info("%d runs in this stage", len(self.batch))
-            wait = ["wait=true"] if self.slurm else []  # for a killed job on another node to be given up
-            overrides = [[*cell.overrides, *wait] for cell in self.batch]
+            own = ["wait=true"] if self.slurm else []  # for a killed job on another node to be given up
+            own += [word for word in self.config.hydra.overrides.task if word.startswith("outputs=")]
+            overrides = [[*cell.overrides, *own] for cell in self.batch]
             self.validate_batch_is_legal(overrides)
             done = sum(map(len, returns))
             results = self.launcher.launch(overrides, initial_job_idx=done) if overrides else []
