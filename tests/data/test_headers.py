@@ -7,7 +7,7 @@ from PIL import Image
 from digrap.core.errors import DigrapError
 from digrap.data import headers
 from digrap.data.checked import with_checked_pictures
-from digrap.data.folder import Pictures
+from digrap.data.class_folders import Pictures
 from digrap.data.headers import look_at
 from digrap.data.images import read_picture
 from digrap.data.splits import DataModule, ImageTensors, Part, Split
@@ -94,7 +94,7 @@ def data(tmp_path):
             for k in range(3):
                 draw(tmp_path / name / label / f"{k}.png")
         (tmp_path / name / "dog" / "1.png").write_bytes(b"broken")
-        splits[name] = Split(name, kind, "folder", lambda name=name: Pictures(tmp_path / name, ("cat", "dog")))
+        splits[name] = Split(name, kind, "folder", lambda name=name: Pictures(tmp_path / name, {"cat": 0, "dog": 1}))
     return DataModule(splits, ("cat", "dog"))
 
 
@@ -119,7 +119,7 @@ def test_skipped_pictures_are_counted(data, tmp_path):
 def test_a_split_without_any_picture_left_is_refused(tmp_path):
     (tmp_path / "test" / "cat").mkdir(parents=True)
     (tmp_path / "test" / "cat" / "0.png").write_bytes(b"broken")
-    split = Split("test", "id_test", "folder", lambda: Pictures(tmp_path / "test", ("cat",)))
+    split = Split("test", "id_test", "folder", lambda: Pictures(tmp_path / "test", {"cat": 0}))
     with pytest.raises(DigrapError, match="split test: none of its 1 pictures can be read"):
         with_checked_pictures(DataModule({"test": split}, ("cat",)), ["test"], skip=True, cache=tmp_path / "cache")
 
