@@ -31,9 +31,10 @@ $(STAMP): requirements.lock pyproject.toml
 	$(VENV)/bin/python -m pip install --progress-bar off -q --no-deps --no-build-isolation -e .
 	touch $(STAMP)
 
-demo: setup  ## zero-shot, vanilla and DiGraP on the miniature; prints the table
+demo: setup  ## zero-shot, vanilla and DiGraP on the miniature; prints the table and makes a page of it
 	$(PYTHON) train.py -m table=demo seed=$(SEEDS) hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS)
 	$(PYTHON) scripts/make_tables.py table=demo seeds=$(SEEDS) dirty=allow
+	$(PYTHON) scripts/report.py table=demo seeds=$(SEEDS)
 	@echo "The ten VQA shifts in miniature, answered by a tiny PaliGemma: python train.py dataset=minivqa (3 minutes); every method on them: -m table=mini_3"
 
 report: setup  ## one HTML page of every table, figure and run: outputs/report.html (docs/report.md)

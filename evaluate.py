@@ -4,7 +4,12 @@ With a dataset, `run=… dataset=folder dataset.root=/my/pictures`, the run is s
 """
 
 import os
+import sys
 
+from digrap.cli.listing import answered
+
+if __name__ == "__main__" and (code := answered("evaluate", sys.argv[1:])) is not None:
+    raise SystemExit(code)  # before Hydra, whose import takes a second
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come out as they are; door() words them
 
 import hydra  # noqa: E402

@@ -7,10 +7,10 @@ import os
 import sys
 from pathlib import Path
 
-from digrap.cli.listing import print_lists
+from digrap.cli.listing import answered
 
-if __name__ == "__main__" and "--list" in sys.argv:  # before Hydra, whose import takes a second
-    raise SystemExit(print_lists(sys.argv[1:]))
+if __name__ == "__main__" and (code := answered("train", sys.argv[1:])) is not None:
+    raise SystemExit(code)  # before Hydra, whose import takes a second
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come out as they are; door() words them
 
 import hydra  # noqa: E402
@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> float:
 
         return train(cfg, Path(HydraConfig.get().runtime.output_dir))
 
-    return in_job(job)
+    return in_job(job, cfg)
 
 
 if __name__ == "__main__":

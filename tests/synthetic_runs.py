@@ -53,10 +53,11 @@ def answers(right, labels):
     return predictions
 
 
-def write_run(cell, outputs, accuracy, validation=50, **changes):
-    """A finished run of a cell whose ID test has `accuracy` of 100 right, OOD split k that less 10 k."""
+def write_run(cell, outputs, accuracy, validation=50, ood=None, **changes):
+    """A finished run of a cell whose ID test has `accuracy` of 100 right, OOD split k that, or `ood`, less 10 k."""
     folder, labels = cell.folder(outputs), truth(cell.seed)
-    right = {VALIDATION: validation} | {split: accuracy - 10 * k for k, split in enumerate(SPLITS)}
+    base = accuracy if ood is None else ood
+    right = {VALIDATION: validation} | {split: base - 10 * k for k, split in enumerate(SPLITS)} | {SPLITS[0]: accuracy}
     kinds = split_kinds(cell.config)
     folder.mkdir(parents=True, exist_ok=True)
     write_bundle(folder / "predictions.npz", answers(right, labels), labels)

@@ -121,6 +121,16 @@ def test_the_wheel_builds_its_kernels_without_the_clone(site):
     assert {"native.cpp", "common.h"} < sources
 
 
+def test_the_demo_ends_with_its_page():
+    run = subprocess.run(["make", "-n", "demo", "PYTHON=python", "SEEDS=3"], cwd=REPO, capture_output=True, text=True)
+    found = [line.split()[1:4] for line in run.stdout.splitlines() if line.startswith("python ") and ".py" in line]
+    assert found == [
+        ["train.py", "-m", "table=demo"],
+        ["scripts/make_tables.py", "table=demo", "seeds=3"],
+        ["scripts/report.py", "table=demo", "seeds=3"],
+    ]
+
+
 def test_package_needs_torch_only():
     assert [requirement.split(">")[0] for requirement in PYPROJECT["project"]["dependencies"]] == ["torch"]
 

@@ -22,13 +22,13 @@ from digrap.cli.arguments import override, with_overrides
 from digrap.cli.datasets import dataset_config
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json
-from digrap.core.paths import OUTPUTS
+from digrap.core.paths import DATA, OUTPUTS
 from digrap.core.progress import console
 
 if TYPE_CHECKING:
     from digrap.data.splits import DataModule
 
-DEFAULTS = {"dataset": "vqav2", "protocol": None, "data_root": "data", "out": None}
+DEFAULTS = {"dataset": "vqav2", "protocol": None, "data_root": str(DATA), "out": None}
 
 
 def main() -> None:

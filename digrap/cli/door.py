@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import difflib
 import errno
 import os
 import re
@@ -22,11 +22,16 @@ from digrap.cli.arguments import CHOSEN
 from digrap.cli.slurm_job import failing_job
 from digrap.config.choices import how_to_list
 from digrap.config.cluster import Cluster
+from digrap.config.compose import compose_untyped, start_config
+from digrap.config.identity import run_hash
+from digrap.config.known_keys import nearest_key
 from digrap.config.overrides import as_typed
-from digrap.core.errors import DigrapError, Interrupted, nearest
+from digrap.config.schema import typed
+from digrap.core.errors import Busy, DigrapError, Interrupted, nearest
 from digrap.core.paths import CONFIGS
 from digrap.core.problems import Problems
-from digrap.engine.ranks import check_no_sweep
+from digrap.engine.ranks import check_no_sweep, rank
+from digrap.runs.refused import remove_refused
 
 
 def door(main: Callable[[], object], help: str | None = None) -> int:
@@ -72,12 +77,18 @@ def hydra_door(main: Callable[[], object]) -> int:
         several = bool({"-m", "--multirun"} & set(sys.argv[1:]))
         if several:
             check_no_sweep(sys.argv[1:])
-        arguments = [as_typed(argument, several) for argument in sys.argv[1:]]
+        arguments = [as_typed(argument if several else _listed(argument), several) for argument in sys.argv[1:]]
         table = several and any(argument.startswith("table=") for argument in arguments)
         sys.argv[1:] = list(map(_of_the_runs, arguments)) if table else arguments
         main()
 
     return door(start)
+
+
+def _listed(argument: str) -> str:
+    """`split=real,sketch` as the list that Hydra reads."""
+    several = re.fullmatch(r"split=([\w.-]+(?:,[\w.-]+)+)", argument)
+    return f"split=[{several[1]}]" if several else argument
 
 
 def _of_the_runs(argument: str) -> str:
@@ -86,17 +97,28 @@ def _of_the_runs(argument: str) -> str:
     return f"++{argument}" if argument.startswith(CHOSEN) else argument
 
 
-def in_job(run: Callable[[], float]) -> float:
+def in_job(run: Callable[[], float], made: DictConfig | None = None) -> float:
     """Run a Hydra job. In a single run bad input ends the process here, without Hydra's own lines about it; in a
-    multirun the error is raised, so that Hydra names the job. In a job of Slurm's, `failing_job` notes it."""
+    multirun the error is raised, so that Hydra names the job. In a job of Slurm's, `failing_job` notes it. Bad input
+    that ends the run `made` before it has begun leaves no folder of it."""
+    folder, several = Path(HydraConfig.get().runtime.output_dir), HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        with failing_job(Path(HydraConfig.get().runtime.output_dir)):
+        with failing_job(folder):
             return run()
     except (DigrapError, OSError) as error:
+        if made is not None and isinstance(error, DigrapError) and not isinstance(error, Busy) and rank() == 0:
+            _remove_refused(made, folder, failed_too=not several and "SLURM_JOB_ID" not in os.environ)
         named = isinstance(error, DigrapError) or error.filename is not None
-        if HydraConfig.get().mode == RunMode.MULTIRUN or not named or isinstance(error, BrokenPipeError):
+        if several or not named or isinstance(error, BrokenPipeError):
             raise
         raise SystemExit(_complain(str(error) if isinstance(error, DigrapError) else _bad_file(error))) from None
+
+
+def _remove_refused(cfg: DictConfig, folder: Path, failed_too: bool) -> None:
+    """Remove what a refused run has left, and what the runs have that it is initialised from."""
+    with contextlib.suppress(DigrapError):  # one that does not compose has no folder
+        while remove_refused(folder, failed_too) and (cfg := start_config(typed(cfg))) is not None:
+            folder = folder.parent / run_hash(cfg)
 
 
 def check_single(cfg: DictConfig) -> None:
@@ -106,6 +128,9 @@ def check_single(cfg: DictConfig) -> None:
         raise DigrapError(f"table={cfg.table} is a multirun: {command}")
     if cfg.dry_run:
         raise DigrapError("dry_run=true goes with a table: python train.py -m table=… dry_run=true")
+    if cfg.published is not None:
+        option = f"published={cfg.published}"
+        raise DigrapError(f"{option} goes with a table: python train.py -m table=… {option}")
 
 
 def names_other_data(cfg: DictConfig, own: Iterable[str]) -> bool:
@@ -157,32 +182,29 @@ def _unknown_choice(error: MissingConfigException) -> str:
 
 
 def _bad_override(error: Exception) -> str:
-    from digrap.config.compose import compose
-
-    text = str(error)
+    text, door = str(error), "evaluate" if Path(sys.argv[0]).stem == "evaluate" else "train"
     found = re.search(r"[Cc]ould not override '([^']+)'", text)
     if not found:
         if wrong := re.match(r"LexerNoViableAltException: (.*)|Error parsing override '(.*)'", text):
             return f"{wrong[1] or wrong[2]}: give key=value, as in data_root=/data"
         if text.startswith("Ambiguous value for argument"):
-            return f"{text.splitlines()[0]}: several values are a sweep, python train.py -m …"
+            several = (
+                "evaluate.py takes one" if door == "evaluate" else "several values are a sweep, python train.py -m …"
+            )
+            return f"{text.splitlines()[0]}: {several}"
         cause = f" ({error.__cause__})".splitlines()[0] if error.__cause__ else ""
         return text.splitlines()[0].removeprefix("DigrapError raised while resolving interpolation: ") + cause
     key = found[1]
     if found_group := re.search(r"No match in the defaults list", text):
         return f"{key}: there is no such config group ({found_group[0].lower()})"
-    choices = [argument for argument in sys.argv[1:] if "=" in argument and "." not in argument.split("=")[0]]
+    chosen = [argument for argument in sys.argv[1:] if "." not in argument.partition("=")[0]]
+    chosen = [argument for argument in chosen if "=" in argument and not argument.startswith(f"{key}=")]
     try:
-        keys = _flatten(OmegaConf.to_container(compose([c for c in choices if not c.startswith(key + "=")])))
+        keys = _flatten(OmegaConf.to_container(compose_untyped(chosen, door)))
     except Exception:  # the choices themselves are part of what is wrong
-        keys = _flatten(OmegaConf.to_container(compose([])))
+        keys = _flatten(OmegaConf.to_container(compose_untyped([], door)))
     keys += [f"cluster.{field.name}" for field in dataclasses.fields(Cluster)]
-    return f"{key}: there is no such option; {_near_keys(key, keys)}"
-
-
-def _near_keys(key: str, keys: list[str]) -> str:
-    near = difflib.get_close_matches(key, keys, n=3, cutoff=0.5)
-    return f"nearest: {', '.join(near)}" if near else "`python train.py --cfg job` lists them all"
+    return f"{key}: there is no such option; {nearest_key(key, keys)}"
 
 
 def _flatten(node: object, prefix: str = "") -> list[str]:

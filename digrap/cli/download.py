@@ -34,6 +34,7 @@ from omegaconf import DictConfig
 
 from digrap.cli.arguments import as_number, bare_keys, check_flags
 from digrap.core.errors import DigrapError, nearest
+from digrap.core.paths import DATA
 from digrap.data.domainnet.dataset import absent_images, missing_message
 from digrap.data.domainnet.facts import ARCHIVES, CLEANED
 from digrap.data.domainnet.fetch import fetch_all
@@ -52,7 +53,7 @@ from digrap.data.vqa.downloads import ALL, chosen
 from digrap.data.vqa.fetch import fetch_sets, verify_sets
 from digrap.data.vqa.sets import SETS
 
-COMMON = {"dataset": "domainnet", "data_root": "data", "mirror": None, "keep_zips": False, "verify_only": False}
+COMMON = {"dataset": "domainnet", "data_root": str(DATA), "mirror": None, "keep_zips": False, "verify_only": False}
 DOMAINNET = {
     "version": "original",
     "checksums": None,
@@ -67,6 +68,9 @@ VQA_SETS = (*SETS, ALL)
 
 def main() -> None:
     """Download what is missing and check the files."""
+    if len(sys.argv) == 1:
+        print(__doc__.strip())
+        return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = read_options(sys.argv[1:])
     data_root = Path(str(options.data_root)).expanduser()

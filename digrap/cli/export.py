@@ -4,7 +4,7 @@ form=run (the default) writes model.safetensors, config.yaml, classes.json, resu
 run with adapters also adapter/, these alone in peft's format. form=adapter writes the adapters alone, for peft;
 form=merged the whole model with adapters merged (in float32, then rounded), for transformers; both with the card.
 allow=my_package and edited=true are those of evaluate.py: code of your own that the run's config.yaml calls, and a
-config.yaml that was changed since the run.
+config.yaml that was changed since the run. outputs=DIR is where runs are looked for by `latest` or their hash.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ def main() -> None:
     """Export the run and note what to check before publishing."""
     if len(sys.argv) < 2:
         raise DigrapError("which run? python scripts/export.py outputs/<dataset>/<hash> [out=DIR]")
-    known = {"form": "run", "out": None, "allow": None, "edited": False}
-    run, options = find_run(sys.argv[1].removeprefix("run=")), bare_keys(sys.argv[2:], known)
+    known = {"form": "run", "out": None, "allow": None, "edited": False, "outputs": str(OUTPUTS)}
+    options = bare_keys(sys.argv[2:], known)
+    run = find_run(sys.argv[1].removeprefix("run="), Path(options.outputs))
     check_flags(options, "edited")
     if options.form not in FORMS:
         raise DigrapError(f"form={options.form}: choose one of {', '.join(FORMS)}")

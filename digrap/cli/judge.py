@@ -32,7 +32,7 @@ from digrap.core.paths import OUTPUTS
 from digrap.engine.build import build_method
 from digrap.methods.from_file import find_class
 from digrap.report import matched_id as statistic
-from digrap.report.formats import format_difference
+from digrap.report.formats import format_interval
 from digrap.tables.spec import PILOT, Cell
 
 DEFAULTS = {"method": None, "cls": None, "seeds": "0,1", "jobs": os.cpu_count() or 1, "outputs": str(OUTPUTS)}
@@ -193,7 +193,7 @@ def show(found: Comparison) -> None:
     for row, runs in found.answers.items():
         text, gain = "—", found.gains.get(row)
         if gain is not None:
-            text = f"{format_difference(gain.gain)} [{format_difference(gain.low)} … {format_difference(gain.high)}]"
+            text = format_interval(gain.gain, gain.low, gain.high)
         numbers = [f"{value:.1f}" for value in statistic.accuracy(runs)]
         step = f"{found.steps[row]:.1f}" if row in found.steps else "—"
         grid.add_row(row, *numbers, escape(text), step)

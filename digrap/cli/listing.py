@@ -1,11 +1,63 @@
-"""`python train.py --list [methods|datasets|…]`: the choices of the configs. Imports no library."""
+"""`python train.py --help` and `--list [methods|datasets|…]`: commands, options and choices. Imports no library."""
 
 from __future__ import annotations
 
+import re
 import sys
 
 from digrap.config.choices import GROUPS, choices
 from digrap.core.errors import DigrapError
+from digrap.core.paths import CONFIGS
+
+COMMANDS = {
+    "train": """\
+python train.py [group=choice] [key=value] …    fine-tune: one run, resumed by the same command
+
+  python train.py                                          DiGraP on the miniature, which needs no download
+  python train.py optim=vanilla trainer.base.lr=3e-4 seed=1
+  python train.py trainer.smoke=true                       a few steps of everything: does this recipe run here?
+  python train.py dataset=folder dataset.root=/my/pictures dataset.near_ood=[sketch] backbone.model=resnet50
+  python train.py -m optim=vanilla,digrap seed=0,1         a sweep, which ends in a ranking
+  python train.py -m table=mini dry_run=true               what a table still needs, and what that costs
+  python train.py optim=digrap --cfg job                   prints the whole config and runs nothing
+  python train.py --list methods                           the same lists as below, one by one
+  python train.py --hydra-help                             Hydra's own options""",
+    "evaluate": """\
+python evaluate.py run=RUN [key=value] …    score a finished run, or a backbone as it is
+
+  python evaluate.py run=latest                            every split but the training one
+  python evaluate.py run=<hash> split=real,sketch          some splits; out=FILE adds classes and confusions
+  python evaluate.py run=<hash> dataset=folder dataset.root=/my/pictures     other data of the run's classes
+  python evaluate.py dataset=minidomainnet backbone=mini_resnet              a backbone with a head of its own
+  python evaluate.py --hydra-help                          Hydra's own options""",
+}
+
+
+def answered(door: str, arguments: list[str]) -> int | None:
+    """Answer --help and --list for train.py or evaluate.py, before Hydra is imported. Returns the exit code, None where
+    neither was asked for."""
+    if {"-h", "--help"} & set(arguments):
+        print(help_of(door))
+        return 0
+    return print_lists(arguments) if "--list" in arguments else None
+
+
+def help_of(door: str) -> str:
+    """Return a door's commands, the options in its config, and every choice, as the config files describe them."""
+    options = _options((CONFIGS / f"{door}.yaml").read_text(encoding="utf-8"))
+    lists = ["datasets", "backbones", "peft"]
+    if door == "train":
+        options += _options((CONFIGS / "trainer" / "_base.yaml").read_text(encoding="utf-8"), "trainer.")
+        lists = list(GROUPS)
+    listed = (described(name, f"python {door}.py") for name in lists)
+    return "\n\n".join([COMMANDS[door], "\n".join(["Options:", *options]), *listed])
+
+
+def _options(text: str, group: str = "") -> list[str]:
+    """Return a line for every key of a config file that has a comment; Hydra's own part is not for users."""
+    text = text.partition("\nhydra:")[0].replace("${digrap.repo:}", "<repository>")
+    found = re.findall(r"^(\w+): +(\S+) +# (.+)$", text, flags=re.MULTILINE)
+    return [f"  {group}{key}={value:{max(1, 40 - len(group + key))}}  {comment}" for key, value, comment in found]
 
 
 def print_lists(arguments: list[str]) -> int:
@@ -19,12 +71,12 @@ def print_lists(arguments: list[str]) -> int:
     return 0
 
 
-def described(name: str) -> str:
+def described(name: str, command: str = "python train.py") -> str:
     """Return a list as text: how a choice is given on the command line, then a line a choice."""
     found = choices(name)
     key = "-m table" if name == "tables" else GROUPS[name]
     width = max(map(len, found))
-    return "\n".join([f"python train.py {key}=…", *(f"  {choice:{width}}  {text}" for choice, text in found.items())])
+    return "\n".join([f"{command} {key}=…", *(f"  {choice:{width}}  {text}" for choice, text in found.items())])
 
 
 def overview() -> str:

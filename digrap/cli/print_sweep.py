@@ -23,7 +23,9 @@ def print_sweep(jobs: Sequence[Job]) -> None:
     for place, one in enumerate(ranked, 1):
         table.add_row(str(place) if one.runs else "", *map(Text, one.texts()))
     lines = ["Ranked by ID validation; mean ± sample standard deviation over seeds, in %."]
-    if len(ranked) > 1 and ranked[0].runs:
+    if any(one.smoke for one in ranked):
+        lines = ["Smoke runs: everything works; their scores and their order mean nothing."]
+    elif len(ranked) > 1 and ranked[0].runs:
         lines.append(f"Best: {ranked[0].command}")
     console = Console(width=None if sys.stdout.isatty() else 150, markup=False)
     console.print(table, *lines, sep="\n", highlight=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 table=       tables to show, as in table=demo,mini or a table's file; by default the published ones and every other one
              with finished runs of two rows or more
+seeds=       the seeds of the tables that table= names, as in seeds=0,1; by default those of their files
 outputs=     the tree of runs; default outputs
 published=   the folder of published tables; default docs/results
 out=         the page; default outputs/report.html
@@ -22,26 +23,27 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from digrap.cli.arguments import bare_keys, check_flags, check_whole
+from digrap.cli.arguments import bare_keys, check_flags, check_whole, parse_seeds
 from digrap.config.overrides import as_typed
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_text
-from digrap.core.paths import OUTPUTS, REPO
+from digrap.core.paths import OUTPUTS, PUBLISHED
 from digrap.report.gather import Source, from_outputs
 from digrap.report.page import runs as of_runs
 from digrap.report.page import tables as of_tables
 from digrap.report.page.found import Found, finished, wanted
 from digrap.report.page.gallery import Reader, errors
 from digrap.report.page.page import Page, html
-from digrap.report.publish import MANIFEST, from_published
+from digrap.report.publish import from_published
 from digrap.report.scores import tally
 from digrap.tables import spec
+from digrap.tables.published import MANIFEST
 from digrap.tables.spec import Table, load_table
 
 MOST = 10_000  # runs
 ROWS = 2
 DEFAULTS = {
-    "table": None, "outputs": str(OUTPUTS), "published": str(REPO / "docs" / "results"),
+    "table": None, "seeds": None, "outputs": str(OUTPUTS), "published": str(PUBLISHED),
     "out": str(OUTPUTS / "report.html"), "runs": 30, "pictures": True,
 }  # fmt: skip
 
@@ -52,6 +54,8 @@ def main() -> None:
     options = bare_keys(sys.argv[1:], DEFAULTS)
     check_flags(options, "pictures")
     check_whole(options, runs=(0, MOST))
+    if options.seeds is not None and options.table is None:
+        raise DigrapError(f"seeds={options.seeds}: name the tables whose seeds these are, as in table=demo")
     outputs, published, out = (Path(options[key]).expanduser() for key in ("outputs", "published", "out"))
     for key, folder in (("outputs", outputs), ("published", published)):
         if not folder.is_dir() and options[key] != DEFAULTS[key]:
@@ -73,13 +77,13 @@ def main() -> None:
         print(f"warning: {line}", file=sys.stderr)
     size, seconds = len(text.encode()) / 1e6, time.perf_counter() - started
     print(f"{len(tables)} tables, {len(page.runs)} runs, {size:.1f} MB, {seconds:.0f} s", *page.left_out, sep="; ")
-    print(out)
+    print(f"the page, to open in a browser: {out}")
 
 
 def _tables(options: DictConfig, published: Path, found: list[Found]) -> list[Table]:
     """The tables to show. Raises DigrapError for an unknown one."""
     if options.table is not None:
-        return [load_table(name) for name in dict.fromkeys(options.table.split(","))]
+        return [load_table(name, parse_seeds(options.seeds)) for name in dict.fromkeys(options.table.split(","))]
     tables = [load_table(file.stem) for file in sorted((spec.CONFIGS / "tables").glob("*.yaml"))]
     return [table for table in tables if _manifest(published, table).exists() or wanted(table, found)]
 
@@ -117,8 +121,9 @@ def _source(table: Table, outputs: Path, published: Path) -> tuple[Source, Path]
         there = from_published(place)
         if there.table == table and not there.missing:
             return there, place
-    made = from_outputs(table, outputs)
-    return (made, outputs) if there is None or len(made.runs) > len(there.runs) else (there, place)
+    made = from_outputs(table, outputs, rates=True)
+    other = there is None or there.table.seeds != table.seeds
+    return (made, outputs) if other or len(made.runs) > len(there.runs) else (there, place)
 
 
 def _reader(options: DictConfig) -> Reader | None:

@@ -2,9 +2,10 @@
 
 The runs that wait for no other are one array job; a small job after it plans the next stage from what has finished and
 submits that, until nothing is left. Commands, scripts and outputs lie in outputs/slurm/<table>-<time>/. cluster=NAME
-takes configs/cluster/NAME.yaml, cluster.<key>=… changes one setting; seeds=0,1 and outputs=DIR are as for status.py;
-any other option (data_root=/data) goes to every run. A run that was killed is submitted again, three times in all; one
-that failed by an error of its own or was cancelled is named at the end, and submitted again when you call this again.
+takes configs/cluster/NAME.yaml, cluster.<key>=… changes one setting; seeds=0,1, outputs=DIR and published=reuse are as
+for status.py; any other option (data_root=/data) goes to every run. A run that was killed is submitted again, three
+times in all; one that failed by an error of its own or was cancelled is named at the end, and submitted again when you
+call this again.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ from digrap.tables.array_job import array_lines
 from digrap.tables.changes import changes_runs
 from digrap.tables.cost import dry_run
 from digrap.tables.missing_runs import Plan
+from digrap.tables.published import published_table
 from digrap.tables.run_states import summary, table_status, waiting
 from digrap.tables.spec import load_table
 from digrap.tables.submit import look, submit_stage
 from digrap.tables.winners import write_winners
 
-DEFAULTS = {"table": "demo", "seeds": None, "outputs": str(OUTPUTS), "dry_run": False, "since": 0.0}
+DEFAULTS = {
+    "table": "demo", "seeds": None, "outputs": str(OUTPUTS), "published": None, "dry_run": False, "since": 0.0,
+}  # fmt: skip
 
 
 def main() -> None:
@@ -38,11 +42,12 @@ def main() -> None:
     cluster = compose_cluster(settings)
     table = load_table(options.table, parse_seeds(options.seeds), tuple(extra))
     changed = changes_runs(table, extra) or options.seeds is not None
-    plan, since = Plan(table, Path(options.outputs).absolute()), options.since or time.time()
+    plan = Plan(table, Path(options.outputs).absolute(), published_table(options.published, table))
+    since = options.since or time.time()
     if options.dry_run:
         print(dry_run(plan), array_lines(cluster, len(look(plan, since).ready)), sep="\n")
         return
-    stage, jobs = submit_stage(plan, cluster, _again(options, settings, extra, since), since)
+    stage, jobs = submit_stage(plan, cluster, _again(options, plan, settings, extra, since), since)
     print(f"table={table.name}: {summary(table_status(plan))}", waiting(plan), sep="\n", flush=True)
     if jobs:
         *arrays, planner = jobs
@@ -66,10 +71,11 @@ def _arguments(arguments: list[str]) -> tuple[DictConfig, list[str], list[str]]:
     return options, list(map(as_typed, settings)), list(map(as_typed, rest))
 
 
-def _again(options: DictConfig, settings: list[str], extra: list[str], since: float) -> list[str]:
+def _again(options: DictConfig, plan: Plan, settings: list[str], extra: list[str], since: float) -> list[str]:
     """This command as the planning job calls it, in the repository."""
     table = str(Path(options.table).absolute()) if str(options.table).endswith(".yaml") else options.table
-    own = [f"table={table}", f"outputs={Path(options.outputs).absolute()}", f"since={since:.3f}"]
+    own = [f"table={table}", f"outputs={plan.outputs}", f"since={since:.3f}"]
+    own += [f"published={plan.published.place.parent.absolute()}"] if plan.published else []
     seeds = [f"seeds={options.seeds}"] if options.seeds is not None else []
     return [sys.executable, "scripts/sbatch.py", *own, *seeds, *settings, *extra]
 
@@ -83,4 +89,5 @@ def _end(plan: Plan, changed: bool, left: list[tuple]) -> None:
         lines = [f"  {cell.row}, seed {cell.seed}: {cell.folder(plan.outputs)}\n    {reason}" for cell, reason in left]
         missing = f"table={plan.table.name}: {len(left)} runs are not made; their folders are kept:"
         raise DigrapError("\n".join([missing, *lines]))
-    print(f"all runs are done: python scripts/make_tables.py table={plan.table.name}")
+    reuse = f" published={plan.published.place.parent}" if plan.published else ""
+    print(f"all runs are done: python scripts/make_tables.py table={plan.table.name}{reuse}")

@@ -15,10 +15,11 @@ from digrap.cli.door import print_warnings
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.files import write_json
 from digrap.core.json_files import fingerprint
+from digrap.core.paths import DATA
 from digrap.core.problems import Problems
 from digrap.metrics.vqa.predictions import Prediction, read_predictions
 
-DEFAULTS = {"predictions": None, "format": None, "split": None, "data_root": "data", "strict": False, "out": None}
+DEFAULTS = {"predictions": None, "format": None, "split": None, "data_root": str(DATA), "strict": False, "out": None}
 
 
 def read_options(defaults: dict[str, Any], *flags: str) -> tuple[DictConfig, list[str]]:

@@ -25,14 +25,14 @@ from digrap.cli.arguments import check_flags, check_whole, with_overrides
 from digrap.cli.datasets import dataset_config
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.files import write_atomically
-from digrap.core.paths import CONFIGS, OUTPUTS
+from digrap.core.paths import CONFIGS, DATA, OUTPUTS
 from digrap.core.problems import Problems
 from digrap.core.progress import console
 from digrap.data.vqa.downloads import ALL
 from digrap.data.vqa.sets import SETS
 
 DEFAULTS = {
-    "dataset": None, "data_root": "data", "source": "official", "undo_rotation": False, "examples": 6, "seed": 0,
+    "dataset": None, "data_root": str(DATA), "source": "official", "undo_rotation": False, "examples": 6, "seed": 0,
     "out": None,
 }  # fmt: skip
 

@@ -1,7 +1,7 @@
-"""Show where a table's runs stand: `python scripts/status.py table=mini [seeds=0,1 outputs=DIR]`.
+"""Show where a table's runs stand: `python scripts/status.py table=mini [seeds=0,1 outputs=DIR published=reuse]`.
 
 Options that the sweep was given (backbone.model=/models/pali) are given here too. Where Slurm is there, the state of
-each run's last job stands beside the run's own.
+each run's last job stands beside the run's own. published=reuse shows as published what docs/results/<table> has.
 """
 
 from __future__ import annotations
@@ -17,18 +17,27 @@ from digrap.cli.arguments import GROUPS, parse_seeds, with_overrides
 from digrap.core.paths import OUTPUTS
 from digrap.tables import run_states as status
 from digrap.tables.missing_runs import Plan
+from digrap.tables.published import published_table
 from digrap.tables.slurm_jobs import job_states
 from digrap.tables.spec import load_table
 from digrap.tables.submit import plan_name
 
-COLOURS = {"done": "green", "running": "cyan", "failed": "red", "stopped": "yellow", "pending": "dim"}
+COLOURS = {
+    "done": "green",
+    "published": "blue",
+    "running": "cyan",
+    "failed": "red",
+    "stopped": "yellow",
+    "pending": "dim",
+}
 
 
 def main() -> None:
     """Print one line a run and how many are in each state."""
-    defaults = {"table": "demo", "seeds": None, "outputs": str(OUTPUTS)}
+    defaults = {"table": "demo", "seeds": None, "outputs": str(OUTPUTS), "published": None}
     options, extra = with_overrides(sys.argv[1:], defaults, GROUPS)
-    plan = Plan(load_table(options.table, parse_seeds(options.seeds), tuple(extra)), Path(options.outputs))
+    table = load_table(options.table, parse_seeds(options.seeds), tuple(extra))
+    plan = Plan(table, Path(options.outputs), published_table(options.published, table))
     runs = status.table_status(plan)
     jobs = job_states(plan.outputs, [run.cell.place for run in runs])
     grid = RichTable("row", "chosen", "seed", "run", "state", *(["Slurm"] if jobs else []), "")

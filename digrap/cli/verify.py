@@ -10,13 +10,13 @@ from pathlib import Path
 
 from digrap.cli.arguments import bare_keys
 from digrap.core.errors import DigrapError
-from digrap.core.paths import REPO
+from digrap.core.paths import PUBLISHED
 from digrap.report.verify import verify
 
 
 def main() -> None:
     """Print one line a table. Raises DigrapError listing every difference."""
-    options = bare_keys(sys.argv[1:], {"results": str(REPO / "docs" / "results")})
+    options = bare_keys(sys.argv[1:], {"results": str(PUBLISHED)})
     found, tables = [], 0
     for table in verify(Path(options.results)):
         tables += 1

@@ -66,17 +66,17 @@ def compose(overrides: list[str], config: str = "train") -> DictConfig:
     """The config that `python train.py <overrides>` would run, outside of Hydra's own main."""
     if config == "train" and (cfg := _from_same_groups(overrides)) is not None:
         return cfg
-    return typed(_hydra_composed(overrides, config))
+    return typed(compose_untyped(overrides, config))
 
 
 def compose_cluster(overrides: list[str]) -> Cluster:
     """The settings of `cluster=…` and `cluster.<key>=…`. Raises DigrapError for an unknown key or a bad value."""
-    return cluster_of(_hydra_composed(overrides, "train"))
+    return cluster_of(compose_untyped(overrides, "train"))
 
 
 def compose_with(overrides: Sequence[str], values: Mapping[str, Any]) -> DictConfig:
     """The same with keys set to values as they are, of which a text need not be made."""
-    cfg = _with_references(overrides) or with_types(_hydra_composed(list(overrides), "train"))
+    cfg = _with_references(overrides) or with_types(compose_untyped(list(overrides), "train"))
     for key, value in values.items():
         OmegaConf.update(cfg, key, value, force_add=True)
     OmegaConf.set_struct(cfg, None)
@@ -123,8 +123,10 @@ def _parser() -> OverridesParser:
 
 def _is_plain(override: Override) -> bool:
     """Whether an override is key=value, +key=value or ++key=value, without a sweep, for a part of a run."""
-    first = re.split("[./@]", override.key_or_group)[0]
-    return not (override.is_sweep_override() or override.is_delete() or first in NO_PART_OF_A_RUN)
+    first, *inner = re.split("[./@]", override.key_or_group)
+    added = override.is_add() or override.is_force_add()
+    to_schema = added and (first == "trainer" or not inner)  # which has no further keys
+    return not (override.is_sweep_override() or override.is_delete() or to_schema or first in NO_PART_OF_A_RUN)
 
 
 def _is_group(override: Override) -> bool:
@@ -140,7 +142,7 @@ def _state_of_configs() -> tuple[tuple[str, int], ...]:
 
 @lru_cache(maxsize=256)
 def _of_groups(groups: tuple[str, ...], configs: tuple) -> bytes:
-    cfg = with_types(_hydra_composed(list(groups), "train"))
+    cfg = with_types(compose_untyped(list(groups), "train"))
     OmegaConf.set_struct(cfg, True)
     return pickle.dumps(cfg)
 
@@ -178,10 +180,11 @@ def start_config(cfg: DictConfig) -> DictConfig | None:
 @cache  # it takes as long as composing a run, and every hash of a run with a start needs it
 def _options(optim: str) -> dict:
     """The options of a method, with its references to the trainer; the caller changes a copy."""
-    return OmegaConf.to_container(_hydra_composed([f"optim={optim}"], "train").optim)
+    return OmegaConf.to_container(compose_untyped([f"optim={optim}"], "train").optim)
 
 
-def _hydra_composed(overrides: list[str], config: str) -> DictConfig:
+def compose_untyped(overrides: list[str], config: str) -> DictConfig:
+    """The same as Hydra composes it: all keys, types unchecked, references as they are."""
     register_resolvers()
     if GlobalHydra.instance().is_initialized():  # inside a job: Hydra allows one config loader at a time
         GlobalHydra.instance().clear()

@@ -12,13 +12,14 @@ from digrap.config import first_release
 from digrap.config.compose import start_config
 from digrap.config.first_release import put, take
 from digrap.config.schema import CLASSIFICATION, Train, typed
-from digrap.core.paths import REPO
+from digrap.core.paths import places
 
 # Keys that decide where or how a run is made, or that only check or score: they change nothing that is trained.
 NOT_IDENTITY = (
-    "hydra", "table", "dry_run", "cluster", "logger", "data_root", "device", "log_every", "best", "fresh", "wait",
+    "hydra", "table", "published", "dry_run", "cluster", "logger", "data_root", "device", "log_every", "best", "fresh",
+    "wait",
     "trainer.workers", "trainer.eval_batch_size", "trainer.checkpoint_minutes", "trainer.profile",
-    "trainer.devices", "trainer.sharding",
+    "trainer.devices", "trainer.sharding", "trainer.keep_checkpoints",
     "trainer.wise_curve",  # optim.curve has it where it is used
     "dataset.strict", "dataset.check_pictures",
 )  # fmt: skip
@@ -26,7 +27,8 @@ NOT_IDENTITY = (
 # Later options. At these values a run is what it was before they existed, and keeps its hash.
 ADDED = {"trainer.channels_last": False, "trainer.compile": None, "trainer.layer_decay": 1.0,
          "trainer.vision_cache": False, "trainer.max_steps": None, "trainer.clip_grad": None,
-         "trainer.label_smoothing": 0.0, "dataset.task": CLASSIFICATION, "backbone.tasks": [CLASSIFICATION],
+         "trainer.label_smoothing": 0.0, "trainer.smoke": False, "dataset.on_broken": "error",
+         "dataset.task": CLASSIFICATION, "backbone.tasks": [CLASSIFICATION],
          "dataset.holdout": None, "dataset.names": None,
          "peft.start": None, "peft.revision": None, "peft.base": None}  # fmt: skip
 
@@ -51,7 +53,7 @@ def run_hash(cfg: DictConfig) -> str:
         plain["optim"]["start"] = run_hash(start_config(cfg))
     elif not plain["optim"]["trains"]:  # nothing trains: one run for all recipes
         plain.pop("schedule")
-        deciding = ("precision", "threads", "decoding", "vision_cache")
+        deciding = ("precision", "threads", "decoding", "vision_cache", "smoke")
         plain["trainer"] = {key: plain["trainer"][key] for key in deciding if key in plain["trainer"]}
     text = json.dumps(_canonical(plain, str(cfg.data_root)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -67,7 +69,7 @@ def _canonical(value: Any, data_root: str) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, str):
-        for folder, name in ((data_root, "<data>"), (str(REPO), "<repo>")):
+        for folder, name in places(data_root, "<data>", "<repo>"):
             if value == folder or value.startswith(folder.rstrip("/") + "/"):
                 return name + "/" + value[len(folder) :].lstrip("/")
         return first_release.TARGETS.get(value, value)

@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from digrap.core.errors import DigrapError
 
 # The keys whose values are names or paths, never lists, numbers or booleans: whole keys, and last parts within groups.
-TEXTS = {"data_root", "run", "out", "bundle", "optim.file"}
+TEXTS = {"data_root", "outputs", "run", "out", "bundle", "optim.file"}
 GROUPS = {"dataset", "backbone", "peft", "logger", "hydra"}
 TEXTS_OF_GROUPS = {
     "root", "lists", "annotations", "questions", "question", "images", "image_name", "file", "folder", "weights",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from omegaconf import MISSING, BooleanNode, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException, ValidationError
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, nearest
+from digrap.core.paths import DATA
 
 # The booleans of groups without types. `pretrained` may also be a name of weights.
 FLAGS = (
@@ -19,6 +20,8 @@ FLAGS = (
 )  # fmt: skip
 
 CLASSIFICATION = "classification"
+ON_BROKEN = ("error", "skip")
+SMOKE_EPOCHS = SMOKE_STEPS = 2  # of trainer.smoke, and steps of an epoch
 
 # How an answer is searched: `beams` (1: greedily) and at most `max_new_tokens` tokens of it. card: the paper's recipe;
 # authors: what the authors' code does.
@@ -67,6 +70,8 @@ class Trainer:
     max_steps: int | None = None
     clip_grad: float | None = None
     label_smoothing: float = 0.0
+    keep_checkpoints: bool = False
+    smoke: bool = False
     wise_curve: list[float] = field(default_factory=lambda: [k / 10 for k in range(11)])
 
 
@@ -83,14 +88,14 @@ class Train:
     dataset: dict[str, Any] = MISSING
     best: Any = None
     seed: int = 0
-    data_root: str = "data"
+    data_root: str = str(DATA)
     device: str = "auto"
     log_every: int = 50
     fresh: bool = False
     wait: bool = False
 
 
-NO_PART_OF_A_RUN = ("hydra", "table", "dry_run", "cluster")
+NO_PART_OF_A_RUN = ("hydra", "table", "published", "dry_run", "cluster", "outputs")
 
 
 def typed(cfg: DictConfig) -> DictConfig:
@@ -111,6 +116,8 @@ def resolved(cfg: DictConfig) -> DictConfig:
     DigrapError for a value out of range."""
     OmegaConf.resolve(cfg)
     _type_flags(cfg)
+    if cfg.trainer.smoke:
+        cfg.trainer.epochs, cfg.trainer.validate_every = min(cfg.trainer.epochs, SMOKE_EPOCHS), 1
     check_ranges(cfg)
     return cfg
 
@@ -121,6 +128,9 @@ def _naming_keys() -> Iterator[None]:
         yield
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "config"
+        if isinstance(error, (ConfigKeyError, ConfigAttributeError)) and is_dataclass(error.object_type):
+            known = [one.name for one in fields(error.object_type)]
+            raise DigrapError(f"{key}: there is no such option; {nearest(str(error.key), known)}") from error
         raise DigrapError(f"{key}: {str(error).splitlines()[0]}") from error
 
 
@@ -153,6 +163,7 @@ def check_ranges(cfg: DictConfig) -> None:
         "trainer.max_steps": (trainer.max_steps is None or trainer.max_steps >= 1, "at least 1, or null"),
         "trainer.clip_grad": (trainer.clip_grad is None or trainer.clip_grad > 0, "a number > 0, or null"),
         "trainer.label_smoothing": (0 <= trainer.label_smoothing < 1, "a number, 0 ≤ label_smoothing < 1"),
+        "dataset.on_broken": (cfg.dataset.get("on_broken", "error") in ON_BROKEN, " or ".join(ON_BROKEN)),
         "seed": (cfg.seed >= 0, "a whole number ≥ 0"),
         "log_every": (cfg.log_every >= 1, "at least 1"),
         "device": (cfg.device.split(":")[0] in ("auto", "cpu", "cuda", "mps"), "auto, cpu, cuda or mps"),

@@ -18,6 +18,7 @@ from digrap.core.paths import CONFIGS
 TARGET = "_target_"
 # What an exported config has in place of this machine's folders; every other saved value is resolved.
 REFERENCE = re.compile(r"(\$\{data_root\}|\$\{digrap\.repo:\})(/[^$]*)?")
+DEFAULT_ROOT = "${digrap.repo:}/data"
 
 
 def check_targets(plain: dict[str, Any], file: Path, allow: Iterable[str] = ()) -> None:
@@ -33,7 +34,8 @@ def check_targets(plain: dict[str, Any], file: Path, allow: Iterable[str] = ()) 
                 f"{file}: {key}={value} is not what this repository has there, and a config from a file may call "
                 f"nothing else; {remedy}"
             )
-        if isinstance(value, str) and "${" in value and (key == "data_root" or not REFERENCE.fullmatch(value)):
+        known = value == DEFAULT_ROOT if key == "data_root" else isinstance(value, str) and REFERENCE.fullmatch(value)
+        if isinstance(value, str) and "${" in value and not known:
             raise DigrapError(
                 f"{file}: {key}={value} refers to something else, and a saved config has every value itself; write "
                 "the value there"

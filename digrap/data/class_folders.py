@@ -109,7 +109,7 @@ class Pictures(DatasetFolder):
         read: Callable[[str], Image.Image] = read_picture,
     ):
         self.labels = dict(labels)  # DatasetFolder's constructor calls find_classes
-        self.problems = Problems()
+        self.problems, self.read = Problems(), read
         super().__init__(str(root), loader=read, is_valid_file=self._is_taken, allow_empty=True)
         for name in sorted(entry.name for entry in os.scandir(root) if entry.is_file()):
             if is_picture(name):
@@ -119,6 +119,11 @@ class Pictures(DatasetFolder):
         if not self.samples or (complete and empty):
             what = f"no pictures of {', '.join(empty)}" if self.samples else "no pictures"
             raise DigrapError(f"{root}: {what} ({what_counts(root)})")
+
+    @property
+    def files(self) -> list[str]:
+        """The path of each picture."""
+        return [path for path, _ in self.samples]
 
     @property
     def ids(self) -> list[str]:

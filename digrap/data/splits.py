@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ class DataModule:
     `protocol` names the rules by which the splits were made, where a dataset has several; a table never mixes two.
     `caveats` are sentences printed beside every result. `about` returns the content of a run's data.json, {} for none:
     counts, problems of the files, and under `leaks` the leakage of tests into training (digrap.data.vqa.leakage).
+    `pictures` counts by split the picture files that were looked at, moving and skipped ones (digrap.data.checked).
     """
 
     splits: dict[str, Split]
@@ -63,6 +64,12 @@ class DataModule:
     protocol: str | None = None
     caveats: tuple[str, ...] = ()
     about: Callable[[], dict[str, Any]] | None = None
+    pictures: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """The number of examples by split that are left out because their picture cannot be read."""
+        return {name: counts["skipped"] for name, counts in self.pictures.items() if "skipped" in counts}
 
     def of_kind(self, kind: str) -> list[Split]:
         """Return the splits of one kind, in config order."""
@@ -118,3 +125,29 @@ class ImageTensors(Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return [(self.images[i], self.labels[i]) for i in indices]
+
+
+class Part(Dataset):
+    """The examples of a dataset at some places, in that order; `ids`, `records` and the like are those of these."""
+
+    OF_EACH = ("ids", "records", "lengths", "targets", "files")
+
+    def __init__(self, data: Dataset, places: Sequence[int]):
+        self.data, self.places = data, list(places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.data[self.places[index]]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        places = [self.places[index] for index in indices]
+        return self.data.__getitems__(places) if hasattr(self.data, "__getitems__") else [self.data[k] for k in places]
+
+    def __getattr__(self, name: str) -> Any:
+        """What the whole dataset says; of what it says of each example, the part."""
+        if name in ("data", "places") or name.startswith("__"):  # not there yet while a copy is being made
+            raise AttributeError(name)
+        value = getattr(self.data, name)
+        return [value[place] for place in self.places] if name in self.OF_EACH else value

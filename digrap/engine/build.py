@@ -45,7 +45,7 @@ def method_errors(method: str) -> Iterator[None]:
 log = logging.getLogger(__name__)
 LAVIS = ("digrap.models.lavis.", "digrap.models.tiny_lavis.")  # builders that need salesforce-lavis
 # Keys of a choice that say what it is.
-DESCRIPTIVE = ("name", "task", "tasks", "select_by", "clip", "anchor", "answer_cue")
+DESCRIPTIVE = ("name", "task", "tasks", "select_by", "clip", "anchor", "answer_cue", "on_broken")
 
 
 def takes(group: str, node: DictConfig, argument: str) -> bool:
@@ -69,14 +69,15 @@ def call_choice(group: str, node: DictConfig, **extra: Any) -> Any:
     arguments.pop("_target_", None)
     arguments = {key: value for key, value in arguments.items() if key not in DESCRIPTIVE}
     signature = inspect.signature(target)
-    known = signature.parameters
+    known = {key: value for key, value in signature.parameters.items() if key not in extra}
+    title = f"{group}={node.get('name', name)}"
     for key in arguments:
         if key not in known and not any(value.kind is value.VAR_KEYWORD for value in known.values()):
-            raise DigrapError(f"{group}.{key}: {group}={node.get('name')} has no such option; {nearest(key, known)}")
+            raise DigrapError(f"{group}.{key}: {title} has no such option; {nearest(key, known)}")
     try:
         signature.bind(**arguments, **extra)
     except TypeError as error:
-        raise DigrapError(f"{group}={node.get('name')}: {error}; give {group}.<option>=…") from error
+        raise DigrapError(f"{title}: {error}; give {group}.<option>=…") from error
     return target(**arguments, **extra)
 
 
@@ -143,7 +144,7 @@ def _select_by(cfg: DictConfig) -> str:
 def _setting(cfg: DictConfig, device: Any = "cpu") -> Setting:
     clip = cfg.dataset.get("clip")
     clip = OmegaConf.to_container(clip) if OmegaConf.is_config(clip) else clip
-    return Setting(clip, str(device), _in_data_root(cfg, "clip_match"), cfg.trainer.label_smoothing)
+    return Setting(clip, str(device), in_data_root(cfg, "clip_match"), cfg.trainer.label_smoothing)
 
 
 def keep_features(cfg: DictConfig, backbone: Backbone, changing: Iterable[str]) -> None:
@@ -151,10 +152,11 @@ def keep_features(cfg: DictConfig, backbone: Backbone, changing: Iterable[str]) 
     if cfg.trainer.vision_cache:
         from digrap.models.vision_cache import use_vision_cache  # transformers takes a second to import
 
-        use_vision_cache(backbone, changing, _in_data_root(cfg, "vision_cache"))
+        use_vision_cache(backbone, changing, in_data_root(cfg, "vision_cache"))
 
 
-def _in_data_root(cfg: DictConfig, name: str) -> Path:
+def in_data_root(cfg: DictConfig, name: str) -> Path:
+    """A folder beside the data."""
     return Path(cfg.data_root).expanduser() / name
 
 

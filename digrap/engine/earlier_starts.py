@@ -107,8 +107,8 @@ def remove_temporaries(here: RunFolder) -> None:
 
 
 def tidy(here: RunFolder, results: Results) -> None:
-    """Leave of a finished run what outputs/README.md names: without checkpoints and without weights that were not
-    tested. Call it with the folder's lock."""
+    """Leave of a finished run what outputs/README.md names: without weights that were not tested, and without
+    checkpoints unless its config has trainer.keep_checkpoints. Call it with the folder's lock."""
     remove_temporaries(here)
     for path in _remains(here, results):
         _remove(path)
@@ -126,11 +126,18 @@ def tidy_finished(here: RunFolder, results: Results) -> None:
 
 def _remains(here: RunFolder, results: Results) -> list[Path]:
     tested = results.weights and here.path / results.weights
-    weights = checkpoint.weights_files(here.checkpoints)
+    weights, states = checkpoint.weights_files(here.checkpoints), checkpoint.folders(here.checkpoints)
     temporary = [path for path in here.checkpoints.glob(".*.tmp") if TEMPORARY.fullmatch(path.name)]
     variants = [here.variants_file] if here.variants_file.exists() else []
-    others = (path for path in weights if path != tested)
-    return [*checkpoint.folders(here.checkpoints), *others, *temporary, *variants, *kept_answers(here.path)]
+    others = [path for path in weights if path != tested]
+    if states and _keeps_checkpoints(here):
+        states, others = [], []
+    return [*states, *others, *temporary, *variants, *kept_answers(here.path)]
+
+
+def _keeps_checkpoints(here: RunFolder) -> bool:
+    trainer = here.plain_config().get("trainer")
+    return isinstance(trainer, dict) and trainer.get("keep_checkpoints") is True
 
 
 def _remove(path: Path) -> None:

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_method
-from omegaconf import OmegaConf
 from torch.optim.lr_scheduler import LambdaLR
 
 from digrap.config.identity import run_hash
@@ -23,7 +21,7 @@ from digrap.core.files import check_sha256
 from digrap.core.progress import track
 from digrap.engine import checkpoint, interruption
 from digrap.engine.boundary import agree
-from digrap.engine.build import method_errors
+from digrap.engine.build import call_choice, method_errors
 from digrap.engine.evaluate import Throughput
 from digrap.engine.job import Job
 from digrap.engine.layer_decay import with_layer_decay
@@ -80,10 +78,8 @@ class Fit:
             groups = param_groups(backbone.module, unanchored=backbone.unanchored, peft=adapted)
             decay, lr = cfg.trainer.layer_decay, cfg.trainer.base.lr
             self.optimizer = method.optimizer(with_layer_decay(groups, backbone.module, decay, lr))
-        schedule = OmegaConf.to_container(cfg.schedule)
-        factor = get_method(schedule.pop("_target_"))(
-            base_lr=cfg.trainer.base.lr, steps_per_epoch=self.steps_per_epoch, epochs=cfg.trainer.epochs, **schedule
-        )
+        whole = {"base_lr": lr, "steps_per_epoch": self.steps_per_epoch, "epochs": cfg.trainer.epochs}
+        factor = call_choice("schedule", cfg.schedule, **whole)
         self.scheduler = LambdaLR(self.optimizer, factor)
         self.module, self.wrapped_optimizer = prepare(job.accelerator, backbone.module, self.optimizer)
         with method_errors(method.name):

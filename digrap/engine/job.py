@@ -18,6 +18,7 @@ from digrap.engine.evaluate import Evaluator
 from digrap.engine.held_out import HeldOutBatches, hold_out
 from digrap.engine.kept_answers import Keeper
 from digrap.engine.provenance import PeakMemory
+from digrap.engine.run_data import checked, shortened
 from digrap.engine.trained_state import TrainedState, base_of, overlay, read_weights
 from digrap.methods.method import Context, Method
 from digrap.methods.trained import choose_trained
@@ -126,7 +127,10 @@ class Job:
         if start is not None:
             overlay(backbone.module, initial, start)
         keep_features(cfg, backbone, changing=state.names() if method.trains or method.after_fit else ())
-        data = Datasets(splits, method.holdout, cfg.seed)
+        names = [name for name, split in splits.splits.items() if method.trains or split.kind != "id_train"]
+        with accelerator.main_process_first():  # the others read what it has found
+            splits = checked(splits, cfg, names)
+        data = Datasets(shortened(splits, cfg), method.holdout, cfg.seed)
         metrics = MetricsLog(run.metrics_file, sinks)
         return cls(
             cfg, run, accelerator, memory, backbone, method, data, task, metrics, base, before, state, still_mine

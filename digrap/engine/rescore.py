@@ -13,7 +13,8 @@ from digrap.config.schema import CLASSIFICATION, task_of, typed
 from digrap.config.targets import allowed
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.files import write_json
-from digrap.data.splits import DataModule, Split
+from digrap.core.paths import OUTPUTS
+from digrap.data.splits import DataModule
 from digrap.engine import interruption
 from digrap.engine.accelerator import open_accelerator
 from digrap.engine.build import (
@@ -31,6 +32,7 @@ from digrap.engine.kept_answers import Keeper
 from digrap.engine.loaders import derive_seed, order_notes
 from digrap.engine.other_data import build_other, classes_beside, classes_of, restricted
 from digrap.engine.provenance import PeakMemory
+from digrap.engine.run_data import checked, shortened
 from digrap.engine.trained_state import base_of, overlay, read_weights
 from digrap.models.adapter_files import write_adapter
 from digrap.models.backbone import Backbone
@@ -42,7 +44,7 @@ from digrap.runs.find import find_run
 from digrap.runs.folder import PREDICTIONS, RunFolder
 from digrap.runs.written import kept_answers
 
-OWN_KEYS = ("run", "weights", "split", "out", "bundle", "allow", "edited")  # of configs/evaluate.yaml
+OWN_KEYS = ("run", "weights", "split", "out", "bundle", "allow", "edited", "outputs")  # of configs/evaluate.yaml
 BESIDE = (*OWN_KEYS, "device", "trainer.devices")  # what goes with run=…, whose own config says the rest
 LONG = ("per_class", "confusions", "by_type")  # parts of a report that only out=FILE gets
 
@@ -56,7 +58,7 @@ def rescore(cfg: DictConfig, other_data: bool = False) -> dict[str, Any]:
     and the predictions as a bundle into the folder `cfg.bundle`.
     """
     run, out, bundle = (_path(cfg, key) for key in ("run", "out", "bundle"))
-    run = run and RunFolder(find_run(str(run)))
+    run = run and RunFolder(find_run(str(run), Path(cfg.get("outputs", OUTPUTS))))
     wanted = cfg.split
     cfg, weights, known = _of_run(cfg, run, other_data) if run else _of_file(cfg)
     check_task(cfg)
@@ -77,7 +79,11 @@ def rescore(cfg: DictConfig, other_data: bool = False) -> dict[str, Any]:
         evaluator = Evaluator(accelerator, backbone, task, cfg, PeakMemory(accelerator), keeper)
         # The run's own bundle, made again, has its truth where the run's has it.
         labels = bundle.parent if bundle and run and bundle.resolve() == run.path.resolve() else bundle
-        chosen = _chosen(data, wanted)
+        names = _chosen(data, wanted)
+        with accelerator.main_process_first():
+            data = checked(data, cfg, names)
+        data = shortened(data, cfg) if known is None else data
+        chosen = [data.splits[name].kept for name in names]
         scores = evaluator.score(module, chosen, bundle and bundle / PREDICTIONS, labels, full=True)
         caveats = [*data.caveats, *_fewer(data.classes, known or ())]
         other = {} if known is None else {"dataset": cfg.dataset.name}
@@ -177,12 +183,12 @@ def _short(score: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in score.items() if key not in LONG}
 
 
-def _chosen(data: DataModule, wanted: Any) -> list[Split]:
-    """The named splits; all but the training split where none is named."""
+def _chosen(data: DataModule, wanted: Any) -> list[str]:
+    """The names of the splits that are wanted; all but the training split where none is named."""
     if wanted is None:
-        return data.tested
+        return [name for name, split in data.splits.items() if split.kind != "id_train"]
     names = [wanted] if isinstance(wanted, str) else list(wanted)
     for name in names:
         if name not in data.splits:
             raise DigrapError(f"split={name}: there is no such split; {nearest(name, data.splits)}")
-    return [data.splits[name].kept for name in names]
+    return names

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from digrap.config.compose import start_config
 from digrap.config.identity import run_hash
+from digrap.config.known_keys import check_known_keys
 from digrap.config.schema import typed
 from digrap.core.errors import DigrapError, Interrupted
 from digrap.engine import checkpoint, interruption, provenance, slurm
@@ -67,9 +68,10 @@ def run(cfg: DictConfig, folder: Path) -> float:
         tidy_finished(here, result)
         if not here.config_file.exists():  # deleted because it was damaged
             here.write_config(cfg)
-        log.info("%s is done (results.json exists; delete the folder to run it again)", here.path)
+        log.info("%s is done (results.json exists); fresh=true makes it once more beside it", here.path)
         announce(result, cfg)
         return result.selection["score"]
+    check_known_keys(cfg)
     check_task(cfg)
     check_packages(cfg)
     check_weights(cfg)
@@ -171,6 +173,7 @@ def _run(
     job = Job.build(cfg, method, here, accelerator, memory, further, start and start.weights(), still_mine)
     if main:
         known = {"classes": list(job.data.source.classes)} if job.data.source.classes else {}
+        known |= {"pictures": job.data.source.pictures} if job.data.source.pictures else {}
         here.note(weights=job.backbone.provenance, base=job.base, **known, **job.task.notes)
         provenance.describe_data(here, job.data.source)
     module, epoch, weights = _fit(job, start and start.results())
@@ -191,6 +194,8 @@ def _run(
         "start": earlier and {"method": earlier.method, "hash": earlier.hash},
         **job.backbone.notes, **order_notes(job.data.tested[0].load()),
         **({"dropped": dropped} if method.trains and (dropped := job.data.dropped) else {}),
+        **({"skipped": skipped} if (skipped := job.data.source.skipped) else {}),
+        **({"smoke": True} if cfg.trainer.smoke else {}),
         "selection": {"split": validation, "epoch": epoch, "score": chosen},
         "weights": weights and str(weights.file.relative_to(here.path)),
         "weights_sha256": weights and weights.sha256,

@@ -79,7 +79,9 @@ class TrainingLog:
         log.info("epoch %d/%d%s", here.epoch + 1, self.epochs, numbers)
 
     def end(self, here: Position) -> None:
-        """Warn of a run that has learnt nothing, or was best at its first validation."""
+        """Warn of a run that has learnt nothing, or was best at its first validation; not of a smoke run."""
+        if self.job.cfg.trainer.smoke:
+            return
         n, chance = len(self.job.data.validation), self.job.task.chance
         if chance is not None and here.best_score <= chance + DEVIATIONS * math.sqrt(chance * (100 - chance) / n):
             log.warning(

@@ -19,6 +19,7 @@ WEIGHTS_SHA256 = "1593511281c48a66d26baa188afe667b53212860612ffe952a97b7e94a6113
 """Of the shipped file. tools/pretrain_mini.py prints the new value when it writes other weights."""
 SOURCE = "data/mini/mini_resnet.safetensors"
 FIX = f"`git checkout -- {SOURCE}` restores the shipped weights, which are of 45 classes"
+OTHERWISE = "give a file of such a model's weights, or leave backbone.weights out for the shipped ones, of 45 classes"
 
 MEAN = STD = (0.5, 0.5, 0.5)
 
@@ -54,8 +55,8 @@ def mini_resnet(
     """
     module, provenance = build_module(num_classes), random_weights()
     if pretrained:
-        file = WeightFile.find(weights, FIX)
-        shipped = file.path.resolve() == WEIGHTS
+        shipped = weights is not None and Path(weights).expanduser().resolve() == WEIGHTS
+        file = WeightFile.find(weights, FIX if shipped else OTHERWISE)
         if shipped:
             file.check_shipped(WEIGHTS_SHA256)
         file.load_into(module)

@@ -120,12 +120,13 @@ def load_tiny(name: str, module: nn.Module, weights: str | Path | None) -> Prove
 
 def _weight_file(name: str, weights: str | Path | None) -> WeightFile:
     """The file of a model's weights. Raises DigrapError where it is missing, or the shipped one damaged."""
-    get = (
-        f"`git checkout -- data/mini/{name}.safetensors` restores the shipped weights"
-        if name in WEIGHTS_SHA256
-        else f"`python tools/pretrain_minivqa.py model={name}` makes them"
-    )
-    path = WEIGHTS[name] if weights is None else weights
+    path = Path(WEIGHTS[name] if weights is None else weights)
+    if path.expanduser().resolve() != WEIGHTS[name]:
+        get = "give a file of such a model's weights, or leave backbone.weights out for the project's"
+    elif name in WEIGHTS_SHA256:
+        get = f"`git checkout -- data/mini/{name}.safetensors` restores the shipped weights"
+    else:
+        get = f"`python tools/pretrain_minivqa.py model={name}` makes them"
     file = WeightFile.find(path, f"{get}; backbone.pretrained=false takes random ones")
     if _is_shipped(name, file):
         file.check_shipped(WEIGHTS_SHA256[name])

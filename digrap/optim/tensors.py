@@ -112,7 +112,7 @@ def row_dots(a: Tensor, b: Tensor) -> Tensor:
         return torch.stack([dot(*pair) for pair in zip(a, b, strict=True)])
     x, y = (a, b) if piece == a.shape[1] else (a.view(-1, piece), b.view(-1, piece))
     rows = _numbered(x.shape[0])
-    found = torch.ops.aten._embedding_bag_per_sample_weights_backward(x, y, rows, rows, rows, mode=0)
+    found = torch.ops.aten._embedding_bag_per_sample_weights_backward.default(x, y, rows, rows, rows, mode=0)
     return found if x is a else found.view(a.shape[0], -1).sum(dim=1)
 
 

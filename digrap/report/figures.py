@@ -12,20 +12,22 @@ from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from digrap.report.layers import histories_of, mean_over_seeds
 from digrap.report.marks import Label, colours, label_beside, marker
+from digrap.report.matched_column import rates_of
 from digrap.report.matched_id import front
 from digrap.report.scores import Scores
 from digrap.runs.history import History
 
 DPI = 150
-SVG = {"svg.fonttype": "none", "svg.hashsalt": "digrap"}  # text stays text; ids depend on the content alone
 NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-WITHOUT_METHOD = ("zero_shot", "vanilla")  # the runs whose front a method has to beat
+ZERO_SHOT = "zero_shot"
+GREY = "0.45"
 
 
 def id_against_ood(scores: Scores) -> Figure | None:
     """One point a row with its standard deviations, the runs as small dots, a panel a block; the front of zero-shot and
-    vanilla, and the curves of averaged weights, as lines. None where no run is finished."""
+    vanilla's learning rates, and the curves of averaged weights, as lines. None where no run is finished."""
     identity, ood = scores.identity, scores.ood_mean
     if identity is None or ood is None or scores.values.empty:
         return None
@@ -72,12 +74,32 @@ def _points(axes: Axes, scores: Scores, rows: list[str], identity: str, ood: str
 
 
 def _front(axes: Axes, scores: Scores, rows: list[str], identity: str, ood: str) -> None:
-    """What zero-shot and vanilla reach without a method, as a dashed line; a single point makes none."""
-    plain = {run.row for run in scores.runs if run.results.method in WITHOUT_METHOD}
-    points = [(scores.cell(row, identity)[0], scores.cell(row, ood)[0]) for row in rows if row in plain]
+    """What zero-shot and vanilla's learning rates reach without a method, as a dashed line; a single point makes none.
+    Rates that no row prints get a mark and their name."""
+    if not rows:
+        return
+    untrained = {run.row for run in scores.runs if run.results.method == ZERO_SHOT}
+    points = [(scores.cell(row, identity)[0], scores.cell(row, ood)[0]) for row in rows if row in untrained]
+    rates = rates_of(scores, rows[0])
+    points += map(tuple, rates.points)
     if len(points) > 1:
-        line = front(*np.array(points).T)
-        axes.plot(*line, "--", color="0.45", linewidth=1, zorder=0, gid="front")
+        x, y = front(*np.array(points).T)
+        axes.plot(x, y, "--", color=GREY, linewidth=1, zorder=0, gid="front")
+        _name_the_front(axes, x, y)
+    printed = {run.file for run in scores.runs}
+    for (name, runs), (x, y) in zip(rates.runs.items(), rates.points, strict=True):
+        if not any(run.file in printed for run in runs.values()):
+            axes.plot(x, y, "o", color="white", markeredgecolor=GREY, ms=5, zorder=1)
+            axes.annotate(f"lr {name}", (x, y), (5, 4), textcoords="offset points", fontsize=8, color=GREY)
+
+
+def _name_the_front(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
+    """Above the middle of its longest piece."""
+    if len(x) > 1:
+        k = int(np.argmax(np.diff(x)))
+        middle = (x[k] + x[k + 1]) / 2, (y[k] + y[k + 1]) / 2
+        text = "zero-shot and vanilla"
+        axes.annotate(text, middle, (6, 5), textcoords="offset points", fontsize=8, color=GREY)
 
 
 def _averaged(scores: Scores, row: str) -> list[tuple[float, float]]:
@@ -131,21 +153,6 @@ def _mean_over_seeds(runs: list[History]) -> pd.DataFrame | None:
     return frame.sort_index()
 
 
-def mean_over_seeds(runs: list[History], statistic: str, axis: str = "steps") -> pd.DataFrame | None:
-    """A statistic of layers, steps (or epochs) × tensors, its mean over runs; None where no run has it."""
-    frames = [
-        pd.DataFrame(run.values[statistic].astype(float), index=getattr(run, axis), columns=list(run.tensors)).dropna(
-            axis=1, how="all"
-        )
-        for run in runs
-        if statistic in run.values
-    ]
-    if not frames or all(frame.empty for frame in frames):
-        return None
-    together = pd.concat(frames)
-    return together.groupby(level=0).mean()[list(dict.fromkeys(together.columns))]
-
-
 def _blocks(tensors: list[str]) -> dict[str, str]:
     """Tensor → the part of the model that it belongs to: the first component in which the names differ, but not the
     tensor's own name in its layer."""
@@ -161,10 +168,11 @@ def as_png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def as_svg(figure: Figure) -> bytes:
-    """A figure as the bytes of an SVG, alike on every day: without metadata."""
+def as_svg(figure: Figure, letters: str = "none") -> bytes:
+    """A figure as the bytes of an SVG, alike on every day: without metadata, with ids from the content alone. Text
+    stays text, or with letters="path" becomes outlines, alike wherever it is shown."""
     file = io.BytesIO()
-    with rc_context(SVG):
+    with rc_context({"svg.fonttype": letters, "svg.hashsalt": "digrap"}):
         figure.savefig(file, format="svg", metadata=NO_METADATA)
     return file.getvalue()
 
@@ -174,12 +182,3 @@ def draw(scores: Scores) -> dict[str, Figure]:
     title = scores.table.title
     pictures = {"id_ood": id_against_ood(scores), "omega": omega_over_training(histories_of(scores), title)}
     return {name: figure for name, figure in pictures.items() if figure is not None}
-
-
-def histories_of(scores: Scores) -> dict[str, list[History]]:
-    """Row → the statistics of layers of its runs that have some."""
-    histories: dict[str, list[History]] = {row: [] for row in scores.table.rows}
-    for run in scores.runs:
-        if (history := run.history()) is not None:
-            histories[run.row].append(history)
-    return histories

@@ -16,6 +16,7 @@ import numpy as np
 from digrap.core.errors import DigrapError
 from digrap.report.formats import format_difference
 from digrap.report.gather import OOD, load_run
+from digrap.report.paired import how_often
 
 LEVEL = 95
 
@@ -79,10 +80,10 @@ def judge(
         runs = [answers[place] for _, answers in rows]
         _check_paired(runs, [row for row, _ in rows])
         whole, resampled = _accuracies(runs, draws, generator)
-        gains, outside = _gains(whole[None], len(reference))
+        gains, outside = gains_over_front(whole[None], len(reference))
         point.append(gains[0])
         beyond.append(outside[0])
-        drawn.append(_gains(resampled, len(reference))[0])
+        drawn.append(gains_over_front(resampled, len(reference))[0])
     low, high = _interval(np.array(point), np.array(drawn), generator)
     result = {}
     for k, (row, answers) in enumerate(contenders.items()):
@@ -141,8 +142,7 @@ def _accuracies(runs: list[Answers], draws: int, generator: np.random.Generator)
     for right in splits:
         n = right.shape[1]
         exact = np.float32 if np.isin(right, (0, 1)).all() else np.float64  # sums of 0 and 1 are exact in either
-        cells = generator.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
-        times = np.bincount(cells.ravel(), minlength=draws * n).reshape(draws, n)  # how often each example was drawn
+        times = how_often(generator.integers(n, size=(draws, n)))
         whole.append(100 * right.mean(1))
         drawn.append(100 * (times.astype(exact) @ right.T.astype(exact)).astype(float) / n)
     return (
@@ -151,8 +151,9 @@ def _accuracies(runs: list[Answers], draws: int, generator: np.random.Generator)
     )
 
 
-def _gains(points: np.ndarray, references: int) -> tuple[np.ndarray, np.ndarray]:
-    """(draws × contenders) gains, and whether each lies outside the front; the first rows are the references."""
+def gains_over_front(points: np.ndarray, references: int) -> tuple[np.ndarray, np.ndarray]:
+    """(draws × contenders) gains, and whether each lies outside the front's ends; `points` are (draws × rows × 2) ID
+    and OOD accuracies, the first rows the references."""
     gains, outside = [], []
     for rows in points:
         identity, ood = front(rows[:references, 0], rows[:references, 1])

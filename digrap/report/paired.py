@@ -43,6 +43,46 @@ def bootstrap(
     return np.stack([resample(random, picked, [seed[k] for seed in differences]).mean(axis=1) for k in splits], axis=1)
 
 
+def resampled(
+    scores: Sequence[Sequence[np.ndarray]], shared: bool = False, draws: int = DRAWS, stream: int = STREAM
+) -> np.ndarray:
+    """(draws, splits, runs): mean scores of several runs after the same resampling of seeds and of their examples.
+
+    `scores[seed][split]` is (examples, runs) in [0, 1]; the draws are the same whatever runs there are.
+    """
+    random = np.random.RandomState(stream)
+    picked = random.randint(len(scores), size=(draws, len(scores)))
+    result = []
+    for split in range(len(scores[0])):
+        found = [seed[split] for seed in scores]
+        if shared:
+            drawn = _drawn_means(random, np.concatenate(found, axis=1), draws).reshape(draws, len(found), -1)
+            drawn = np.take_along_axis(drawn, picked[:, :, None], axis=1)
+        else:
+            drawn = np.empty((*picked.shape, found[0].shape[1]))
+            for seed, one in enumerate(found):
+                drawn[picked == seed] = _drawn_means(random, one, np.count_nonzero(picked == seed))
+        result.append(drawn.mean(axis=1))
+    return np.stack(result, axis=1)
+
+
+def _drawn_means(random: np.random.RandomState, scores: np.ndarray, draws: int) -> np.ndarray:
+    """(draws, runs): means of resampled examples, from scores (examples, runs)."""
+    n, parts = len(scores), []
+    chunk = max(1, CELLS // n)
+    for start in range(0, draws, chunk):
+        times = how_often(random.randint(n, size=(min(chunk, draws - start), n)))
+        parts.append(times.astype(float) @ scores / n)
+    drawn = np.concatenate(parts) if parts else np.empty((0, scores.shape[1]))
+    return np.round(drawn, DIGITS)  # a matrix product sums in another order on another machine
+
+
+def how_often(drawn: np.ndarray) -> np.ndarray:
+    """How often each example was drawn: (draws, n) from as many indices below n."""
+    draws, n = drawn.shape
+    return np.bincount((drawn + n * np.arange(draws)[:, None]).ravel(), minlength=draws * n).reshape(draws, n)
+
+
 def _own_examples(random: np.random.RandomState, picked: np.ndarray, seeds: list[np.ndarray]) -> np.ndarray:
     """Means (draws, seeds) of a split. A multinomial over the counts of distinct values is the resampling of the
     examples."""

@@ -1,8 +1,9 @@
 """A published table: a folder from whose predictions anyone can make its every number again.
 
 `<folder>/<table>/` holds manifest.json, runs/<hash>.json (results.json), runs/<hash>.npz (predictions) and, where the
-run has statistics of its layers, runs/<hash>.history.npz; labels/<digest>.npz; and the table as md, tex, csv and
-pictures. It stands alone: the manifest has the table's description too.
+run has statistics of its layers, runs/<hash>.history.npz; labels/<digest>.npz; searches/<hash>.json (results.json of
+runs that winners were chosen among); and the table as md, tex, csv and pictures. It stands alone: the manifest has the
+table's description too.
 """
 
 from __future__ import annotations
@@ -22,10 +23,9 @@ from digrap.runs.history import history_bytes
 from digrap.runs.predictions import labels_file
 from digrap.runs.results import PUBLISH_AGAIN, read_results
 from digrap.tables import spec
-from digrap.tables.spec import Row, Search, Table
+from digrap.tables.published import MANIFEST, RATES, RUNS, SCHEMA, SEARCHES, chosen_of, read_manifest, table_of
+from digrap.tables.spec import Table
 
-SCHEMA = 1
-MANIFEST = "manifest.json"
 LIMIT_MB = 40  # of all published tables
 
 
@@ -38,7 +38,7 @@ def publish(scores: Scores, pictures: dict[str, bytes], folder: Path) -> tuple[P
     """
     if scores.table.own_file:
         raise DigrapError(f"{scores.table.own_file}: a published table lies in {spec.CONFIGS / 'tables'}; put it there")
-    check_clean(scores.runs)
+    check_clean(scores.source.every)
     if not scores.runs:
         raise DigrapError(f"table={scores.table.name}: no run is finished; {scores.missing[0].command}")
     plain = spec.load_table(scores.table.name)
@@ -52,7 +52,7 @@ def publish(scores: Scores, pictures: dict[str, bytes], folder: Path) -> tuple[P
             f"table={scores.table.name} {' '.join(extra)}: a published table is as its yaml says; write that into a "
             f"table of its own in {spec.CONFIGS / 'tables'}"
         )
-    for run in scores.runs:
+    for run in scores.source.bundled:
         for split, metric in run.stored_scores:
             run.example_scores(split, metric)
     content = _content(scores) | pictures
@@ -76,13 +76,15 @@ def publish(scores: Scores, pictures: dict[str, bytes], folder: Path) -> tuple[P
 def _content(scores: Scores) -> dict[str, bytes]:
     """File → bytes of the table's texts, its runs and their labels."""
     content = {name: text.encode() for name, text in render.files(scores).items()}
-    for run in scores.runs:
+    for run in scores.source.bundled:
         identity, digest = run.results.hash, run.bundle.truth
         content[f"runs/{identity}.json"] = run.file.read_bytes()
         content[f"runs/{identity}.npz"] = run.bundle_file.read_bytes()
         if history := run.history():
             content[f"runs/{identity}.history.npz"] = history_bytes(history)
         content[f"labels/{digest}.npz"] = labels_file(run.labels_folder, digest).read_bytes()
+    for run in scores.source.searches:
+        content[f"{SEARCHES}/{run.results.hash}.json"] = run.file.read_bytes()
     return content
 
 
@@ -100,17 +102,20 @@ def _no_longer(place: Path, kept: set[str]) -> list[Path]:
 def manifest(scores: Scores, content: dict[str, bytes]) -> bytes:
     """The published folder's description of itself, as the bytes of manifest.json."""
     source, table = scores.source, scores.table
-    cells = [
-        {"row": run.row, "seed": run.seed, "hash": run.results.hash, "overrides": list(run.overrides)}
-        for run in scores.runs
-    ]
     plain = {
         "schema": SCHEMA, "table": table.name, "yaml": spec_text(table.name), "spec": plain_table(table),
-        "splits": source.splits, "own_pictures": source.own_pictures, "cells": cells,
+        "splits": source.splits, "own_pictures": source.own_pictures, "cells": _plain_cells(source.runs),
+        RATES: _plain_cells(source.rates), SEARCHES: _plain_cells(source.searches), "explained": source.explained,
         "missing": [dataclasses.asdict(missing) for missing in source.missing],
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(content.items())},
     }  # fmt: skip
     return (json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _plain_cells(runs: list[Run]) -> list[dict[str, Any]]:
+    return [
+        {"row": run.row, "seed": run.seed, "hash": run.results.hash, "overrides": list(run.overrides)} for run in runs
+    ]
 
 
 def plain_table(table: Table) -> dict[str, Any]:
@@ -128,29 +133,19 @@ def spec_text(name: str) -> str:
     return spec_file(name).read_text(encoding="utf-8")
 
 
-def read_manifest(place: Path) -> dict[str, Any]:
-    """A published folder's manifest. Raises DigrapError for one that is missing, damaged or of another schema."""
-    path = place / MANIFEST
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        found = plain.get("schema")
-    except (OSError, ValueError, AttributeError) as error:
-        raise DigrapError(f"{path} cannot be read ({error}); publish the table again") from error
-    if found != SCHEMA:
-        raise DigrapError(f"{path} has schema {found}, this version reads {SCHEMA}; publish the table again")
-    if not isinstance(plain.get("files"), dict):
-        raise DigrapError(f"{path} is damaged (files is no mapping); remove it and publish the table again")
-    return plain
-
-
 def from_published(place: Path) -> Source:
     """A published table, from its folder alone. Raises DigrapError for a manifest that contradicts itself."""
     plain = read_manifest(place)
     try:
-        table = _table(plain["spec"])
-        runs = [_run(place, table, cell) for cell in plain["cells"]]
+        table = table_of(plain["spec"])
+        runs = [_run(place, table, cell, RUNS) for cell in plain["cells"]]
+        searches = [_run(place, table, cell, SEARCHES) for cell in plain.get(SEARCHES, ())]
         missing = [Missing(**entry) for entry in plain["missing"]]
-        source = Source(table, dict(plain["splits"]), plain["own_pictures"], runs, missing)
+        # older ones have neither rates nor searches
+        rates = [_run(place, table, cell, RUNS) for cell in plain.get(RATES, ())]
+        explained = plain.get("explained", False)
+        kinds = dict(plain["splits"])
+        source = Source(table, kinds, plain["own_pictures"], runs, missing, rates, searches, explained)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DigrapError(f"{place / MANIFEST} is damaged ({error!r}); publish the table again") from error
     found = sorted((entry.row, entry.seed) for entry in (*runs, *missing))
@@ -159,23 +154,10 @@ def from_published(place: Path) -> Source:
     return source
 
 
-def _table(plain: dict[str, Any]) -> Table:
-    """dataclasses.asdict of a table, read back."""
-    rows = {}
-    for label, row in plain["rows"].items():
-        grid = {key: tuple(values) for key, values in row["grid"].items()}
-        rows[label] = Row(**{**row, "overrides": tuple(row["overrides"]), "grid": grid})
-    seeds = plain["search"]["seeds"]
-    search = Search(None if seeds is None else tuple(seeds), plain["search"]["rule"])
-    given = {"overrides": tuple(plain["overrides"]), "seeds": tuple(plain["seeds"])}
-    given["means"] = {label: tuple(names) for label, names in plain["means"].items()}
-    return Table(**{**plain, **given, "rows": rows, "search": search})
-
-
-def _run(place: Path, table: Table, cell: dict[str, Any]) -> Run:
+def _run(place: Path, table: Table, cell: dict[str, Any], folder: str) -> Run:
     row, seed, overrides = cell["row"], cell["seed"], tuple(cell["overrides"])
-    chosen = overrides[len(table.overrides) + len(table.rows[row].overrides) : -1]
-    file = inside(place, f"runs/{cell['hash']}.json", f"{place / MANIFEST}, cells")
+    chosen = chosen_of(table, row, overrides)
+    file = inside(place, f"{folder}/{cell['hash']}.json", f"{place / MANIFEST}, cells")
     results = read_results(file, PUBLISH_AGAIN)
     facts = (results.hash, results.seed, table.cell(row, seed, chosen).overrides)
     if facts != (cell["hash"], seed, overrides):

@@ -7,6 +7,8 @@ import io
 import math
 from collections.abc import Iterator
 
+from digrap.report import edges, matched_column
+from digrap.report.findings import findings
 from digrap.report.formats import EMPTY, format_difference, format_score
 from digrap.report.paired import ALPHA, DRAWS
 from digrap.report.scores import Scores
@@ -35,7 +37,7 @@ def header(scores: Scores) -> list[str]:
     """The table's column titles."""
     named = scores.table.columns  # titles of the table's own stay as they are
     titles = [f"{name} (ID)" if name == scores.identity and name not in named else name for name in scores.printed]
-    return ["", *titles, *_compared(scores), "n"]
+    return ["", *titles, *_compared(scores), *([matched_column.TITLE] if scores.table.matched else []), "n"]
 
 
 def _compared(scores: Scores) -> dict[str, str]:
@@ -56,6 +58,8 @@ def body(scores: Scores) -> Iterator[list[str]]:
             texts.append(Bold(format_score(mean, std)) if row in best[column] else format_score(mean, std))
         itself = row == scores.table.baseline_of(row)
         texts += [EMPTY if itself else format_difference(scores.difference(row, column)[0]) for column in compared]
+        if scores.table.matched:
+            texts.append(matched_column.cell(scores, row))
         yield [*texts, str(max(n for *_, n in cells.values()))]
         if targets := scores.table.targets.get(row):
             published = [format_score(targets.get(column, math.nan), math.nan) for column in scores.printed]
@@ -82,8 +86,12 @@ def notes(scores: Scores) -> list[str]:
         "Bold: the best of a column, where all its runs and the runner-up's are there and a paired bootstrap over "
         f"{units}, puts it above the runner-up (one-sided p < {ALPHA}, {DRAWS:,} draws)."
     )
+    if table.matched:
+        lines += matched_column.notes(scores)
     if chosen := _chosen(scores):
         lines.append(f"Chosen on ID validation: {'; '.join(chosen)}.")
+    if scores.source.explained and (edge := edges.note(scores)):
+        lines.append(edge)
     if table.targets:
         lines.append(f"Published: {table.source}.")
     if scores.runs:
@@ -194,6 +202,8 @@ def markdown(scores: Scores) -> str:
     lines = [f"**{title(scores)}**", "", _pipes(titles), _pipes(["---", *["---:"] * (len(titles) - 1)])]
     lines += [_pipes(row) for row in body(scores)]
     lines += ["", *(f"- {line}" for line in notes(scores))]
+    if scores.source.explained and (found := findings(scores)):
+        lines += ["", "What was seen:", "", *(f"- {line}" for line in found)]
     if scores.missing:
         lines += ["", "These commands make what is missing:", "", *(f"    {line}" for line in commands(scores))]
     return "\n".join(lines) + "\n"
@@ -231,7 +241,7 @@ def escape(text: str) -> str:
 
 def as_csv(scores: Scores) -> str:
     """One line a row and column: mean, std and delta to the baseline with full precision, delta's 95 % interval, 1
-    where the cell is bold, the published number."""
+    where the cell is bold, the published number. At matched ID accuracy the mean is vanilla's and delta the gain."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(CSV)
@@ -246,6 +256,8 @@ def as_csv(scores: Scores) -> str:
             numbers, published = [_exact(mean), _exact(std), n, _exact(delta)], scores.table.targets.get(row, {})
             bold = int(row in best[column])
             writer.writerow([row, column, kind, *numbers, *interval, bold, published.get(column, "")])
+        if scores.table.matched:
+            writer.writerow(matched_column.csv_line(scores, row))
     return file.getvalue()
 
 

@@ -36,7 +36,7 @@ class Headline:
 @dataclass(frozen=True)
 class Listed:
     """A run folder for a list. `own` are the values of its config that differ from the defaults, as text; `changed` is
-    the time of its last change in seconds since the epoch; `headline` None before the run is done."""
+    the time of its last change in seconds since the epoch; `headline` None before the run is done and of smoke runs."""
 
     folder: Path
     dataset: str
@@ -71,7 +71,7 @@ def listed(folder: Path) -> Listed | None:
         plain, dataset, method, seed = None, folder.parent.name, "?", None
     state, headline = state_of(folder).name, None
     try:
-        if (results := run.finished()) is not None:
+        if (results := run.finished()) is not None and not results.smoke:
             headline = Headline.of(results)
     except DigrapError:
         state = "damaged"

@@ -13,7 +13,9 @@ import pandas as pd
 
 from digrap.core.errors import DigrapError, nearest
 from digrap.report.gather import OOD, Missing, Run, Source, from_outputs
+from digrap.report.matched_column import Matched, matched
 from digrap.report.paired import ALPHA, Paired, bootstrap, paired, standard
+from digrap.tables.published import Published
 from digrap.tables.spec import Table
 
 OOD_MEAN = "OOD mean"
@@ -111,6 +113,11 @@ class Scores:
         return order[0] if self.compare(order[0], order[1])[column].p < ALPHA else None
 
     @cached_property
+    def matched(self) -> dict[str, Matched]:
+        """What rows keep at matched ID accuracy; see `digrap.report.matched_column`."""
+        return matched(self)
+
+    @cached_property
     def _runs(self) -> dict[str, dict[int, Run]]:
         result: dict[str, dict[int, Run]] = {row: {} for row in self.table.rows}
         for run in self.runs:
@@ -128,18 +135,20 @@ class Scores:
         return self._values.get((row, column), {})
 
 
-def gather(table: Table, outputs: Path, dirty: bool = False) -> Scores:
-    """The scores of every run of the table that is done in `outputs`."""
-    return tally(from_outputs(table, outputs), dirty)
+def gather(table: Table, outputs: Path, dirty: bool = False, published: Published | None = None) -> Scores:
+    """The scores of every run of the table that is done in `outputs`, or else `published`."""
+    return tally(from_outputs(table, outputs, published), dirty)
 
 
 def tally(source: Source, dirty: bool = False) -> Scores:
     """A source's scores. Raises DigrapError, naming the runs, for results that belong in no one table; `dirty` allows
     those made with uncommitted changes."""
     for block in {row.block for row in source.table.rows.values()}:
-        check_alike([run for run in source.runs if source.table.rows[run.row].block == block])
+        check_alike([run for run in source.every if source.table.rows[run.row].block == block])
     if not dirty:
-        check_clean(source.runs)
+        check_clean(source.every)
+    for run in source.bundled:
+        _check_kinds(run, source.splits)
     known = _parts(source.splits) | _own_means(source.table, source.splits)
     shown = _titles(source.table, source.splits, known)
     parts = {title: known[name] for title, name in shown.items()}
@@ -147,7 +156,6 @@ def tally(source: Source, dirty: bool = False) -> Scores:
     _check_targets(source.table, columns)
     lines = []
     for run in source.runs:
-        _check_kinds(run, source.splits)
         scores = {split: run.score(split, source.table.scorer) for split in source.splits}
         for column, splits in parts.items():
             lines.append((run.row, run.seed, column, standard([scores[split] for split in splits])[0]))

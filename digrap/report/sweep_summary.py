@@ -32,6 +32,7 @@ class Configuration:
     own: tuple[str, ...] = ()
     runs: list[Headline] = field(default_factory=list)
     missing: int = 0
+    smoke: bool = False
 
     @property
     def validation(self) -> float:
@@ -61,7 +62,9 @@ def configurations(jobs: Sequence[Job]) -> list[Configuration]:
         overrides = tuple(word for word in job.overrides if word.lstrip("+").partition("=")[0] not in NOT_SHOWN)
         one = found.setdefault(overrides, Configuration(overrides))
         try:
-            one.runs.append(Headline.of(RunFolder(job.folder).results()))
+            results = RunFolder(job.folder).results()
+            one.runs.append(Headline.of(results))
+            one.smoke |= results.smoke
         except DigrapError:
             one.missing += 1
     common = set.intersection(*map(set, found))

@@ -12,9 +12,13 @@ from digrap.core.errors import DigrapError
 from digrap.core.files import inside, sha256
 from digrap.report import render
 from digrap.report.gather import Source
-from digrap.report.publish import MANIFEST, from_published, read_manifest, spec_file, spec_text
+from digrap.report.publish import from_published, spec_file, spec_text
 from digrap.report.scores import tally
+from digrap.runs.results import Validation
 from digrap.tables import spec
+from digrap.tables.missing_runs import Plan
+from digrap.tables.published import MANIFEST, read_manifest
+from digrap.tables.spec import Cell
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,9 @@ def verify_table(place: Path) -> Checked:
         found += _files(place)
         source = from_published(place)
         found += _spec(place, source)
-        runs, scores = len(source.runs), sum(len(run.stored_scores) for run in source.runs)
+        runs, scores = len(source.bundled), sum(len(run.stored_scores) for run in source.bundled)
         found += _scores(source)
+        found += _winners(source)
         found += _renderings(place, source)
     except DigrapError as error:  # what comes after it cannot be checked
         found.append(str(error))
@@ -86,12 +91,33 @@ def _spec(place: Path, source: Source) -> Iterator[str]:
 
 def _scores(source: Source) -> Iterator[str]:
     """Every score of every run, computed again."""
-    for run in source.runs:
+    for run in source.bundled:
         for split, metric in run.stored_scores:
             try:
                 run.example_scores(split, metric)
             except DigrapError as error:
                 yield str(error)
+
+
+class _OwnPlan(Plan):
+    """The plan of a published table from its runs alone; composes no config."""
+
+    def __init__(self, source: Source):
+        super().__init__(source.table, Path())
+        self._found = {run.overrides: run.results.validation for run in source.every}
+
+    def validation(self, cell: Cell) -> Validation | None:
+        """The ID-validation score of a run; None where it was not published."""
+        return self._found.get(cell.overrides)
+
+
+def _winners(source: Source) -> Iterator[str]:
+    """Cells whose choice is not the one that the scores of their search give, where all of these are there."""
+    plan = _OwnPlan(source)
+    for run in source.runs:
+        cell = plan.final(source.table.rows[run.row], run.seed)
+        if cell is not None and cell.overrides != run.overrides:
+            yield f"{run.name}: its search gives {' '.join(cell.overrides)}, printed is {' '.join(run.overrides)}"
 
 
 def _renderings(place: Path, source: Source) -> Iterator[str]:

@@ -14,10 +14,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from digrap.config.schema import CLASSIFICATION, task_of
-from digrap.config.targets import leaves
+from digrap.config.targets import DEFAULT_ROOT, leaves
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json, write_text
-from digrap.core.paths import REPO
+from digrap.core.paths import places
 from digrap.runs.checked_config import checked_config
 from digrap.runs.folder import RunFolder
 from digrap.runs.results import Results
@@ -179,20 +179,18 @@ def whole(out: Path) -> Iterator[Path]:
 def portable(cfg: DictConfig) -> DictConfig:
     """The run's config without this machine: the same hash, folders relative to the data root and the repository."""
     plain = OmegaConf.to_container(cfg, resolve=True)
-    root = plain["data_root"]
-    places = ((root, "${data_root}"), (str(REPO), "${digrap.repo:}"))
-    plain = _mapped(plain, places) | {"data_root": "data", "device": "auto", "logger": {"name": "none"}}
+    plain = _mapped(plain, places(plain["data_root"], "${data_root}", "${digrap.repo:}"))
+    plain |= {"data_root": DEFAULT_ROOT, "device": "auto", "logger": {"name": "none"}}
     return OmegaConf.create(plain)
 
 
-def _mapped(value: Any, places: tuple[tuple[str, str], ...]) -> Any:
+def _mapped(value: Any, names: list[tuple[str, str]]) -> Any:
     if isinstance(value, dict):
-        return {key: _mapped(item, places) for key, item in value.items()}
+        return {key: _mapped(item, names) for key, item in value.items()}
     if isinstance(value, list):
-        return [_mapped(item, places) for item in value]
+        return [_mapped(item, names) for item in value]
     if isinstance(value, str):
-        for folder, name in places:
-            folder = folder.rstrip("/")
+        for folder, name in names:
             if value == folder or value.startswith(folder + "/"):
                 return name + value[len(folder) :]
     return value

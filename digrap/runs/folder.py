@@ -19,7 +19,7 @@ from digrap.core.files import check_sha256, inside, write_json, write_text
 from digrap.core.json_files import read_bytes
 from digrap.runs.predictions import PREDICTIONS
 from digrap.runs.results import SCHEMA as SCHEMA
-from digrap.runs.results import Results, read_mapping, read_results
+from digrap.runs.results import Results, Validation, read_mapping, read_results
 from digrap.runs.results_shape import is_number, variant_faults
 
 KEEP = 2  # checkpoints of a run that is training
@@ -31,14 +31,6 @@ CONFIG_REMEDY = "delete it and run the same train.py command again, which writes
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 CHECKPOINTS, STEP = "checkpoints", "step-"
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Validation:
-    """All that selection sees of a run: its ID-validation score in percent, over n examples."""
-
-    score: float
-    n: int
 
 
 @dataclass(frozen=True)
@@ -163,10 +155,7 @@ class RunFolder:
     def validation(self) -> Validation | None:
         """The ID-validation score, or None where the run is not finished. Raises DigrapError for damaged results."""
         results = self.finished()
-        if results is None:
-            return None
-        chosen = results.selection
-        return Validation(float(chosen["score"]), results.scores[chosen["split"]]["n"])
+        return results and results.validation
 
     def weights(self) -> Path | None:
         """The weights file that the run was tested with, or None where the run trained nothing.

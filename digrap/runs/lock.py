@@ -139,13 +139,13 @@ def _acquire(run: RunFolder, lock: FileLock, me: Owner, wait: bool) -> None:
 
 def _refusal(run: RunFolder, holder: tuple[Owner, float] | None) -> str:
     if holder is None:
-        return f"{run.path} is being written by another process; wait for it or end it"
+        return f"{run.path} is being written by another process; wait=true waits for it"
     owner, age = holder
     there = f"{run.path} is being written by another process: {owner}, last sign of life {max(age, 0):.0f} s ago; "
     if owner.host == platform.node():
-        return there + "wait for it or end it"
+        return there + "wait=true waits for it"
     minutes = f"{GONE / 60:.0f} minutes"
-    return there + f"wait for it or end it. {minutes} after its last sign of life the same command takes the run over"
+    return there + f"wait=true waits for it. {minutes} after its last sign of life the same command takes the run over"
 
 
 def _claim(run: RunFolder, me: Owner) -> tuple[Owner, float] | None:

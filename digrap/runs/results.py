@@ -18,6 +18,14 @@ PUBLISH_AGAIN = "publish the table again"  # where the file is a published one
 
 
 @dataclass(frozen=True)
+class Validation:
+    """All that selection sees of a run: its ID-validation score in percent, over n examples."""
+
+    score: float
+    n: int
+
+
+@dataclass(frozen=True)
 class Results:
     """The content of a results.json.
 
@@ -49,6 +57,11 @@ class Results:
     schema: int
     plain: dict[str, Any]
 
+    @property
+    def smoke(self) -> bool:
+        """Whether this was a smoke run, whose scores mean nothing."""
+        return self.plain.get("smoke", False)
+
     @classmethod
     def parse(cls, plain: dict[str, Any], file: Path, remedy: str = REMEDY) -> Results:
         """The results in the value of `file`. Raises DigrapError, which ends in the remedy, where it is of another
@@ -64,6 +77,11 @@ class Results:
             "caveats": tuple(plain.get("caveats", plain.get("marks", ()))), "variants": plain.get("variants", {}),
         }  # fmt: skip
         return cls(**{key: plain[key] for key in REQUIRED}, **optional, schema=found, plain=plain)
+
+    @property
+    def validation(self) -> Validation:
+        """What selection sees of the run."""
+        return Validation(float(self.selection["score"]), self.scores[self.selection["split"]]["n"])
 
     def metrics(self, split: str) -> list[str]:
         """The names of a split's scores; none for an unknown split."""

@@ -51,7 +51,7 @@ REQUIRED: dict[str, Rule] = {
 OPTIONAL: dict[str, Rule] = {
     "weights_sha256": _or_null(TEXT),
     "start": _or_null(MAPPING), "protocol": _or_null(TEXT), "caveats": TEXTS, "marks": TEXTS, "variants": MAPPING,
-    "decoding": MAPPING, "eval_order": TEXT, "dropped": MAPPING,
+    "decoding": MAPPING, "eval_order": TEXT, "dropped": MAPPING, "skipped": MAPPING, "smoke": FLAG,
 }  # fmt: skip
 SELECTION: dict[str, Rule] = {"split": TEXT, "epoch": _or_null(WHOLE), "score": NUMBER}
 START: dict[str, Rule] = {"method": TEXT, "hash": RUN}

@@ -44,3 +44,10 @@ def is_written(name: str) -> bool:
     folder, file = inner
     checkpoint = STEP.fullmatch(folder.removeprefix(".").removesuffix(".tmp").removesuffix(".old"))
     return bool(checkpoint) and (file in STATE or bool(TEMPORARY.fullmatch(file)))
+
+
+def foreign(folder: Path) -> list[str]:
+    """Files and links in a run's folder that no run writes: notes, an export. Paths within the folder."""
+    entries = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir()]
+    names = [path.relative_to(folder).as_posix() for path in entries]
+    return [name for name, path in zip(names, entries, strict=True) if path.is_symlink() or not is_written(name)]

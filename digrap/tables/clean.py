@@ -16,7 +16,7 @@ from digrap.runs.folder import CONFIG, ERROR, FACTS, LOCK, OWNER, RESULTS, RunFo
 from digrap.runs.lock import hold
 from digrap.runs.npz import read_npz
 from digrap.runs.predictions import PREDICTIONS, truth_digest, truth_of
-from digrap.runs.written import is_written
+from digrap.runs.written import foreign
 from digrap.tables.missing_runs import as_start
 from digrap.tables.run_states import State, state_of
 from digrap.tables.spec import Cell, Row, Table
@@ -108,13 +108,6 @@ def find(outputs: Path, cells: Iterable[Cell]) -> list[Leftover]:
 
 def _busy(state: State) -> bool:
     return state.name == "running"
-
-
-def foreign(folder: Path) -> list[str]:
-    """Files and links in a run's folder that no run writes: notes, an export. Paths within the folder."""
-    entries = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir()]
-    names = [path.relative_to(folder).as_posix() for path in entries]
-    return [name for name, path in zip(names, entries, strict=True) if path.is_symlink() or not is_written(name)]
 
 
 def _kept(folder: Path, state: State) -> str:

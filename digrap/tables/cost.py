@@ -42,6 +42,8 @@ def measured(outputs: Path, datasets: Iterable[str]) -> list[Measured]:
 
 def _measured(folder: RunFolder) -> Measured:
     results = folder.results()
+    if results.smoke:
+        raise ValueError("a smoke run costs less")
     plain = folder.plain_config()
     epochs = plain["trainer"]["epochs"]
     size = sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
@@ -72,16 +74,17 @@ def typical(cell: Cell, runs: list[Measured]) -> tuple[float, int] | None:
 
 def dry_run(plan: Plan) -> str:
     """Every run known by now with its state, what still waits, and the cost of what is missing, as text."""
-    cells = plan.known()
-    datasets = {cell.place.partition("/")[0] for cell in cells if not plan.done(cell)}
+    cells, missing = plan.known(), plan.missing()
+    datasets = {place.partition("/")[0] for place in missing}
     runs, lines, costs = measured(plan.outputs, sorted(datasets)), [], []
     for cell in cells:
-        like = None
-        if not (done := plan.done(cell)):
+        if cell.place in missing:
             costs.append(like := typical(cell, runs))
-        took = "done" if done else f"~{like[0]:.0f} s" if like else "missing"
+            took = f"~{like[0]:.0f} s" if like else "missing"
+        else:
+            took = "done" if plan.done(cell) else "published"
         own = cell.overrides[len(plan.table.overrides) :]
-        lines.append(f"{took:>8}  {cell.place}  {cell.row}: {' '.join(own)}")
+        lines.append(f"{took:>9}  {cell.place}  {cell.row}: {' '.join(own)}")
     waiting = Counter(row.label for row, _, cell in plan.finals() if cell is None)
     lines.append(f"{len(lines) - len(costs)} of {len(lines)} runs known by now are done.")
     if waiting:

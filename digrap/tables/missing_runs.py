@@ -1,4 +1,5 @@
-"""The runs that a table needs: searches on ID validation, winners, then all seeds with them. Reads run folders only."""
+"""The runs that a table needs: searches on ID validation, winners, then all seeds with them. Reads run folders, and a
+published table where one is given; trains nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +8,9 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-from digrap.runs.folder import RunFolder, Validation
+from digrap.runs.folder import RunFolder
+from digrap.runs.results import Validation
+from digrap.tables.published import Published
 from digrap.tables.spec import Cell, Row, Table
 
 
@@ -31,15 +34,20 @@ def choose(candidates: list[list[Validation]], rule: str) -> int:
 
 
 class Plan:
-    """A table's runs as far as they are known by now; every question reads the run folders again."""
+    """A table's runs as far as they are known by now; every question reads the run folders again. A run that is not in
+    `outputs` is taken from the table as it was `published`, where that is given and has a run of the same hash."""
 
-    def __init__(self, table: Table, outputs: Path):
-        self.table, self.outputs = table, Path(outputs)
+    def __init__(self, table: Table, outputs: Path, published: Published | None = None):
+        self.table, self.outputs, self.published = table, Path(outputs), published
         self._cells: dict[tuple, Cell] = {}  # a cell composes its config once
 
     def done(self, cell: Cell) -> bool:
-        """Whether the run is finished."""
+        """Whether the run is finished in `outputs`."""
         return RunFolder(cell.folder(self.outputs)).done()
+
+    def taken(self, cell: Cell) -> bool:
+        """Whether the run, with its predictions, is the published table's."""
+        return self.published is not None and not self.done(cell) and self.published.prints(cell.hash)
 
     def search_seeds(self, seed: int) -> tuple[int, ...]:
         """The seeds on which the winner for `seed` is searched."""
@@ -56,21 +64,43 @@ class Plan:
             start = as_start((*earlier.overrides, *winner))
         return [(*start, *choice) for choice in row.choices()]
 
+    def _searched(self, row: Row, seed: int) -> list[tuple[str, ...]] | None:
+        """The choices that the winner is among: all, without those that the published search has passed over and of
+        which no score is left. It had them beside its own winner, whose score stands for theirs; the rule
+        one_std_error needs every score, unless the choices are the same."""
+        choices = self.choices(row, seed)
+        found = self.published and choices and self.published.search(self.table, row, seed)
+        if not found:
+            return choices
+        identity, its_seed, chosen, others = found
+        known = chosen in choices and self.cell(row, its_seed, chosen).hash == identity
+        if not known or (self.table.search.rule != "best" and set(choices) != others):
+            return choices
+        passed_over = others - {chosen}
+        return [choice for choice in choices if choice not in passed_over or self._scored(row, seed, choice)]
+
+    def _scored(self, row: Row, seed: int, choice: tuple[str, ...]) -> bool:
+        return all(self.validation(self.cell(row, other, choice)) for other in self.search_seeds(seed))
+
     def winner(self, row: Row, seed: int) -> tuple[str, ...] | None:
         """The chosen overrides of a row for a seed; None until its search is done. One choice needs no search."""
-        choices = self.choices(row, seed)
+        choices = self._searched(row, seed)
         if choices is None or len(choices) == 1:
             return choices and choices[0]
         found = []
         for choice in choices:
-            runs = [self._validation(row, other, choice) for other in self.search_seeds(seed)]
+            runs = [self.validation(self.cell(row, other, choice)) for other in self.search_seeds(seed)]
             if None in runs:
                 return None
             found.append(runs)
         return choices[choose(found, self.table.search.rule)]
 
-    def _validation(self, row: Row, seed: int, choice: tuple[str, ...]) -> Validation | None:
-        return RunFolder(self.cell(row, seed, choice).folder(self.outputs)).validation()
+    def validation(self, cell: Cell) -> Validation | None:
+        """The ID-validation score of a run; None until it is finished."""
+        if self.done(cell) or self.published is None:
+            return RunFolder(cell.folder(self.outputs)).validation()
+        found = self.published.results(cell.hash)
+        return found and found.validation
 
     def cell(self, row: Row, seed: int, choice: tuple[str, ...]) -> Cell:
         """The run of a row with a seed and chosen overrides."""
@@ -81,7 +111,7 @@ class Plan:
 
     def search_cells(self, row: Row, seed: int) -> list[Cell]:
         """The runs of the row's search for a seed, as far as they are known."""
-        choices = self.choices(row, seed) or []
+        choices = self._searched(row, seed) or []
         if len(choices) <= 1:
             return []
         return [self.cell(row, other, choice) for choice in choices for other in self.search_seeds(seed)]
@@ -109,10 +139,23 @@ class Plan:
                 cells.setdefault(cell.place, cell)
         return list(cells.values())
 
+    def missing(self) -> dict[str, Cell]:
+        """The known runs that are to be made, by place. Of a search, the score is enough; a published run is made again
+        where one of these is initialised from its weights."""
+        printed = {cell.place for *_, cell in self.finals() if cell is not None}
+        known = {cell.place: cell for cell in self.known()}
+        missing = {place: cell for place, cell in known.items() if not self._made(cell, place in printed)}
+        starts = {cell.start_place for cell in missing.values()}
+        again = {place: cell for place, cell in known.items() if place in starts and not self.done(cell)}
+        return {place: cell for place, cell in known.items() if place in missing.keys() | again.keys()}
+
+    def _made(self, cell: Cell, printed: bool) -> bool:
+        return self.done(cell) or self.taken(cell) or (not printed and self.validation(cell) is not None)
+
     def ready(self) -> list[Cell]:
         """Missing runs that wait for nothing. A run whose start is missing too waits for it: two rows that are
         initialised from one run, on two cores, would else make it twice or wait for each other."""
-        missing = {cell.place: cell for cell in self.known() if not self.done(cell)}
+        missing = self.missing()
         return [cell for cell in missing.values() if not self._waits(cell, missing)]
 
     def _waits(self, cell: Cell, missing: dict[str, Cell]) -> bool:

@@ -6,7 +6,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from digrap.runs.folder import KEEP, RunFolder
@@ -14,7 +14,7 @@ from digrap.runs.lock import held, owner_of
 from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import Cell
 
-STATES = ("done", "running", "failed", "stopped", "pending")
+STATES = ("done", "published", "running", "failed", "stopped", "pending")
 RECENT = 600  # seconds; a lock that another machine holds may not be visible here, what it writes is
 ERROR_LINES = 3
 
@@ -112,8 +112,17 @@ def _first_point(saved: list[tuple[int, float]], begun: float) -> tuple[int, flo
 
 
 def table_status(plan: Plan) -> list[Status]:
-    """Every run that is known to be needed by now."""
-    return [status_of(cell, plan.outputs) for cell in plan.known()]
+    """Every run that is known to be needed by now. One that the published table has is published, unless it is being
+    made again, for its weights."""
+    missing, found = plan.missing(), []
+    for cell in plan.known():
+        status = status_of(cell, plan.outputs)
+        if status.state.name != "done" and cell.place not in missing:
+            status = Status(cell, State("published"))
+        elif status.state.name == "pending" and plan.taken(cell):
+            status = replace(status, note="published; made again for its weights")
+        found.append(status)
+    return found
 
 
 def status_of(cell: Cell, outputs: Path) -> Status:

@@ -39,9 +39,14 @@ class Cell:
         return compose(list(self.overrides))
 
     @cached_property
+    def hash(self) -> str:
+        """The run's identity."""
+        return run_hash(self.config)
+
+    @cached_property
     def place(self) -> str:
         """<dataset>/<hash>: the run's folder within outputs."""
-        return f"{self.config.dataset.name}/{run_hash(self.config)}"
+        return f"{self.config.dataset.name}/{self.hash}"
 
     @cached_property
     def start_place(self) -> str | None:
@@ -76,6 +81,11 @@ class Row:
         return list(itertools.product(*axes))
 
     @property
+    def own_label(self) -> str:
+        """The label as the table's file has it: without the block's title."""
+        return self.label if self.block is None else self.label.removesuffix(f" ({self.block})")
+
+    @property
     def slug(self) -> str:
         """The label as a file's name."""
         return re.sub(
@@ -98,7 +108,8 @@ class Table:
     `overrides` come before those of every row. `targets` are published numbers with their source. `means` are further
     columns, each the mean of the splits it names; `columns` maps the titles of the columns that are printed to splits
     and means, in order (empty: all of them, under their own names). `scorer` is the score that is printed (None: the
-    metric that chose the checkpoint); `own_file` the file of a table that is none of configs/tables.
+    metric that chose the checkpoint); `matched` asks for a column of OOD accuracy at matched ID accuracy; `own_file` is
+    the file of a table that is none of configs/tables.
     """
 
     name: str
@@ -113,6 +124,7 @@ class Table:
     means: dict[str, tuple[str, ...]] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
     scorer: str | None = None
+    matched: bool = False
     own_file: Path | None = None
 
     def baseline_of(self, row: str) -> str | None:
@@ -155,10 +167,12 @@ def load_table(
     except (OmegaConfBaseException, YAMLError, OSError) as error:
         raise DigrapError(f"{path}: {str(error).splitlines()[0]}") from error
     check_form(path, plain)
-    rows = {str(label): _row(path, str(label), value) for label, value in plain["rows"].items()}
-    _check_starts(path, rows)
+    rows = _rows(path, plain["rows"])
     blocks = {str(title): _overrides(path, own or ()) for title, own in (plain.get("blocks") or {}).items()}
     rows = _in_blocks(rows, blocks) if blocks else rows
+    for title, group in (plain.get("groups") or {}).items():  # a block with rows of its own
+        own = {str(title): _overrides(path, group.get("overrides") or ())}
+        rows |= _in_blocks(_rows(path, group["rows"], f"groups.{title}."), own)
     check_target_rows(path, plain.get("targets") or {}, rows)
     own = path.resolve().parent != (CONFIGS / "tables").resolve()
     search, targets = plain.get("search") or {}, plain.get("targets") or {}
@@ -175,6 +189,7 @@ def load_table(
         means={str(label): tuple(splits) for label, splits in (plain.get("means") or {}).items()},
         columns={str(title): str(name) for title, name in (plain.get("columns") or {}).items()},
         scorer=plain.get("scorer") if scorer is None else scorer,
+        matched=plain.get("matched", False),
         own_file=path.resolve() if own else None,
     )
     if table.search.rule not in RULES:
@@ -182,16 +197,22 @@ def load_table(
     return table
 
 
-def _row(path: Path, label: str, value: object) -> Row:
+def _rows(path: Path, plain: dict[str, object], prefix: str = "") -> dict[str, Row]:
+    rows = {str(label): _row(path, str(label), value, f"{prefix}rows.{label}") for label, value in plain.items()}
+    _check_starts(path, rows, prefix)
+    return rows
+
+
+def _row(path: Path, label: str, value: object, place: str) -> Row:
     """A row from a list of overrides, or from a mapping with overrides, grid and start."""
     plain = {"overrides": value} if isinstance(value, list) else value
     if not isinstance(plain, dict):
-        raise DigrapError(f"{path}: row {label!r} is neither a list of overrides nor a mapping")
-    check_keys(path, plain, ROW_KEYS, f"rows.{label}.")
+        raise DigrapError(f"{path}: {place} is neither a list of overrides nor a mapping")
+    check_keys(path, plain, ROW_KEYS, f"{place}.")
     grid = plain.get("grid") or {}
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
-            raise DigrapError(f"{path}: rows.{label}.grid.{key} must be a list of values")
+            raise DigrapError(f"{path}: {place}.grid.{key} must be a list of values")
     texts = {key: tuple(_text(item) for item in values) for key, values in grid.items()}
     return Row(label, _overrides(path, plain.get("overrides") or ()), texts, plain.get("start"))
 
@@ -232,14 +253,18 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _check_starts(path: Path, rows: dict[str, Row]) -> None:
+def _check_starts(path: Path, rows: dict[str, Row], prefix: str) -> None:
     for row in rows.values():
         if row.start is None:
             continue
         if row.start not in rows:
-            raise DigrapError(f"{path}: rows.{row.label}.start: {row.start!r} is no row; {nearest(row.start, rows)}")
+            raise DigrapError(
+                f"{path}: {prefix}rows.{row.label}.start: {row.start!r} is no row; {nearest(row.start, rows)}"
+            )
         if rows[row.start].start is not None:
-            raise DigrapError(f"{path}: rows.{row.label}.start: {row.start!r} has a start itself; one level is all")
+            raise DigrapError(
+                f"{path}: {prefix}rows.{row.label}.start: {row.start!r} has a start itself; one level is all"
+            )
 
 
 def _search_seeds(path: Path, seeds: object) -> tuple[int, ...] | None:

@@ -9,9 +9,11 @@ from typing import Any
 from digrap.core.errors import DigrapError, nearest
 
 KEYS = (
-    "title", "overrides", "seeds", "baseline", "rows", "blocks", "search", "means", "columns", "targets", "scorer",
+    "title", "overrides", "seeds", "baseline", "rows", "blocks", "groups", "search", "means", "columns", "targets",
+    "scorer", "matched",
 )  # fmt: skip
 ROW_KEYS = ("overrides", "grid", "start")
+GROUP_KEYS = ("overrides", "rows")
 SEARCH_KEYS = ("seeds", "rule")
 TARGET_KEYS = ("source", "values")
 
@@ -27,16 +29,34 @@ def check_form(path: Path, plain: object) -> None:
     if (baseline := plain.get("baseline")) is not None and baseline not in plain["rows"]:
         raise DigrapError(f"{path}: baseline {baseline!r} is no row; {nearest(baseline, plain['rows'])}")
     column = "a column's title to what it shows"
-    for key, what in {"means": column, "columns": column, "blocks": "a block's title to its overrides"}.items():
+    for key, what in {"means": column, "columns": column, "blocks": "a block's title to its overrides",
+                      "groups": "a group's title to its overrides and rows"}.items():  # fmt: skip
         if not isinstance(plain.get(key) or {}, dict):
             raise DigrapError(f"{path}: {key} must be a mapping from {what}")
+    for title, group in (plain.get("groups") or {}).items():
+        _check_group(path, f"groups.{title}.", group, plain)
     if not isinstance(plain.get("scorer"), str | None):
         raise DigrapError(f"{path}: scorer={plain['scorer']}: give the name of one score")
+    if not isinstance(plain.get("matched", False), bool):
+        raise DigrapError(f"{path}: matched={plain['matched']}: give true or false")
     check_keys(path, plain.get("search") or {}, SEARCH_KEYS, "search.")
     targets = plain.get("targets") or {}
     check_keys(path, targets, TARGET_KEYS, "targets.")
     if targets.get("values") and not targets.get("source"):
         raise DigrapError(f"{path}: targets need a source; a number without one is not printed")
+
+
+def _check_group(path: Path, prefix: str, group: object, plain: dict[str, Any]) -> None:
+    """Raise DigrapError for a group that has no rows of its own, or none that they are compared with."""
+    if not isinstance(group, dict) or not isinstance(group.get("rows"), dict) or not group["rows"]:
+        raise DigrapError(f"{path}: {prefix}rows must be a dict that is not empty")
+    check_keys(path, group, GROUP_KEYS, prefix)
+    if (baseline := plain.get("baseline")) is not None and baseline not in group["rows"]:
+        raise DigrapError(
+            f"{path}: {prefix}rows: the baseline {baseline!r} is missing; the others are compared with it"
+        )
+    if prefix.split(".")[1] in (plain.get("blocks") or {}):
+        raise DigrapError(f"{path}: {prefix.rstrip('.')}: a block has that title; choose another")
 
 
 def check_target_rows(path: Path, targets: dict[str, Any], rows: Collection[str]) -> None:

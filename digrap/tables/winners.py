@@ -10,7 +10,6 @@ from omegaconf import OmegaConf
 
 from digrap.core.files import write_text
 from digrap.core.paths import CONFIGS
-from digrap.runs.folder import RunFolder
 from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import Cell, Row
 
@@ -38,6 +37,8 @@ def _winners(plan: Plan) -> Iterator[tuple[Row, str, Cell]]:
         cells = {seed: plan.final(row, seed) for seed in plan.table.seeds}
         if None in cells.values():
             continue
+        if any(cell.config.trainer.smoke for cell in cells.values()):  # it has found nothing
+            continue
         same = len({tuple(o for o in cell.overrides if not o.startswith("seed=")) for cell in cells.values()}) == 1
         if each and not same:
             yield from ((row, f"{row.slug}_seed{seed}", cell) for seed, cell in cells.items())
@@ -57,7 +58,7 @@ def as_config(plan: Plan, row: Row, name: str, cell: Cell) -> str:
         else:  # Hydra's own reading of the value, from the composed config
             OmegaConf.update(values, key, OmegaConf.select(cell.config, key), force_add=True)
     seeds, winner = plan.search_seeds(cell.seed), plan.winner(row, cell.seed)
-    found = [RunFolder(plan.cell(row, seed, winner).folder(plan.outputs)).validation() for seed in seeds]
+    found = [plan.validation(plan.cell(row, seed, winner)) for seed in seeds]
     scores = ", ".join("?" if one is None else f"{one.score:.2f}" for one in found)
     count = len(plan.choices(row, cell.seed) or [])
     how = f"best of {count} ({plan.table.search.rule}) by ID validation" if count > 1 else "its only choice"

@@ -73,8 +73,9 @@ class OutlivingLauncher:
         again = ("hydra.sweep.", *(("hydra/launcher=", "hydra.launcher.", "cluster") if on_slurm(self.config) else ()))
         given = self.config.hydra.overrides
         places = [word for word in (*given.hydra, *given.task) if word.startswith(again)]
-        own = [word for word in overrides if word != "wait=true"]
-        return shlex.join(["python", "train.py", *(["-m"] if places else []), *own, *places])
+        outputs = [word for word in given.task if word.startswith("outputs=")]
+        own = [word for word in overrides if word not in ("wait=true", *outputs)]
+        return shlex.join(["python", "train.py", *(["-m"] if places else []), *own, *places, *outputs])
 
     def _failed(self, overrides: Sequence[str], error: Exception) -> JobReturn:
         result = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)

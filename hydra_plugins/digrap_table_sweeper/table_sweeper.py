@@ -26,6 +26,7 @@ from digrap.tables.array_job import array_lines
 from digrap.tables.changes import changes_runs
 from digrap.tables.cost import dry_run
 from digrap.tables.missing_runs import Plan, Stages
+from digrap.tables.published import published_table
 from digrap.tables.slurm_jobs import ACTIVE, Ledger, job_states
 from digrap.tables.spec import Cell, Table, load_table
 from digrap.tables.winners import write_winners
@@ -71,14 +72,14 @@ class TableSweeper(BasicSweeper):
         if self.config.table is None:
             return self._values(arguments)
         table, unchanged = self._table(arguments)
-        plan = Plan(table, Path(self.config.hydra.sweep.dir).parent)
+        plan = Plan(table, Path(self.config.hydra.sweep.dir).parent, published_table(self.config.published, table))
         if self.config.dry_run:
             print(dry_run(plan))
             if self.slurm:
                 print(array_lines(cluster_of(self.config), len(plan.ready())))
             return None
-        known = plan.known()
-        log.info("table %s: %d of %d runs are done", table.name, sum(map(plan.done, known)), len(known))
+        known = len(plan.known())
+        log.info("table %s: %d of %d runs are done", table.name, known - len(plan.missing()), known)
         returns, failed = self._stages(plan)
         if unchanged and table.searches:
             for path in write_winners(plan):
@@ -121,7 +122,7 @@ class TableSweeper(BasicSweeper):
                 seeds = _seeds(override)
             elif override.is_sweep_override():
                 raise DigrapError(f"{key}: with table= only seed may list several values; rows belong in the table")
-            elif key not in ("table", "dry_run") and not key.startswith(("hydra", "cluster")):
+            elif key not in ("table", "published", "dry_run", "outputs") and not key.startswith(("hydra", "cluster")):
                 extra.append(f"{key}={override.get_value_element_as_str()}")
         table = load_table(self.config.table, seeds, tuple(extra))
         return table, not changes_runs(table, extra) and seeds is None
@@ -132,8 +133,9 @@ class TableSweeper(BasicSweeper):
             busy = self._queued(plan, batch)
             self.batch = [cell for cell in batch if cell not in busy]
             log.info("%d runs in this stage", len(self.batch))
-            wait = ["wait=true"] if self.slurm else []  # for a killed job on another node to be given up
-            overrides = [[*cell.overrides, *wait] for cell in self.batch]
+            own = ["wait=true"] if self.slurm else []  # for a killed job on another node to be given up
+            own += [word for word in self.config.hydra.overrides.task if word.startswith("outputs=")]
+            overrides = [[*cell.overrides, *own] for cell in self.batch]
             self.validate_batch_is_legal(overrides)
             done = sum(map(len, returns))
             results = self.launcher.launch(overrides, initial_job_idx=done) if overrides else []

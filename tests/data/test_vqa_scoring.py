@@ -9,6 +9,7 @@ import pytest
 
 from digrap.cli import score_vqa as script
 from digrap.cli.door import door
+from digrap.core.paths import DATA
 from digrap.core.problems import Problems
 from digrap.data.vqa.read_set import read_set
 from digrap.data.vqa.sets import SETS
@@ -187,7 +188,7 @@ def test_what_does_not_go_together(made, monkeypatch, capsys, tmp_path):
         (["dataset=vqav3"], "dataset=vqav3: give split=NAME, or one of vqav2"),
         (["dataset=vqav2", "annotations=x"], "one of them"),
         (["annotations=x", "split=vqav2", "part=val"], "part= goes with dataset="),
-        (["annotations=x", "data_root=data", "dataset.protocol=paper"], "dataset.protocol= goes with dataset="),
+        (["annotations=x", f"data_root={DATA}", "dataset.protocol=paper"], "dataset.protocol= goes with dataset="),
         (["dataset=vqav2", "dataset.protocol=paper"], "goes with split="),
         (["dataset=vqav2", "split=vqa_rephrasings", "strict=true"], "empty question"),
         (["dataset=minidomainnet", "split=real"], "no questions"),

@@ -8,6 +8,7 @@ import torch
 from torch.nn import Parameter
 
 from digrap.optim import FTP, L2SP, MARSSP, SPD, DiGraP, partition
+from digrap.optim.kernels import blocked_units
 from digrap.optim.paths import implementations
 
 RULES = [DiGraP, FTP, L2SP, MARSSP, SPD]
@@ -97,9 +98,13 @@ CHANGES = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=["native", "blocked", "foreach"])
-def path(request):
-    with implementations(*({request.param} - {"foreach"})):
+@pytest.fixture(params=["native", "blocked", "blocks", "foreach"])
+def path(request, monkeypatch):
+    if request.param == "blocks":  # of large tensors, several of each
+        monkeypatch.setattr(blocked_units, "SMALL", 4)
+        monkeypatch.setattr(blocked_units, "BLOCK", 8)
+        monkeypatch.setattr(blocked_units, "LONG", 2)
+    with implementations(*({request.param.replace("blocks", "blocked")} - {"foreach"})):
         yield request.param
 
 
@@ -153,15 +158,21 @@ def test_a_resized_parameter_is_refused_as_before():
         optimizer.step()
 
 
-def test_what_is_kept_holds_no_memory():
+def test_what_is_kept_holds_no_memory(path):
     """Gradients, and tensors of the state that were moved away, are freed."""
     params = start()
     optimizer = DiGraP(params)
     fill(params, 0)
     optimizer.step()
     gone = torch.utils.weak.WeakTensorKeyDictionary()
-    gone[optimizer.state[params[0]]["delta"]] = gone[params[0].grad] = None
-    optimizer.state[params[0]]["delta"] = optimizer.state[params[0]]["delta"].clone()
+    gone[params[0].grad] = None
     params[0].grad = None
+    gc.collect()
+    assert not len(gone)
+    gone[optimizer.state[params[0]]["delta"]] = None
+    optimizer.state[params[0]]["delta"] = optimizer.state[params[0]]["delta"].clone()
+    if path == "blocks":  # views of large tensors are kept until then
+        fill(params, 1)
+        optimizer.step()
     gc.collect()
     assert not len(gone)

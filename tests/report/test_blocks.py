@@ -102,6 +102,42 @@ def test_winners_have_a_file_each_and_the_table_is_published(blocks, tmp_path):
     assert verify_table(place).differences == []
 
 
+GROUPS = """groups:
+  long:
+    overrides: [dataset.splits.real_train.size=900]
+    rows: {vanilla: [optim=vanilla], WiSE-FT: {overrides: [optim=wise_ft], start: vanilla}}
+"""
+
+
+def test_a_group_is_a_block_with_rows_of_its_own(small_table):
+    plain, table = load_table("small"), write(PLAIN + GROUPS)
+    assert list(table.rows) == [*plain.rows, "vanilla (long)", "WiSE-FT (long)"]
+    assert {label: table.rows[label] for label in plain.rows} == plain.rows, "the runs of the others stay what they are"
+    assert table.rows["vanilla (long)"].overrides == ("dataset.splits.real_train.size=900", "optim=vanilla")
+    assert table.rows["WiSE-FT (long)"].start == "vanilla (long)" == table.baseline_of("WiSE-FT (long)")
+    assert (
+        table.beside("vanilla (long)") == ["vanilla (long)", "WiSE-FT (long)"]
+        and table.baseline_of("DiGraP") == "vanilla"
+    )
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ("[a]", "groups must be a mapping from a group's title to its overrides and rows"),
+        ("{long: [optim=vanilla]}", "groups.long.rows must be a dict that is not empty"),
+        ("{long: {row: {}, rows: {vanilla: [optim=vanilla]}}}", "unknown key 'groups.long.row'; nearest: rows"),
+        ("{long: {rows: {DiGraP: [optim=digrap]}}}", "groups.long.rows: the baseline 'vanilla' is missing"),
+        ("{long: {rows: {vanilla: {grids: 1}}}}", "unknown key 'groups.long.rows.vanilla.grids'; nearest: grid"),
+        ("{long: {rows: {vanilla: {start: LP}}}}", "groups.long.rows.vanilla.start: 'LP' is no row"),
+        ("{short: {rows: {vanilla: []}}}\n" + BLOCKS, "groups.short: a block has that title; choose another"),
+    ],
+)
+def test_a_bad_group_is_named(small_table, groups, message):
+    with pytest.raises(DigrapError, match=message):
+        write(PLAIN + f"groups: {groups}\n")
+
+
 def test_blocks_that_are_no_mapping_end_in_one_message(small_table):
     with pytest.raises(DigrapError, match=r"blocks must be a mapping from a block's title to its overrides"):
         write(PLAIN + "blocks: [a]\n")

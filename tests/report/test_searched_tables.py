@@ -34,6 +34,7 @@ def test_a_searched_table_to_the_letter(small_table):
         "Bold: the best of a column, where all its runs and the runner-up's are there and a paired bootstrap over "
         "seeds, and examples within each, puts it above the runner-up (one-sided p < 0.05, 10,000 draws).",
         "Chosen on ID validation: vanilla lr 0.001.",
+        "At the edge of its grid, beyond which a better value may lie: vanilla lr 0.001 (highest of 2).",
         "Published: Table 1 of the paper, p. 7.",
         "Commit 0123456789; timm 1.0.31, torch 2.15.0; device cpu.",
     ]
@@ -125,6 +126,7 @@ def test_the_protocol_is_in_the_provenance(small_table):
     table, outputs = small_table
     for row, seed, chosen in [("zero-shot", 100, ()), ("vanilla", 100, ("trainer.base.lr=1e-3",)), ("DiGraP", 100, ())]:
         write_run(table.cell(row, seed, chosen), outputs, 50, validation=60, protocol="cleaned")
+    write_run(table.cell("vanilla", 100, ("trainer.base.lr=3e-4",)), outputs, 99, validation=40, protocol="cleaned")
     notes = render.notes(gather(dataclasses.replace(table, seeds=(100,)), outputs))
     assert notes[-1] == "Commit 0123456789; timm 1.0.31, torch 2.15.0; device cpu; protocol cleaned."
 

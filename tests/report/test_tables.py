@@ -24,7 +24,8 @@ def scores(demo, outputs):
 def test_columns_follow_the_datasets_kinds(scores):
     assert list(scores.columns) == ["real", "clipart", "sketch", "painting", "infograph", "quickdraw", "OOD mean"]
     assert render.header(scores) == [
-        "", "real (ID)", "clipart", "sketch", "painting", "infograph", "quickdraw", "OOD mean", "Δ ID", "Δ OOD", "n",
+        "", "real (ID)", "clipart", "sketch", "painting", "infograph", "quickdraw", "OOD mean", "Δ ID", "Δ OOD",
+        "OOD at matched ID", "n",
     ]  # fmt: skip
 
 
@@ -46,10 +47,11 @@ def test_differences_are_paired_by_seed(scores):
 def test_rows_as_text(scores):
     rows = {row[0]: row[1:] for row in render.body(scores)}
     assert rows["vanilla, lr 1e-3"] == [
-        "82.0 ± 2.0", "72.0 ± 2.0", "62.0 ± 2.0", "52.0 ± 2.0", "42.0 ± 2.0", "32.0 ± 2.0", "52.0 ± 2.0", "—", "—", "3",
+        "82.0 ± 2.0", "72.0 ± 2.0", "62.0 ± 2.0", "52.0 ± 2.0", "42.0 ± 2.0", "32.0 ± 2.0", "52.0 ± 2.0", "—", "—", "—",
+        "3",
     ]  # fmt: skip
-    assert rows["vanilla, lr 3e-4"][-3:] == ["−2.5", "−2.5", "2"]
-    assert rows["DiGraP, ω = 1"] == ["—"] * 9 + ["0"]
+    assert rows["vanilla, lr 3e-4"][-4:] == ["−2.5", "−2.5", "—", "2"]
+    assert rows["DiGraP, ω = 1"] == ["—"] * 10 + ["0"]
 
 
 def test_marks_of_runs_stand_under_the_table(demo, tmp_path):
@@ -70,7 +72,7 @@ def test_one_run_has_no_spread(demo, tmp_path):
     table, cells = demo
     write_run(cells["DiGraP"][0], tmp_path, 81)
     rows = {row[0]: row[1:] for row in render.body(gather(table, tmp_path))}
-    assert rows["DiGraP"][0] == "81.0" and rows["DiGraP"][-3:] == ["—", "—", "1"]
+    assert rows["DiGraP"][0] == "81.0" and rows["DiGraP"][-4:] == ["—", "—", "—", "1"]
 
 
 def test_missing_runs_come_with_their_command(scores):
@@ -114,11 +116,11 @@ def test_latex_escapes():
 
 def test_csv_has_full_precision(scores):
     lines = list(csv.DictReader(io.StringIO(render.as_csv(scores))))
-    assert len(lines) == 5 * 7
+    assert len(lines) == 5 * (7 + 1)
     (line,) = [line for line in lines if line["row"] == "zero-shot" and line["column"] == "OOD mean"]
     assert float(line["mean"]) == pytest.approx(41.0) and line["n"] == "3" and line["kind"] == "mean"
     assert float(line["delta"]) == pytest.approx(-11.0)
-    assert [line["mean"] for line in lines if line["row"] == "DiGraP, ω = 1"] == [""] * 7
+    assert [line["mean"] for line in lines if line["row"] == "DiGraP, ω = 1"] == [""] * 8
 
 
 def test_other_seeds(outputs):

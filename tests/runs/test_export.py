@@ -15,7 +15,7 @@ from digrap.config.identity import run_hash
 from digrap.config.schema import typed
 from digrap.core.errors import DigrapError
 from digrap.core.files import sha256
-from digrap.core.paths import REPO
+from digrap.core.paths import DATA, REPO
 from digrap.engine.build import build_data
 from digrap.engine.rescore import rescore
 from digrap.engine.run import run
@@ -96,7 +96,7 @@ def test_the_config_is_the_same_run_without_this_machine(made, exported):
     assert str(REPO) not in text and str(made[1].data_root) not in text
     assert "${digrap.repo:}/data/mini/mini_resnet.safetensors" in text and "${data_root}/minidomainnet" in text
     cfg = typed(OmegaConf.load(exported / "config.yaml"))
-    assert run_hash(cfg) == made[0].name and cfg.device == "auto" and cfg.data_root == "data"
+    assert run_hash(cfg) == made[0].name and cfg.device == "auto" and cfg.data_root == str(DATA)
 
 
 def test_the_card(exported):

@@ -71,6 +71,13 @@ class ListedPictures(Dataset):
         self.samples = entries
         self.targets = [label for _, label in entries]
 
+    read = staticmethod(read_truncated)
+
+    @property
+    def files(self) -> list[str]:
+        """The path of each picture."""
+        return [f"{self.root}/{image}" for image, _ in self.samples]
+
     @property
     def ids(self) -> list[str]:
         """Paths of the images under the root, for prediction bundles."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from digrap.core.paths import data_root_option
+
 SITE = "https://csr.bu.edu/ftp/visda/2019/multi-source/"
 VERSIONS = ("original", "cleaned")
 
@@ -43,5 +45,5 @@ def fetch_command(root: Path, version: str = "original") -> str:
     name, _, side = root.name.partition("-")
     words = ["dataset=domainnet"] + ([f"version={version}"] if version != "original" else [])
     if name == "domainnet":
-        words += [f"data_root={root.parent}"] + ([f"shrink={side}"] if side.isdigit() else [])
+        words += data_root_option(root.parent) + ([f"shrink={side}"] if side.isdigit() else [])
     return f"python scripts/download.py {shlex.join(words)}"

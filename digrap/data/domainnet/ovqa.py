@@ -148,6 +148,12 @@ class NamedPictures(Dataset):
 
     def __init__(self, pictures: ListedPictures, records: list[Question]):
         self.pictures, self.records, self.targets = pictures, records, pictures.targets
+        self.read = pictures.read
+
+    @property
+    def files(self) -> list[str]:
+        """The path of each picture."""
+        return self.pictures.files
 
     @property
     def ids(self) -> list[str]:

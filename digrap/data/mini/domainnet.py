@@ -86,6 +86,9 @@ def _check_split(name: str, options: Mapping[str, Any]) -> tuple[str, str, int]:
     missing = {"domain", "kind", "size"} - set(options)
     if missing:
         raise DigrapError(f"dataset.splits.{name}: {', '.join(sorted(missing))} missing; give domain, kind and size")
+    for key in options:
+        if key not in ("domain", "kind", "size"):
+            raise DigrapError(f"dataset.splits.{name}.{key}: there is no such option; give domain, kind and size")
     domain, kind, size = options["domain"], options["kind"], options["size"]
     for key, value, known in (("domain", domain, tuple(DOMAINS)), ("kind", kind, KINDS)):
         if value not in known:

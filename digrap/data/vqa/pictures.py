@@ -33,6 +33,13 @@ class Questions(Dataset):
         self.root, self.records, self.faults, self.left_out = str(root), records, dict(faults or {}), list(left_out)
         self.dropped = dict(dropped or {})
 
+    read = staticmethod(read_picture)
+
+    @property
+    def files(self) -> list[str]:
+        """The path of each question's picture."""
+        return [f"{self.root}/{record.image}" for record in self.records]
+
     @property
     def ids(self) -> list[str]:
         """Names of the questions, for prediction bundles."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from digrap.core.paths import data_root_option
 from digrap.metrics.vqa.question import Question
 
 if TYPE_CHECKING:  # formats.py imports this module
@@ -85,7 +86,7 @@ class VQASet:
     def how_to_fetch(self, root: Path, file: str = "", part: str = "") -> str:
         """Return "`<command>` fetches it" for the set's files under `root`, that of all sets: with `file`, one of its
         folder, and with the pictures of `part`, where they are not fetched without being asked for."""
-        words = [f"dataset={self.name}", f"data_root={root.parent}"]
+        words = [f"dataset={self.name}", *data_root_option(root.parent)]
         holding = [name for name, items in self.files.items() if f"{self.name}/{file}" in [item.path for item in items]]
         wanted = holding or [part] * (part in self.files)
         if file in self.lists.values():

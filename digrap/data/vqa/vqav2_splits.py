@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from digrap.core.errors import DigrapError
+from digrap.core.paths import data_root_option
 from digrap.core.problems import Problems
 from digrap.data.splits import KINDS, DataModule
 from digrap.data.vqa.protocols import LEAKY, Drawn, check, draw
@@ -148,7 +149,7 @@ def _checked(name: str, options: Mapping[str, str]) -> tuple[str, str, str]:
 def _check_folders(root: Path, names: list[str]) -> None:
     """Raise DigrapError naming all sets whose folder is missing."""
     if absent := [name for name in names if not (root / name).is_dir()]:
-        words = [f"dataset={absent[0] if len(absent) == 1 else 'vqa_all'}", f"data_root={root.parent}"]
+        words = [f"dataset={absent[0] if len(absent) == 1 else 'vqa_all'}", *data_root_option(root.parent)]
         raise DigrapError(
             f"dataset=vqav2: no files under {root} of {', '.join(absent)}. `python scripts/download.py "
             f"{shlex.join(words)}` fetches them{elsewhere(root)} or says where they come from; data_root=… points "

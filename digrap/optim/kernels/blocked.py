@@ -23,11 +23,12 @@ def step(optimizer: AnchoredOptimizer, bucket: Bucket) -> None:
     """Take one step of the optimizer's rule for a bucket of contiguous float32 or float64 tensors on the CPU."""
     bucket.count()
     rule = RULES[optimizer.kernel]
-    every = list(units(bucket, middle=optimizer.kernel == "digrap"))
+    every = units(bucket, middle=optimizer.kernel == "digrap")
     found = [rule.first(optimizer, unit) for unit in every]
-    if rule.decide is None:
-        return
-    members = [index for unit in every for index in unit.members]
-    values = rule.decide(optimizer, bucket.pick(members), found).split([unit.count for unit in every])
-    for unit, own in zip(reversed(every), reversed(values), strict=True):
-        rule.second(unit, own)
+    if rule.decide is not None:
+        members = [index for unit in every for index in unit.members]
+        values = rule.decide(optimizer, bucket.pick(members), found).split([unit.count for unit in every])
+        for unit, own in zip(reversed(every), reversed(values), strict=True):
+            rule.second(unit, own)
+    for unit in every:
+        unit.let_go()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from digrap.optim.bucket import Bucket
 from digrap.optim.digrap import TINY, DiGraP, hyper_gradient, signs_product
-from digrap.optim.kernels.blocked_units import RowNumbers, Unit, displacement, renew
+from digrap.optim.kernels.blocked_units import Unit, displacement, renew
 
 
 class Lines(NamedTuple):
@@ -31,7 +31,7 @@ def sum_digrap(rule: DiGraP, unit: Unit) -> Tensor | Lines:
     learnt = group["omega"] is None
     late = learnt and unit.bucket.step > 1
     if late and group["normalize"] == "rows" and unit.long:
-        return _sum_lines(rule, unit)
+        return _sum_lines(unit)
     blocks = unit.blocks("grad", "param", "anchor", "delta")
     sums: list[Tensor] = []
     hyper: list[Tensor] = []
@@ -69,10 +69,9 @@ def _cosines(c: Tensor, dots: Tensor, g2: Tensor, x2: Tensor) -> Tensor:
     return (c * dots).div_(g2.sqrt().clamp_(min=TINY).mul_(x2.sqrt().mul_(c.abs()).clamp_(min=TINY)))
 
 
-def _sum_lines(rule: DiGraP, unit: Unit) -> Lines:
+def _sum_lines(unit: Unit) -> Lines:
     """The sums along the rows of a unit; δ is written."""
-    kept = RowNumbers.of(rule)
-    known = kept.get(unit, "delta")
+    known = unit.known("delta")
     found = Lines(unit.count, [], [], known or [], [], [])
     blocks = unit.blocks("grad", "param", "anchor", "delta")
     for grad, param, anchor, delta in blocks:
@@ -84,7 +83,7 @@ def _sum_lines(rule: DiGraP, unit: Unit) -> Lines:
         found.after.append(unit.line_dots(delta, delta))
         found.d.append(unit.line_dots(grad, delta))
     unit.write("delta", blocks[0][3])
-    kept.keep(unit, "delta", found.after)
+    unit.keep("delta", found.after)
     return found
 
 

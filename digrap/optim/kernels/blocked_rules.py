@@ -13,7 +13,7 @@ from digrap.optim.bucket import Bucket
 from digrap.optim.ftp import FTP
 from digrap.optim.ftp import TINY as LEAST
 from digrap.optim.kernels.blocked_digrap import decide_digrap, sum_digrap, update_digrap
-from digrap.optim.kernels.blocked_units import RowNumbers, Unit, aligned_rows, displacement, renew
+from digrap.optim.kernels.blocked_units import Unit, aligned_rows, displacement, renew
 from digrap.optim.l2sp import L2SP
 from digrap.optim.mars_sp import MARSSP
 from digrap.optim.spd import SPD
@@ -98,8 +98,7 @@ def shrink_spd(unit: Unit, factors: Tensor) -> None:
 def update_ftp(rule: FTP, unit: Unit) -> Tensor:
     """FTP's first pass: the base update; the largest row sum and, from the second step on, h of each tensor: shape
     (1 or 2, tensors). The row sums are left for the second pass."""
-    kept = RowNumbers.of(rule)
-    known = kept.get(unit, "candidate")
+    known = unit.known("candidate")
     late = unit.bucket.step > 1
     dots, before = [], known or []
     for index, (grad, param, anchor, candidate) in enumerate(unit.blocks("grad", "param", "anchor", "candidate")):
@@ -113,7 +112,7 @@ def update_ftp(rule: FTP, unit: Unit) -> Tensor:
         renew(param, anchor, candidate)
         unit.write("candidate", candidate)
         unit.sums.append(unit.magnitudes(candidate))
-    kept.keep(unit, "candidate", unit.sums)
+    unit.keep("candidate", unit.sums)
     every = torch.cat(unit.sums).view(unit.count, -1) + LEAST
     largest = torch.where(torch.isfinite(every), every, 0.0).amax(dim=1)
     largest = torch.where(largest > 0, largest, torch.inf)

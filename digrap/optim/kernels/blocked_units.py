@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import gcd, prod
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from digrap.optim.bucket import Bucket
 from digrap.optim.tensors import dot, row_dots, row_layout
@@ -41,6 +39,8 @@ class Unit:
 
     Its blocks have the shape (rows, length of a row) or, where the elements of a row are not neighbours in memory,
     (rows, length, elements between them). Those of several tensors hold the rows of all, tensor after tensor.
+
+    A unit lasts for as long as its tensors stay where they are; it has gradients during a step only.
     """
 
     members: list[int]  # their places in the whole bucket
@@ -51,6 +51,16 @@ class Unit:
     scratch: Scratch
     sums: list[Tensor] = field(default_factory=list)  # what the first pass leaves for the second, one for each block
     views: dict[str, list[Tensor]] = field(default_factory=dict)  # blocks of a large tensor
+    kept: dict[str, tuple[int, int, list[Tensor]]] = field(default_factory=dict)  # see `keep`
+
+    def take_up(self, bucket: Bucket) -> None:
+        """Begin the next step of the whole bucket."""
+        self.bucket = bucket.pick(self.members)
+
+    def let_go(self) -> None:
+        """End a step: nothing of the gradients is held."""
+        self.bucket.grads, self.sums = [], []
+        self.views.pop("grad", None)
 
     @property
     def count(self) -> int:
@@ -109,6 +119,22 @@ class Unit:
         if self.count > 1:
             numbers = numbers.repeat_interleave(self.rows)
         return numbers.view((-1, 1) if self.between == 1 else (-1, 1, 1))
+
+    # --- numbers of rows ---------------------------------------------------------------------------------------------
+
+    def known(self, key: str) -> list[Tensor] | None:
+        """What the step before kept of the state tensor called `key`; None where nothing is, or anything but the step
+        has written to the tensor."""
+        version, step, numbers = self.kept.get(key, (None, None, None))
+        return numbers if (version, step) == (self._version(key), self.bucket.step - 1) else None
+
+    def keep(self, key: str, numbers: list[Tensor]) -> None:
+        """Keep numbers of the rows of a large tensor with long rows for the next step, block by block."""
+        if self.large and self.long:
+            self.kept[key] = self._version(key), self.bucket.step, numbers
+
+    def _version(self, key: str) -> int:
+        return self.bucket.states[0][key]._version
 
     # --- sums ---------------------------------------------------------------------------------------------------
 
@@ -193,8 +219,21 @@ def aligned_rows(slab: int) -> int:
     return ALIGN // gcd(ALIGN, slab)
 
 
-def units(bucket: Bucket, middle: bool) -> Iterator[Unit]:
-    """The bucket's units. `middle`: rows run along dimension 1 (DiGraP), not along all dimensions but the first."""
+def units(bucket: Bucket, middle: bool) -> list[Unit]:
+    """The bucket's units, those of the step before where its tensors stayed in place. `middle`: rows run along
+    dimension 1 (DiGraP), not along all dimensions but the first."""
+    memory = {} if bucket.memory is None else bucket.memory
+    key = "units", torch.get_num_threads()
+    if key in memory:
+        for unit in memory[key]:
+            unit.take_up(bucket)
+    else:
+        memory.clear()  # of another number of threads
+        memory[key] = list(_units(bucket, middle))
+    return memory[key]
+
+
+def _units(bucket: Bucket, middle: bool) -> Iterator[Unit]:
     scratch = Scratch(bucket.params[0].new_empty(0))
     shapes: dict[torch.Size, list[int]] = defaultdict(list)
     for index, param in enumerate(bucket.params):
@@ -207,32 +246,3 @@ def units(bucket: Bucket, middle: bool) -> Iterator[Unit]:
         for first in range(0, len(members), most):
             chosen = members[first : first + most]
             yield Unit(chosen, bucket.pick(chosen), *row_layout(shape, middle), scratch)
-
-
-class RowNumbers:
-    """Numbers of the rows of large state tensors, block by block, kept from one step to the next.
-
-    They are forgotten where anything but the step has written to the tensor, or another implementation took a step.
-    """
-
-    def __init__(self) -> None:
-        self.kept: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-
-    @classmethod
-    def of(cls, optimizer: Any) -> RowNumbers:
-        """Those of an optimizer; they are neither pickled nor in checkpoints."""
-        return vars(optimizer).setdefault("row_numbers", cls())
-
-    def get(self, unit: Unit, key: str) -> list[Tensor] | None:
-        """What was kept of a unit's state tensor called `key`, None where nothing is."""
-        if not unit.large:
-            return None
-        (tensor,) = unit.bucket.gather(key)
-        version, step, numbers = self.kept.get(tensor, (None, None, None))
-        return numbers if (version, step) == (tensor._version, unit.bucket.step - 1) else None
-
-    def keep(self, unit: Unit, key: str, numbers: list[Tensor]) -> None:
-        """Keep what the blocks have, if the unit is a large tensor with long rows."""
-        if unit.large and unit.long:
-            (tensor,) = unit.bucket.gather(key)
-            self.kept[tensor] = tensor._version, unit.bucket.step, numbers

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from digrap.report.figures import mean_over_seeds
+from digrap.report.layers import by_layer
 from digrap.report.marks import colours, label_beside, marker
 from digrap.report.scores import Scores
 from digrap.runs.history import History
 
-MANY = 40  # layers, from which on they are taken together by block
-VISION = re.compile(r"vision|visual|image_encoder|\bvit\b", re.IGNORECASE)
-BLOCK = re.compile(r"(.*?\.\d+)\..*")
-USUAL = {"model", "base_model", "vision_tower", "vision_model", "language_model", "encoder", "layers", "self_attn"}
 WIDTH = 11.0  # inches
 
 
@@ -50,39 +45,6 @@ def differences(scores: Scores) -> Figure | None:
         axes.set_axis_off()
     figure.supxlabel("difference to the baseline, points", fontsize=9)
     return figure
-
-
-def by_layer(histories: Mapping[str, list[History]], statistic: str) -> dict[str, dict[str, pd.DataFrame]]:
-    """Part of the model → row → epochs × layers of a statistic, a mean over runs; of ‖δ‖ the root of the squares' sum
-    over a layer's tensors, of others their mean. Parts are vision and language, or `all layers` without vision."""
-    frames = {row: mean_over_seeds(runs, statistic, "epochs") for row, runs in histories.items()}
-    frames = {row: frame for row, frame in frames.items() if frame is not None}
-    names = list(dict.fromkeys(name for frame in frames.values() for name in frame.columns))
-    vision = [name for name in names if VISION.search(name)]
-    others = [name for name in names if name not in vision]
-    parts = {"vision layers": vision, "language layers": others} if vision else {"all layers": others}
-    result = {}
-    for part, tensors in parts.items():
-        layers = _layers(tensors)
-        for row, frame in frames.items():
-            if own := [name for name in frame.columns if name in layers]:
-                values = frame[own]
-                groups = (values**2 if statistic == "norm" else values).T.groupby(layers, sort=False)
-                made = groups.sum() ** 0.5 if statistic == "norm" else groups.mean()
-                result.setdefault(part, {})[row] = made.T
-    return result
-
-
-def _layers(tensors: list[str]) -> dict[str, str]:
-    """Tensor → the layer that it belongs to, or its block where there are many layers, by a short name."""
-    modules = {
-        name: name.partition(".lora_")[0] if ".lora_" in name else name.rpartition(".")[0] or name for name in tensors
-    }
-    if len(set(modules.values())) > MANY:
-        modules = {name: BLOCK.sub(r"\1", module) for name, module in modules.items()}
-    short = {module: ".".join(part for part in module.split(".") if part not in USUAL) for module in modules.values()}
-    clear = all(short.values()) and len(set(short.values())) == len(short)
-    return {name: short[module] for name, module in modules.items()} if clear else modules
 
 
 def omega_map(histories: list[History]) -> Figure | None:

@@ -47,12 +47,13 @@ class Found:
 
 
 def finished(outputs: Path) -> tuple[list[Found], list[str]]:
-    """(finished runs of an outputs tree, newest first; what is wrong with those that cannot be read)."""
+    """(finished runs of an outputs tree, newest first, but for smoke runs; what is wrong with the unreadable ones)."""
     files = sorted(outputs.glob("*/*/results.json"), key=lambda file: (-file.stat().st_mtime, file))
     found, wrong = [], []
     for file in files:
         try:
-            found.append(Found(load_run(file.parent), RunFolder(file.parent)))
+            run = load_run(file.parent)
+            found += [] if run.results.smoke else [Found(run, RunFolder(file.parent))]
         except DigrapError as error:
             wrong.append(str(error))
     return found, wrong

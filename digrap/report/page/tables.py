@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from digrap.core.errors import DigrapError
 from digrap.report import figures, render
+from digrap.report.findings import findings
+from digrap.report.layers import histories_of
+from digrap.report.matched_column import rates_of
 from digrap.report.page import charts
 from digrap.report.page.found import Found, mu_grid
 from digrap.report.page.gallery import Reader, Shown, shifts
@@ -42,14 +45,23 @@ class TablePart:
 
 def describe(scores: Scores, origin: Path, runs: list[Found], reader: Reader | None) -> TablePart:
     """All of a table. Raises DigrapError for damaged predictions."""
+    scores = _in_full(scores)
     sentences, rows = verdict(scores)
     shown, why_not = shifts(scores, reader) if reader else ([], "Pictures were left out (pictures=false).")
     notes = [f"The examples of the shifts are not all here: {why_not}"] if why_not else []
     drawn = _charts(scores, runs, notes)
     return TablePart(
-        scores.table.name, render.title(scores), str(origin), sentences, rows, render.header(scores),
-        list(render.body(scores)), render.notes(scores), render.commands(scores), drawn, shown, notes,
+        scores.table.name, render.title(scores), str(origin), [*sentences, *findings(scores)], rows,
+        render.header(scores), list(render.body(scores)), render.notes(scores), render.commands(scores), drawn, shown,
+        notes,
     )  # fmt: skip
+
+
+def _in_full(scores: Scores) -> Scores:
+    """With what a table published before was not rendered with; OOD at matched ID where vanilla's rates allow it."""
+    shown = scores.table.matched or any(len(rates_of(scores, row).runs) > 1 for row in scores.table.rows)
+    table = replace(scores.table, matched=shown)
+    return replace(scores, source=replace(scores.source, table=table, explained=True))
 
 
 def _charts(scores: Scores, runs: list[Found], notes: list[str]) -> list[Chart]:
@@ -57,12 +69,14 @@ def _charts(scores: Scores, runs: list[Found], notes: list[str]) -> list[Chart]:
     baseline = scores.table.baseline
     found = {
         "ID against OOD accuracy, mean ± standard deviation over seeds; small dots are runs. Up and to the right is "
-        "better. Dashed: what zero-shot and vanilla reach without a method.": figures.id_against_ood(scores),
+        "better. Dashed: what zero-shot and vanilla reach, with any learning rate that ran.": figures.id_against_ood(
+            scores
+        ),
         f"Difference to {baseline} on every test split, ± standard deviation over seeds. Each panel "
         "has a scale of its own.": charts.differences(scores),
     }
     try:
-        histories = figures.histories_of(scores)
+        histories = histories_of(scores)
     except DigrapError as error:
         notes.append(f"No figures of layers: {error}")
         histories = {}

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_the_page_of_a_table_and_its_runs(demo, outputs, monkeypatch, capsys):
     assert EVIL not in text and "&lt;script&gt;alert(1)" in text
     scores = gather(table, outputs, dirty=True)
     assert {str(cell) for row in render.body(scores) for cell in row} <= set(read.cells)
-    assert "with uncommitted changes" in text and "Highest ID: " in text
+    assert "with uncommitted changes" in text and "Highest ID: " in text and "DiGraP: ω ended at " in text
     assert len(read.svgs) >= 4  # accuracy, differences, ω, ‖δ‖
     assert len(re.findall(r'<details id="run-\d+" class="run">', text)) == 10
     command = next(cell for cell in cells["DiGraP"]).command
@@ -61,6 +62,17 @@ def test_published_tables_need_no_outputs(small_table, tmp_path, monkeypatch, ca
     assert "DiGraP: gains +" in text and "Highest ID: DiGraP with 91.0 %" in text
     assert "No figures of layers: these runs have no statistics" in text
     assert capsys.readouterr().out.startswith("1 tables, 0 runs")
+
+
+def test_the_seeds_of_a_named_table_and_what_older_tables_lack(small_table, tmp_path, monkeypatch, capsys):
+    table, outputs = small_table
+    old = gather(table, outputs)
+    publish(replace(old, source=replace(old.source, explained=False)), {}, tmp_path / "results")
+    text = make(monkeypatch, outputs, published=tmp_path / "results", table="small")
+    assert "At the edge of its grid" in text and "OOD at matched ID" not in text  # one rate alone is published
+    text = make(monkeypatch, outputs, published=tmp_path / "results", table="small", seeds=100)
+    assert "seeds 100; a seed draws" in text and "OOD at matched ID" in text  # both ran in outputs
+    assert f"the page, to open in a browser: {outputs / 'page.html'}" in capsys.readouterr().out
 
 
 def test_nothing_finished_is_said(tmp_path, monkeypatch, quick, capsys):
@@ -92,6 +104,7 @@ def test_damaged_runs_and_tables_are_named_and_all_else_is_shown(demo, outputs, 
         (["outputs=/no/such"], "outputs=/no/such: there is no such folder"),
         (["published=/no/such"], "published=/no/such: there is no such folder"),
         (["tables=mini"], "unknown argument 'tables=mini'"),
+        (["seeds=0"], "seeds=0: name the tables whose seeds these are"),
     ],
 )
 def test_bad_options_are_one_line(words, said, tmp_path, monkeypatch, capsys):

@@ -1,0 +1,48 @@
+"""The data of a run: its picture files looked at before it begins, and a few examples alone in a smoke run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+from omegaconf import DictConfig
+from torch.utils.data import Dataset
+
+from digrap.config.schema import SMOKE_STEPS
+from digrap.data.checked import with_checked_pictures
+from digrap.data.splits import DataModule, Part, Split
+from digrap.engine.build import in_data_root
+
+EXAMPLES = 32  # of each split in a smoke run
+CAVEAT = "a smoke run: a few steps and a few examples show that everything works; its scores mean nothing"
+
+
+def checked(data: DataModule, cfg: DictConfig, names: Iterable[str]) -> DataModule:
+    """`data` with the picture files of the named splits looked at, where the dataset has dataset.on_broken. Raises
+    DigrapError naming broken ones, unless dataset.on_broken=skip leaves them out."""
+    if cfg.dataset.get("on_broken") is None or cfg.dataset.get("check_pictures") is False:
+        return data
+    return with_checked_pictures(data, names, cfg.dataset.on_broken == "skip", in_data_root(cfg, "picture_headers"))
+
+
+def shortened(data: DataModule, cfg: DictConfig) -> DataModule:
+    """With trainer.smoke a few examples of every split: two steps an epoch to train on, a batch or so to test."""
+    if not cfg.trainer.smoke:
+        return data
+    trained = math.ceil(SMOKE_STEPS * cfg.trainer.batch_size / (1 - cfg.optim.holdout)) + 1
+    splits = {
+        name: _spread(split, trained if split.kind == "id_train" else EXAMPLES) for name, split in data.splits.items()
+    }
+    return replace(data, splits=splits, caveats=(*data.caveats, CAVEAT))
+
+
+def _spread(split: Split, count: int) -> Split:
+    """The split with `count` of its examples, evenly over their order; all of them where it has no more."""
+
+    def load() -> Dataset:
+        whole = split.load()
+        places = [place * len(whole) // count for place in range(count)]
+        return whole if len(whole) <= count else Part(whole, places)
+
+    return replace(split, load=load).kept

@@ -1,0 +1,73 @@
+"""Statistics of layers over training, from runs' histories: taken together by layer and part of the model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import pandas as pd
+
+from digrap.report.scores import Scores
+from digrap.runs.history import History
+
+MANY = 40  # layers, from which on they are taken together by block
+VISION = re.compile(r"vision|visual|image_encoder|\bvit\b", re.IGNORECASE)
+BLOCK = re.compile(r"(.*?\.\d+)\..*")
+USUAL = {"model", "base_model", "vision_tower", "vision_model", "language_model", "encoder", "layers", "self_attn"}
+
+
+def histories_of(scores: Scores) -> dict[str, list[History]]:
+    """Row → the statistics of layers of its runs that have some."""
+    histories: dict[str, list[History]] = {row: [] for row in scores.table.rows}
+    for run in scores.runs:
+        if (history := run.history()) is not None:
+            histories[run.row].append(history)
+    return histories
+
+
+def mean_over_seeds(runs: list[History], statistic: str, axis: str = "steps") -> pd.DataFrame | None:
+    """A statistic of layers, steps (or epochs) × tensors, its mean over runs; None where no run has it."""
+    frames = [
+        pd.DataFrame(run.values[statistic].astype(float), index=getattr(run, axis), columns=list(run.tensors)).dropna(
+            axis=1, how="all"
+        )
+        for run in runs
+        if statistic in run.values
+    ]
+    if not frames or all(frame.empty for frame in frames):
+        return None
+    together = pd.concat(frames)
+    return together.groupby(level=0).mean()[list(dict.fromkeys(together.columns))]
+
+
+def by_layer(histories: Mapping[str, list[History]], statistic: str) -> dict[str, dict[str, pd.DataFrame]]:
+    """Part of the model → row → epochs × layers of a statistic, a mean over runs; of ‖δ‖ the root of the squares' sum
+    over a layer's tensors, of others their mean. Parts are vision and language, or `all layers` without vision."""
+    frames = {row: mean_over_seeds(runs, statistic, "epochs") for row, runs in histories.items()}
+    frames = {row: frame for row, frame in frames.items() if frame is not None}
+    names = list(dict.fromkeys(name for frame in frames.values() for name in frame.columns))
+    vision = [name for name in names if VISION.search(name)]
+    others = [name for name in names if name not in vision]
+    parts = {"vision layers": vision, "language layers": others} if vision else {"all layers": others}
+    result = {}
+    for part, tensors in parts.items():
+        layers = _layers(tensors)
+        for row, frame in frames.items():
+            if own := [name for name in frame.columns if name in layers]:
+                values = frame[own]
+                groups = (values**2 if statistic == "norm" else values).T.groupby(layers, sort=False)
+                made = groups.sum() ** 0.5 if statistic == "norm" else groups.mean()
+                result.setdefault(part, {})[row] = made.T
+    return result
+
+
+def _layers(tensors: list[str]) -> dict[str, str]:
+    """Tensor → the layer that it belongs to, or its block where there are many layers, by a short name."""
+    modules = {
+        name: name.partition(".lora_")[0] if ".lora_" in name else name.rpartition(".")[0] or name for name in tensors
+    }
+    if len(set(modules.values())) > MANY:
+        modules = {name: BLOCK.sub(r"\1", module) for name, module in modules.items()}
+    short = {module: ".".join(part for part in module.split(".") if part not in USUAL) for module in modules.values()}
+    clear = all(short.values()) and len(set(short.values())) == len(short)
+    return {name: short[module] for name, module in modules.items()} if clear else modules
