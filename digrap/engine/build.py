@@ -70,7 +70,7 @@ def call_choice(group: str, node: DictConfig, **extra: Any) -> Any:
     arguments = {key: value for key, value in arguments.items() if key not in DESCRIPTIVE}
     signature = inspect.signature(target)
     known = {key: value for key, value in signature.parameters.items() if key not in extra}
-    title = f"{group}={node.get('name', name)}"
+    title = f"{group}={node.get('name', node.get('_target_'))}"
     for key in arguments:
         if key not in known and not any(value.kind is value.VAR_KEYWORD for value in known.values()):
             raise DigrapError(f"{group}.{key}: {title} has no such option; {nearest(key, known)}")
@@ -88,7 +88,7 @@ def build_data(cfg: DictConfig) -> DataModule:
 
 def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
     """The pre-trained model for these classes, with the adapters that `cfg.peft` adds to it, and its decoding."""
-    more = {"cache": _in_data_root(cfg, "zero_shot")} if takes("backbone", cfg.backbone, "cache") else {}
+    more = {"cache": in_data_root(cfg, "zero_shot")} if takes("backbone", cfg.backbone, "cache") else {}
     backbone = call_choice("backbone", cfg.backbone, num_classes=len(classes), classes=classes, **more)
     if backbone.answering is not None:
         name = cfg.trainer.decoding
