@@ -36,6 +36,8 @@ def changes(plain: dict[str, Any]) -> dict[str, Any] | None:
         default = base.get(key)
         if isinstance(default, str) and "${" in default:  # what it follows is listed itself
             default = values.get(default[2:-1], value)
+        if isinstance(default, list) and "${" in str(default):
+            continue
         if value != default and (key in base or value is not None):
             found[key] = value
     return found

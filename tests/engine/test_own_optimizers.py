@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from digrap.config import compose as composing
+from digrap.config.changes import changes
 from digrap.config.compose import compose
 from digrap.config.schema import typed
 from digrap.core.errors import DigrapError
@@ -92,6 +94,15 @@ def test_what_does_not_fit_is_one_message(of_yaml, old, new, words):
 def test_the_yaml_of_the_docs(of_yaml):
     text = (REPO / "docs" / "methods.md").read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
     assert optimizer_of(of_yaml(text, "optim.beta=0.95")).defaults["betas"] == (0.9, 0.95)
+
+
+def test_own_values_of_a_list_with_a_reference_are_those_it_follows(tmp_path, monkeypatch):
+    text = (REPO / "docs" / "methods.md").read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
+    configs = shutil.copytree(CONFIGS, tmp_path / "configs")
+    (configs / "optim" / "lion.yaml").write_text(text)
+    monkeypatch.setattr(composing, "CONFIGS", configs)
+    own = changes(OmegaConf.to_container(compose(["optim=lion", "optim.beta=0.95"])))
+    assert own == {"optim.beta": 0.95}
 
 
 def test_adafactor_with_a_value_of_its_own(of_yaml):
