@@ -78,6 +78,7 @@ def hydra_door(main: Callable[[], object]) -> int:
         if several:
             check_no_sweep(sys.argv[1:])
         arguments = [as_typed(argument if several else _listed(argument), several) for argument in sys.argv[1:]]
+        arguments.sort(key=lambda argument: argument not in ("-m", "--multirun"))  # Hydra takes it first or last alone
         table = several and any(argument.startswith("table=") for argument in arguments)
         sys.argv[1:] = list(map(_of_the_runs, arguments)) if table else arguments
         main()
