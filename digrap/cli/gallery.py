@@ -60,7 +60,7 @@ def sheet_of_questions(seed: int, columns: int) -> Figure:
     """Draw `columns` pictures of each VQA set with their questions; one of each stands five in a row."""
     with tempfile.TemporaryDirectory() as folder:
         parts = show.load_sets(made(Path(folder), seed, FEW), list(SETS), "official", {})
-        found = show.examples(parts, (), columns * len(parts), seed)
+        found = show.examples(parts, {}, columns * len(parts), seed)
     order = list(parts)
     return show.sheet(sorted(found, key=lambda one: order.index(one[1])), 5 if columns == 1 else columns)
 

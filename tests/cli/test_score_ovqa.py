@@ -102,6 +102,8 @@ def test_both_sides_are_normalised_first():
     seen = []
 
     class Tower:
+        provenance = {}
+
         def embed(self, texts, description):
             seen.append(texts)
             return np.ones((len(texts), 3), np.float32)  # all cosines are equal: the first class is nearest

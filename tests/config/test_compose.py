@@ -20,7 +20,7 @@ from digrap.tables.spec import load_table
 
 
 def by_hydra(overrides: list[str]) -> DictConfig:
-    return typed(composing._hydra_composed(overrides, "train"))
+    return typed(composing.compose_untyped(overrides, "train"))
 
 
 def structs(node, at=""):
