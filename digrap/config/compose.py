@@ -216,7 +216,7 @@ def start_config(cfg: DictConfig) -> DictConfig | None:
 @cache  # it takes as long as composing a run, and every hash of a run with a start needs it
 def _options(optim: str) -> dict:
     """The options of a method, with its references to the trainer; the caller changes a copy."""
-    return OmegaConf.to_container(_hydra_composed([f"optim={optim}"], "train").optim)
+    return OmegaConf.to_container(composed_of((f"optim={optim}",)).optim)
 
 
 def _hydra_composed(overrides: list[str], config: str) -> DictConfig:
