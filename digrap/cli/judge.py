@@ -10,7 +10,6 @@ are those of the table <outputs>/judge/<name>.yaml.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from digrap.config.schema import split_kinds
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json, write_text
 from digrap.core.paths import OUTPUTS
+from digrap.engine import interruption
 from digrap.engine.build import build_method
 from digrap.methods.from_file import find_class
 from digrap.report import matched_id as statistic
@@ -49,9 +49,9 @@ OTHERS = {
 SET_BY_ROWS = ("seed", "optim", "trainer.base.lr", "table", "dry_run")
 
 
+@interruption.listening()  # so that the runs end with this process
 def main() -> None:
     """Run what is missing, compare, print, write."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the runs end with this process
     options = parse(sys.argv[1:])
     name, source = find_class(str(options.file), options.cls).__name__, options.file.read_text(encoding="utf-8")
     mine = {f"{name} at lr {rate}": [*options.rule, f"trainer.base.lr={rate}"] for rate in RATES}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
 from typing import Any
 
 from omegaconf import MISSING, BooleanNode, DictConfig, OmegaConf
@@ -107,14 +109,24 @@ def typed(cfg: DictConfig) -> DictConfig:
 def with_types(cfg: DictConfig) -> DictConfig:
     """`cfg` as `Train`, its references as they are: types come before them, so that what refers to `seed` gets the
     number, however it was written. Raises OmegaConf's errors."""
-    plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in NO_PART_OF_A_RUN])
-    return OmegaConf.unsafe_merge(OmegaConf.structured(Train), OmegaConf.to_container(plain))  # both are copies
+    plain = {key: value for key, value in OmegaConf.to_container(cfg).items() if key not in NO_PART_OF_A_RUN}
+    return OmegaConf.unsafe_merge(pickle.loads(_defaults()), plain)  # both are copies
+
+
+@cache
+def _defaults() -> bytes:
+    return pickle.dumps(OmegaConf.structured(Train))  # reading it takes a fifth of making it
 
 
 def resolved(cfg: DictConfig) -> DictConfig:
     """The config `with_types`, its references resolved in place and its ranges checked. Raises OmegaConf's errors, and
     DigrapError for a value out of range."""
     OmegaConf.resolve(cfg)
+    return finished(cfg)
+
+
+def finished(cfg: DictConfig) -> DictConfig:
+    """The config, its references resolved before, with typed booleans and checked ranges."""
     _type_flags(cfg)
     if cfg.trainer.smoke:
         cfg.trainer.epochs, cfg.trainer.validate_every = min(cfg.trainer.epochs, SMOKE_EPOCHS), 1

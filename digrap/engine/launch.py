@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from digrap.config.compose import register_resolvers
 from digrap.config.schema import typed
 from digrap.core.errors import DigrapError, Interrupted
-from digrap.engine import interruption, ranks, slurm
+from digrap.engine import interruption, ranks, requeues, slurm
 from digrap.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -45,8 +45,15 @@ def train(cfg: DictConfig, folder: Path) -> float:
     """`run` on as many processes as the environment has started, or as trainer.devices says."""
     from digrap.engine.run import run  # ranks of other work need none of it
 
+    done = not cfg.fresh and RunFolder(folder).done()
+    counted = not done and slurm.job_id() is not None and slurm.rank() == 0
+    if counted:
+        requeues.count_start(cfg, folder)
     try:
-        return _on_ranks(cfg, run, cfg, folder, done=not cfg.fresh and RunFolder(folder).done())
+        score = _on_ranks(cfg, run, cfg, folder, done=done)
+        if counted:
+            requeues.forget(folder)
+        return score
     except RankDied as error:
         with contextlib.suppress(OSError):
             RunFolder(folder).write_error(str(error))  # the others saw no more than a lost connection

@@ -44,7 +44,7 @@ def guard() -> Iterator[None]:
 
 def _go_on_later(stop: Interrupted) -> None:
     """Ask Slurm once, from the first rank. Returns where the job cannot be put back into the queue."""
-    if _rank():
+    if rank():
         time.sleep(OTHERS_WAIT)
         raise SystemExit(REQUEUED)
     job = job_id()
@@ -76,5 +76,6 @@ def _scontrol(*words: str) -> str:
     return done.stdout
 
 
-def _rank() -> int:
+def rank() -> int:
+    """This process's number among those of the job."""
     return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0)

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 ANSWERS = re.compile(r"answers-.+-\d+\.npz")
 TOP = re.compile(
-    r"config\.yaml|(run|results|data|variants|trace)\.json|metrics\.jsonl|error\.txt|predictions\.npz|"
+    r"config\.yaml|(run|results|data|variants|trace|requeues)\.json|metrics\.jsonl|error\.txt|predictions\.npz|"
     + ANSWERS.pattern
 )
 OTHERS = (".lock", ".owner.json", "train.log")

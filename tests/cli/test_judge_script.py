@@ -1,12 +1,16 @@
 """scripts/judge.py: one call from end to end, and wrong calls."""
 
 import json
+import os
+import signal
 import sys
+import time
 from functools import partial
 
 import pytest
 
 from digrap.cli import judge
+from digrap.cli import sweep as runs
 from digrap.cli.door import door
 from digrap.core.paths import CONFIGS, REPO
 from digrap.engine import run as engine
@@ -86,3 +90,27 @@ def test_a_seed_stands_once_and_a_chosen_dataset_stays():
     options = judge.parse([f"method={EXAMPLE}", "seeds=3,1,3", "dataset=folder"])
     assert options.seeds == [3, 1] and options.common == ["dataset=folder"]
     assert judge.parse([f"method={EXAMPLE}"]).common == ["dataset=minidomainnet"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_runs_and_gives_its_own_code(tmp_path, monkeypatch, capsys, number, code):
+    """As of every other door; the processes of the sweep end before this one does."""
+    started = tmp_path / "started"
+    program = f"import pathlib, time; pathlib.Path({str(started)!r}).touch(); time.sleep(60)"
+    monkeypatch.setattr(runs, "_command", lambda *_: [sys.executable, "-c", program])
+    monkeypatch.setattr(runs, "GRACE_SECONDS", 2)
+    watch = runs._watch
+
+    def told(process, *others):
+        while not started.exists():
+            time.sleep(0.01)
+        processes.append(process)
+        os.kill(os.getpid(), number)
+        watch(process, *others)
+
+    processes, handlers = [], [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)]
+    monkeypatch.setattr(runs, "_watch", told)
+    monkeypatch.setattr(sys, "argv", ["judge.py", f"method={EXAMPLE}", "seeds=0", f"outputs={tmp_path}"])
+    assert door(judge.main) == code
+    assert f"interrupted by {number.name}" in capsys.readouterr().err and processes[0].returncode == -signal.SIGINT
+    assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)] == handlers
