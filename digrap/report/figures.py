@@ -127,10 +127,10 @@ def omega_over_training(histories: Mapping[str, list[History]], title: str) -> F
     if not curves:
         return None
     figure = Figure(figsize=(1.5 + 5.5 * len(curves), 4.2), layout="constrained")
-    panels = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]
+    panels, parts = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0], []
     for axes, (row, curve) in zip(panels, curves.items(), strict=True):
         block_of = _blocks(list(curve.columns))
-        blocks = list(dict.fromkeys(block_of.values()))
+        parts.append(blocks := list(dict.fromkeys(block_of.values())))
         for position, block in enumerate(blocks):
             colour = colormaps["viridis"](position / max(len(blocks) - 1, 1) * 0.92)
             members = curve[[name for name in curve.columns if block_of[name] == block]]
@@ -138,7 +138,9 @@ def omega_over_training(histories: Mapping[str, list[History]], title: str) -> F
             axes.plot(members.index, members.mean(axis=1), color=colour, linewidth=2.2, label=block)
         axes.set(xlabel="step", ylabel="ω", title=row, ylim=(-0.02, 1.02))
         axes.grid(alpha=0.3)
-    panels[-1].legend(title="block, mean", frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    for axes, here, following in zip(panels, parts, [*parts[1:], None], strict=True):
+        if here != following:  # rows of another model have other parts
+            axes.legend(title="block, mean", frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.suptitle(f"{title}: projection strength")
     return figure
 

@@ -30,6 +30,15 @@ def test_omega_over_training(demo, outputs, tmp_path):
     assert figures.omega_over_training({"zero-shot": histories["zero-shot"]}, "t") is None
 
 
+def test_models_with_other_parts_have_a_legend_each(demo, outputs):
+    own = histories_of(demo[1]["DiGraP"], outputs)
+    other = [dataclasses.replace(one, tensors=tuple(f"m.{name}.x" for name in "abc")) for one in own]
+    figure = figures.omega_over_training({"a": own, "b": own, "c": other}, "t")
+    legends = [axes.get_legend() for axes in figure.axes]
+    named = [legend and [text.get_text() for text in legend.get_texts()] for legend in legends]
+    assert named == [None, ["conv1", "layer1", "fc"], ["a", "b", "c"]]
+
+
 def test_a_damaged_log_is_named(demo, outputs):
     table, cells = demo
     path = cells["DiGraP"][0].folder(outputs) / "metrics.jsonl"

@@ -5,7 +5,9 @@ import shutil
 import sys
 
 import pytest
+from omegaconf import OmegaConf
 
+from digrap.cli import sbatch
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json, write_text
 from digrap.report.publish import publish
@@ -262,3 +264,11 @@ def test_the_sweeper_makes_what_is_not_published(results, tmp_path, monkeypatch)
 def test_wrong_calls_are_one_message(words, message):
     run = call("train.py", *words)
     assert run.returncode == 2 and message in run.stderr and "Traceback" not in run.stderr
+
+
+def test_the_job_that_plans_the_next_stage_takes_published_runs_too(results, tmp_path):
+    plan, options = plan_of(load_table("small"), tmp_path / "outputs", results), OmegaConf.create(sbatch.DEFAULTS)
+    assert f"published={results}" in sbatch._again(options, plan, [], [], 0.0)
+    assert not [
+        word for word in sbatch._again(options, Plan(plan.table, plan.outputs), [], [], 0.0) if "published" in word
+    ]

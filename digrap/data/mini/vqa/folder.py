@@ -23,7 +23,7 @@ from digrap.data.mini.vqa.twins import Sizes
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Of the generator: raise it with any change that moves a pixel, a word or an answer."""
 
 SUMS = "SHA256SUMS"  # `sha256sum --check` reads it

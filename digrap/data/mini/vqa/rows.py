@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVar
 from zlib import crc32
@@ -102,7 +103,8 @@ def quotas(count: int, reverse: bool = False) -> dict[tuple[str, str], int]:
 
 def shared_out(count: int, weights: Sequence[float]) -> list[int]:
     """Return whole numbers in proportion to the weights, rounded so that they add up to `count`."""
-    upto = np.rint(np.cumsum(weights) / sum(weights) * count).astype(int)
+    # Shares end at halves, where the last bit decides; `sum` has another one since Python 3.12.
+    upto = np.rint(np.cumsum(weights) / math.fsum(weights) * count).astype(int)
     return np.diff(upto, prepend=0).tolist()
 
 

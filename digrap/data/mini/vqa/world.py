@@ -13,6 +13,7 @@ Nothing else about objects, colors and cells is correlated.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -105,7 +106,7 @@ def prior(form: str, reverse: bool = False) -> Mapping[str, float]:
     `reverse`: the least frequent answer has the share of the most frequent one, and so on.
     """
     names, shares = PRIORS[form]
-    total = sum(shares)
+    total = math.fsum(shares)
     return dict(zip(names, (share / total for share in (reversed(shares) if reverse else shares)), strict=True))
 
 
