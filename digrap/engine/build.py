@@ -70,7 +70,7 @@ def call_choice(group: str, node: DictConfig, **extra: Any) -> Any:
     arguments = {key: value for key, value in arguments.items() if key not in DESCRIPTIVE}
     signature = inspect.signature(target)
     known = {key: value for key, value in signature.parameters.items() if key not in extra}
-    title = f"{group}={node.get('name', target.__name__)}"
+    title = f"{group}={node.get('name', node.get('_target_'))}"
     for key in arguments:
         if key not in known and not any(value.kind is value.VAR_KEYWORD for value in known.values()):
             raise DigrapError(f"{group}.{key}: {title} has no such option; {nearest(key, known)}")
