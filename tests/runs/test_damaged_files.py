@@ -44,8 +44,8 @@ OTHER = {
     ("results.json", "missing", "make_tables"): LESS,  # the run is missing, and said to be
     ("results.json", "missing", "status"): LESS,
     ("results.json", "missing", "train"): ALIKE,  # made again
-    ("metrics.jsonl", "missing", "make_tables"): ALIKE,  # a run without statistics of layers
-    ("metrics.jsonl", "empty", "make_tables"): ALIKE,
+    ("metrics.jsonl", "missing", "make_tables"): LESS,  # a run without statistics of layers, which the table says
+    ("metrics.jsonl", "empty", "make_tables"): LESS,
     **{("predictions.npz", damage, "export"): LESS for damage in SOME[1:]},  # scores that cannot be checked are noted
     **{("../labels/*.npz", damage, "export"): LESS for damage in SOME},
     **{(f"run.json{whose}", damage, "status"): LESS for whose in ("", " of a stopped run") for damage in JSON},
