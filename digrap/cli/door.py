@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from digrap.cli.arguments import CHOSEN
-from digrap.cli.slurm_job import failing_job
+from digrap.cli.slurm_job import failing_job, outlive_signals
 from digrap.config.choices import how_to_list
 from digrap.config.cluster import Cluster
 from digrap.config.overrides import as_typed
@@ -91,7 +91,10 @@ def in_job(run: Callable[[], float]) -> float:
     multirun the error is raised, so that Hydra names the job. In a job of Slurm's, `failing_job` notes it."""
     try:
         with failing_job(Path(HydraConfig.get().runtime.output_dir)):
-            return run()
+            score = run()
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            outlive_signals()
+        return score
     except (DigrapError, OSError) as error:
         named = isinstance(error, DigrapError) or error.filename is not None
         if HydraConfig.get().mode == RunMode.MULTIRUN or not named or isinstance(error, BrokenPipeError):
