@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from digrap.cli.arguments import CHOSEN
-from digrap.cli.slurm_job import failing_job
+from digrap.cli.slurm_job import failing_job, outlive_signals
 from digrap.config.choices import how_to_list
 from digrap.config.cluster import Cluster
 from digrap.config.compose import compose_untyped, start_config
@@ -105,7 +105,10 @@ def in_job(run: Callable[[], float], made: DictConfig | None = None) -> float:
     folder, several = Path(HydraConfig.get().runtime.output_dir), HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         with failing_job(folder):
-            return run()
+            score = run()
+        if not several:
+            outlive_signals()
+        return score
     except (DigrapError, OSError) as error:
         if made is not None and isinstance(error, DigrapError) and not isinstance(error, Busy) and rank() == 0:
             _remove_refused(made, folder, failed_too=not several and "SLURM_JOB_ID" not in os.environ)

@@ -10,13 +10,14 @@ call this again.
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from digrap.cli.arguments import bare_keys, check_flags, parse_seeds
+from digrap.cli.arguments import GROUPS, bare_keys, check_flags, parse_seeds
 from digrap.config.compose import compose_cluster
 from digrap.config.overrides import as_typed
 from digrap.core.errors import DigrapError
@@ -57,6 +58,7 @@ def main() -> None:
         print(f"{len(stage.queued)} runs are in the queue, and job {stage.planner} plans what comes next")
     else:
         _end(plan, changed, stage.left)
+        print(f"all runs are done: {_make_tables(options, extra)}")
 
 
 def _arguments(arguments: list[str]) -> tuple[DictConfig, list[str], list[str]]:
@@ -80,6 +82,13 @@ def _again(options: DictConfig, plan: Plan, settings: list[str], extra: list[str
     return [sys.executable, "scripts/sbatch.py", *own, *seeds, *settings, *extra]
 
 
+def _make_tables(options: DictConfig, extra: list[str]) -> str:
+    """The command that prints this table."""
+    own = [f"{key}={options[key]}" for key in ("seeds", "outputs", "published") if options[key] != DEFAULTS[key]]
+    which = [option for option in extra if option.lstrip("+~").startswith(GROUPS)]  # the others change no run's hash
+    return shlex.join(["python", "scripts/make_tables.py", f"table={options.table}", *own, *which])
+
+
 def _end(plan: Plan, changed: bool, left: list[tuple]) -> None:
     """Nothing is in the queue: keep the searches' winners. Raises DigrapError naming each run that is missing still."""
     if not changed and plan.table.searches:
@@ -89,5 +98,3 @@ def _end(plan: Plan, changed: bool, left: list[tuple]) -> None:
         lines = [f"  {cell.row}, seed {cell.seed}: {cell.folder(plan.outputs)}\n    {reason}" for cell, reason in left]
         missing = f"table={plan.table.name}: {len(left)} runs are not made; their folders are kept:"
         raise DigrapError("\n".join([missing, *lines]))
-    reuse = f" published={plan.published.place.parent}" if plan.published else ""
-    print(f"all runs are done: python scripts/make_tables.py table={plan.table.name}{reuse}")

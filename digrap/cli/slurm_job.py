@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -35,6 +36,14 @@ class Ending:
 
 
 ending = cache(Ending)
+
+
+def outlive_signals() -> None:
+    """In a job of Slurm's whose only run is done, ignore what asks it to end: no more than this process's own end is
+    left, and a preemption in that moment would make a failed job of it."""
+    if "SLURM_JOB_ID" in os.environ:
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

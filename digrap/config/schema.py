@@ -151,7 +151,7 @@ def _type_flags(cfg: DictConfig) -> None:
     for key in FLAGS:
         value = OmegaConf.select(cfg, key)
         with contextlib.suppress(ValidationError):
-            if value is not None:
+            if value is not None and not isinstance(value, bool):
                 OmegaConf.update(cfg, key, BooleanNode(value)._value())
 
 

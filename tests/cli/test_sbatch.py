@@ -8,7 +8,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 
-from digrap.cli import sbatch, status
+from digrap.cli import make_tables, sbatch, status
+from digrap.cli.arguments import GROUPS, with_overrides
 from digrap.cli.door import door
 from digrap.config.compose import register_resolvers
 from digrap.core.errors import DigrapError
@@ -96,7 +97,19 @@ def test_a_finished_table_is_said_to_be(call, monkeypatch):
         write_json(call.outputs / made.run / "results.json", {})
     monkeypatch.setattr("digrap.tables.missing_runs.Plan.winner", lambda *_: ("trainer.base.lr=1e-3",))
     monkeypatch.setattr("digrap.tables.missing_runs.Plan.ready", lambda _: [])
-    assert "all runs are done: python scripts/make_tables.py table=two" in call()[1]
+    (advised,) = (line for line in call()[1].splitlines() if line.startswith("all runs are done: "))
+    python, script, *words = shlex.split(advised.removeprefix("all runs are done: "))
+    assert (python, script) == ("python", "scripts/make_tables.py")
+    assert words == [f"table={call.table}", f"outputs={call.outputs}"]
+
+
+def test_the_advised_command_names_the_same_runs():
+    """Options that decide a run's hash, which make_tables.py takes too; not those that only say where it is made."""
+    given = ["table=demo", "seeds=0", "data_root=/the data", "cluster.gpus=null", "backbone.layers=3", "device=cpu"]
+    options, _, extra = sbatch._arguments(given)
+    _, script, *words = shlex.split(sbatch._make_tables(options, extra))
+    assert script == "scripts/make_tables.py" and words == ["table=demo", "seeds=0", "backbone.layers=3"]
+    with_overrides(words, make_tables.DEFAULTS, GROUPS)
 
 
 def test_what_sbatch_refuses_is_said(call):

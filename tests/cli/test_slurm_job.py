@@ -1,11 +1,14 @@
 """A run that fails for a reason of its own has failed as a job, too."""
 
+import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from hydra.types import RunMode
 
-from digrap.cli import slurm_job
+from digrap.cli import door, slurm_job
 from digrap.cli.slurm_job import failing_job
 from digrap.core.errors import Busy, DigrapError
 from tests.doors import call
@@ -66,6 +69,22 @@ def test_the_process_ends_with_code_1_although_hydra_goes_on(monkeypatch, tmp_pa
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "caught\n")
+
+
+@pytest.mark.parametrize(("mode", "ignored"), [(RunMode.RUN, True), (RunMode.MULTIRUN, False)])
+def test_a_preemption_after_the_only_run_is_done_ends_no_job(mode, ignored, monkeypatch, tmp_path):
+    """In a sweep the next run has to hear it."""
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    config = SimpleNamespace(mode=mode, runtime=SimpleNamespace(output_dir=tmp_path))
+    monkeypatch.setattr(door.HydraConfig, "get", lambda: config)
+    numbers = (signal.SIGTERM, signal.SIGUSR2)
+    before = [signal.getsignal(number) for number in numbers]
+    try:
+        assert door.in_job(lambda: 50.0) == 50.0
+        assert [signal.getsignal(number) for number in numbers] == ([signal.SIG_IGN] * 2 if ignored else before)
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 @pytest.mark.slow
