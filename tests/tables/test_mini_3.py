@@ -29,7 +29,8 @@ def test_every_cell_composes_and_the_file_counts_the_runs(tmp_path):
     for row in table.rows.values():  # winners are not known: the first choice stands for each
         for choice in dict.fromkeys((row.choices()[0], row.choices()[-1])):
             config = plan.cell(row, 0, choice).config
-            assert (config.dataset.name, config.backbone.name) == ("minivqa", "tiny_paligemma")
+            backbone = "tiny_paligemma" if row.block is None else "tiny_blip"
+            assert (config.dataset.name, config.backbone.name) == ("minivqa", backbone)
             assert config.peft.name == ("none" if row.label == "full FT" else "lora")
     searched = sum(count for count in tries.values() if count > 1)
     finals = sum(len(table.seeds) - (count > 1) for count in tries.values())  # the winner of seed 0 is there already
@@ -38,6 +39,8 @@ def test_every_cell_composes_and_the_file_counts_the_runs(tmp_path):
     assert tries["vanilla"] >= 3 and table.pilot
     own = {label for label in tries if label in ("L2-SP", "FTP", "SPD", "DiGraP", "DiGraP + λ")}
     assert len(own) == 5 and len({tries[label] for label in own}) == 1  # no method has more tries than another
+    group = {label: row.grid for label, row in table.rows.items() if row.block == "tiny BLIP"}
+    assert group == {f"{label} (tiny BLIP)": table.rows[label].grid for label in ("zero-shot", "vanilla", "DiGraP")}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def made(tmp_path_factory):
     plain["overrides"] += [f"dataset.sizes.{name}={size}" for name, size in asdict(TINY).items()]
     plain["overrides"] += ["trainer.epochs=1", "trainer.batch_size=20", "trainer.micro_batch=20", "log_every=1"]
     plain["overrides"] += [f"data_root={root}", "device=cpu"]
-    plain["seeds"], plain["rows"] = [0], {label: plain["rows"][label] for label in ROWS}
+    plain["seeds"], plain["rows"], plain["groups"] = [0], {label: plain["rows"][label] for label in ROWS}, {}
     for row in plain["rows"].values():
         if isinstance(row, dict) and "grid" in row:
             row["grid"] = {"trainer.base.lr": [1e-3, 3e-3] if "vanilla" in row["overrides"][0] else [1e-3]}
