@@ -18,7 +18,7 @@ from digrap.engine.evaluate import Evaluator
 from digrap.engine.held_out import HeldOutBatches, hold_out
 from digrap.engine.kept_answers import Keeper
 from digrap.engine.provenance import PeakMemory
-from digrap.engine.run_data import checked, shortened
+from digrap.engine.run_data import check_pictures_fit, checked, shortened
 from digrap.engine.trained_state import TrainedState, base_of, overlay, read_weights
 from digrap.methods.method import Context, Method
 from digrap.methods.trained import choose_trained
@@ -130,6 +130,7 @@ class Job:
         names = [name for name, split in splits.splits.items() if method.trains or split.kind != "id_train"]
         with accelerator.main_process_first():  # the others read what it has found
             splits = checked(splits, cfg, names)
+        check_pictures_fit(backbone, cfg, splits.splits[names[0]])
         data = Datasets(shortened(splits, cfg), method.holdout, cfg.seed)
         metrics = MetricsLog(run.metrics_file, sinks)
         return cls(

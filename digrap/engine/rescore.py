@@ -32,7 +32,7 @@ from digrap.engine.kept_answers import Keeper
 from digrap.engine.loaders import derive_seed, order_notes
 from digrap.engine.other_data import build_other, classes_beside, classes_of, restricted
 from digrap.engine.provenance import PeakMemory
-from digrap.engine.run_data import checked, shortened
+from digrap.engine.run_data import check_pictures_fit, checked, shortened
 from digrap.engine.trained_state import base_of, overlay, read_weights
 from digrap.models.adapter_files import write_adapter
 from digrap.models.backbone import Backbone
@@ -82,6 +82,7 @@ def rescore(cfg: DictConfig, other_data: bool = False) -> dict[str, Any]:
         names = _chosen(data, wanted)
         with accelerator.main_process_first():
             data = checked(data, cfg, names)
+        check_pictures_fit(backbone, cfg, data.splits[names[0]])
         data = shortened(data, cfg) if known is None else data
         chosen = [data.splits[name].kept for name in names]
         scores = evaluator.score(module, chosen, bundle and bundle / PREDICTIONS, labels, full=True)

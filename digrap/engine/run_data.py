@@ -7,12 +7,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from omegaconf import DictConfig
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from digrap.config.schema import SMOKE_STEPS
+from digrap.config.schema import CLASSIFICATION, SMOKE_STEPS, task_of
+from digrap.core.errors import DigrapError
 from digrap.data.checked import with_checked_pictures
 from digrap.data.splits import DataModule, Part, Split
 from digrap.engine.build import in_data_root
+from digrap.models.backbone import Backbone
 
 EXAMPLES = 32  # of each split in a smoke run
 CAVEAT = "a smoke run: a few steps and a few examples show that everything works; its scores mean nothing"
@@ -24,6 +27,16 @@ def checked(data: DataModule, cfg: DictConfig, names: Iterable[str]) -> DataModu
     if cfg.dataset.get("on_broken") is None or cfg.dataset.get("check_pictures") is False:
         return data
     return with_checked_pictures(data, names, cfg.dataset.on_broken == "skip", in_data_root(cfg, "picture_headers"))
+
+
+def check_pictures_fit(backbone: Backbone, cfg: DictConfig, split: Split) -> None:
+    """Raise DigrapError where a classifier takes tensors of one size alone, and the split has picture files."""
+    if task_of(cfg) == CLASSIFICATION and backbone.eval_transform is None and len(data := split.load()):
+        if not isinstance(data[0][0], Tensor):
+            raise DigrapError(
+                f"backbone={cfg.backbone.name} takes the miniature's pictures alone, dataset={cfg.dataset.name} has "
+                "picture files; choose another, as backbone=timm (--list backbones)"
+            )
 
 
 def shortened(data: DataModule, cfg: DictConfig) -> DataModule:

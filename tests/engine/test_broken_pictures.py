@@ -63,3 +63,12 @@ def test_pictures_of_questions_and_of_lists_are_looked_at(tmp_path):
     draw(tmp_path / "a.png")
     record = Question("1", "1", ("yes",), question="?", picture="a", image="a.png")
     assert Questions(tmp_path, [record]).files == ListedPictures(tmp_path, [("a.png", 0)]).files
+
+
+def test_picture_files_for_the_backbone_of_the_miniature(words, tmp_path):
+    own = [word for word in words if not word.startswith("backbone")]
+    with pytest.raises(DigrapError, match="backbone=mini_resnet takes the miniature's pictures alone, dataset=folder"):
+        engine.run(
+            compose([*own, "backbone=mini_resnet", "backbone.pretrained=false", "dataset.on_broken=skip"]),
+            tmp_path / "run",
+        )
