@@ -45,7 +45,7 @@ def as_number(text: str, kind: type = int) -> object:
 
 
 CHOSEN = ("dataset.", "backbone.", "peft.", "schedule.", "optim.")  # groups whose keys are those of the choice
-GROUPS = (*CHOSEN, "trainer.", "backbone=", "peft=")  # what a sweep may be given after table=…
+GROUPS = (*CHOSEN, "trainer.", "backbone=", "peft=", "data_root=")  # what a sweep may be given after table=…
 
 
 def with_overrides(

@@ -85,7 +85,7 @@ def _again(options: DictConfig, plan: Plan, settings: list[str], extra: list[str
 def _make_tables(options: DictConfig, extra: list[str]) -> str:
     """The command that prints this table."""
     own = [f"{key}={options[key]}" for key in ("seeds", "outputs", "published") if options[key] != DEFAULTS[key]]
-    which = [option for option in extra if option.lstrip("+~").startswith(GROUPS)]  # the others change no run's hash
+    which = [option for option in extra if option.lstrip("+~").startswith(GROUPS)]  # the others change nothing of it
     return shlex.join(["python", "scripts/make_tables.py", f"table={options.table}", *own, *which])
 
 

@@ -31,12 +31,14 @@ def checked(data: DataModule, cfg: DictConfig, names: Iterable[str]) -> DataModu
 
 def check_pictures_fit(backbone: Backbone, cfg: DictConfig, split: Split) -> None:
     """Raise DigrapError where a classifier takes tensors of one size alone, and the split has picture files."""
-    if task_of(cfg) == CLASSIFICATION and backbone.eval_transform is None and len(data := split.load()):
-        if not isinstance(data[0][0], Tensor):
-            raise DigrapError(
-                f"backbone={cfg.backbone.name} takes the miniature's pictures alone, dataset={cfg.dataset.name} has "
-                "picture files; choose another, as backbone=timm (--list backbones)"
-            )
+    if task_of(cfg) != CLASSIFICATION or backbone.eval_transform is not None:
+        return
+    picture, _ = split.load()[0]
+    if not isinstance(picture, Tensor):
+        raise DigrapError(
+            f"backbone={cfg.backbone.name} takes the miniature's pictures alone, dataset={cfg.dataset.name} has "
+            "picture files; choose another, as backbone=timm (--list backbones)"
+        )
 
 
 def shortened(data: DataModule, cfg: DictConfig) -> DataModule:

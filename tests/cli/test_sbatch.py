@@ -104,11 +104,12 @@ def test_a_finished_table_is_said_to_be(call, monkeypatch):
 
 
 def test_the_advised_command_names_the_same_runs():
-    """Options that decide a run's hash, which make_tables.py takes too; not those that only say where it is made."""
+    """Options of the runs which make_tables.py and status.py take too."""
     given = ["table=demo", "seeds=0", "data_root=/the data", "cluster.gpus=null", "backbone.layers=3", "device=cpu"]
     options, _, extra = sbatch._arguments(given)
     _, script, *words = shlex.split(sbatch._make_tables(options, extra))
-    assert script == "scripts/make_tables.py" and words == ["table=demo", "seeds=0", "backbone.layers=3"]
+    assert script == "scripts/make_tables.py"
+    assert words == ["table=demo", "seeds=0", "data_root=/the data", "backbone.layers=3"]
     with_overrides(words, make_tables.DEFAULTS, GROUPS)
 
 
