@@ -2,6 +2,7 @@
 
 import copy
 import os
+import signal
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,10 @@ from tests.synthetic_runs import demo, outputs, quick, small_table  # noqa: F401
 # Autograd decides at its first backward pass whether it keeps threads, after which no forked process may train: here,
 # before a test has made fake devices known.
 torch.ones(1, requires_grad=True).sum().backward()
+
+# A shell starts what runs in its background deaf to Ctrl-C, which tests send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SMALL = [
     "dataset.splits.real_train.size=192",
