@@ -64,33 +64,39 @@ template <class S> struct DiGraP {
         sums.c += energy;
     }
 
+    struct Row {
+        A d, square, gx, gg, xx;
+    };
+
+    // Write δ over that of the previous step, and take the sums of both; in variables of this function's own, which stay
+    // in registers.
+    template <class Anchor> static Row take(const View<S>& x, int64_t n, Anchor anchor) {
+        A d = 0, square = 0, gx = 0, gg = 0, xx = 0;
+        SIMD_SUM(d, square, gx, gg, xx) for (int64_t j = 0; j < n; j++) {
+            A g = get(x.grad[j]), old = get(x.extra[j]), now = rounded<S>(get(x.param[j]) - anchor(j));
+            put(x.extra[j], now);
+            gx += g * old;
+            gg += g * g;
+            xx += old * old;
+            d += g * now;
+            square += now * now;
+        }
+        return {d, square, gx, gg, xx};
+    }
+
     static void long_rows(const Options& o, const Tensor& t, const Range& where, Sums& sums) {
         const double c = number<A>(t, PROJECTION);
         double dot = 0, left = 0, right = 0;
         int64_t seen = 0;
         by_rows<S>(t, where, [&](const View<S>& x, int64_t n, int64_t, int64_t) {
-            A d = 0, square = 0, gx = 0, gg = 0, xx = 0;
-            auto pass = [&](auto anchor) {
-                SIMD_SUM(d, square, gx, gg, xx) for (int64_t j = 0; j < n; j++) {
-                    A g = get(x.grad[j]), old = get(x.extra[j]), now = rounded<S>(get(x.param[j]) - anchor(j));
-                    put(x.extra[j], now);
-                    gx += g * old;
-                    gg += g * g;
-                    xx += old * old;
-                    d += g * now;
-                    square += now * now;
-                }
-            };
-            if (x.anchor)
-                pass([&](int64_t j) { return get(x.anchor[j]); });
-            else
-                pass([](int64_t) { return A(0); });
-            sums.a += d;
-            sums.b += square;
-            sums.c += gg;
-            dot += gx;
-            left += gg;
-            right += xx;
+            const Row row = x.anchor ? take(x, n, [&](int64_t j) { return get(x.anchor[j]); })
+                                     : take(x, n, [](int64_t) { return A(0); });
+            sums.a += row.d;
+            sums.b += row.square;
+            sums.c += row.gg;
+            dot += row.gx;
+            left += row.gg;
+            right += row.xx;
             seen += n;
             if (o.normalize == 0 && !where.part && seen == where.length) {
                 sums.h += cosine(c, dot, left, right);
