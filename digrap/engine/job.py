@@ -130,7 +130,7 @@ class Job:
         names = [name for name, split in splits.splits.items() if method.trains or split.kind != "id_train"]
         with accelerator.main_process_first():  # the others read what it has found
             splits = checked(splits, cfg, names)
-        check_pictures_fit(backbone, cfg, splits.splits[names[0]])
+        check_pictures_fit(backbone, cfg, splits)
         data = Datasets(shortened(splits, cfg), method.holdout, cfg.seed)
         metrics = MetricsLog(run.metrics_file, sinks)
         return cls(

@@ -82,7 +82,7 @@ def rescore(cfg: DictConfig, other_data: bool = False) -> dict[str, Any]:
         names = _chosen(data, wanted)
         with accelerator.main_process_first():
             data = checked(data, cfg, names)
-        check_pictures_fit(backbone, cfg, data.splits[names[0]])
+        check_pictures_fit(backbone, cfg, data)
         data = shortened(data, cfg) if known is None else data
         chosen = [data.splits[name].kept for name in names]
         scores = evaluator.score(module, chosen, bundle and bundle / PREDICTIONS, labels, full=True)

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from omegaconf import DictConfig
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from digrap.config.schema import CLASSIFICATION, SMOKE_STEPS, task_of
@@ -29,12 +28,9 @@ def checked(data: DataModule, cfg: DictConfig, names: Iterable[str]) -> DataModu
     return with_checked_pictures(data, names, cfg.dataset.on_broken == "skip", in_data_root(cfg, "picture_headers"))
 
 
-def check_pictures_fit(backbone: Backbone, cfg: DictConfig, split: Split) -> None:
-    """Raise DigrapError where a classifier takes tensors of one size alone, and the split has picture files."""
-    if task_of(cfg) != CLASSIFICATION or backbone.eval_transform is not None:
-        return
-    picture, _ = split.load()[0]
-    if not isinstance(picture, Tensor):
+def check_pictures_fit(backbone: Backbone, cfg: DictConfig, data: DataModule) -> None:
+    """Raise DigrapError where a classifier takes tensors of one size alone, and `data` has picture files."""
+    if data.pictures and task_of(cfg) == CLASSIFICATION and backbone.eval_transform is None:
         raise DigrapError(
             f"backbone={cfg.backbone.name} takes the miniature's pictures alone, dataset={cfg.dataset.name} has "
             "picture files; choose another, as backbone=timm (--list backbones)"
