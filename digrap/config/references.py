@@ -36,9 +36,8 @@ def resolve_at(cfg: DictConfig, place: Place) -> None:
     whole = REFERENCE.fullmatch(text) if type(node) is AnyNode and isinstance(text := node._value(), str) else None
     target = _at(cfg, tuple(whole[1].split("."))) if whole else None
     if isinstance(target, ValueNode) and not target._is_interpolation() and not target._is_missing():
-        node._set_value(
-            target._value()
-        )  # without reading the text by OmegaConf's grammar, which takes most of the time
+        # Without reading the text by OmegaConf's grammar, which takes most of the time.
+        node._set_value(target._value())
     else:
         _resolve_container_value(parent, place[-1])
 

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitFolder:
     """A split's folder: `labels` are those of its class folders, further folders are left out; `over` is as in `Split`,
     `read` reads a picture."""
 
@@ -38,7 +38,7 @@ class Part:
 
 def data_module(
     dataset: str,
-    parts: Mapping[str, Part],
+    parts: Mapping[str, SplitFolder],
     classes: tuple[str, ...],
     holdout: float | None = None,
     caveats: tuple[str, ...] = (),
@@ -53,7 +53,7 @@ def data_module(
     return DataModule(splits, classes, caveats=caveats, about=None if train is None else partial(_about, splits))
 
 
-def _listed(parts: Mapping[str, Part], name: str) -> Pictures:
+def _listed(parts: Mapping[str, SplitFolder], name: str) -> Pictures:
     """Return the pictures in a part's folder, and log what is left out of it."""
     part = parts[name]
     pictures = Pictures(part.path, part.labels, complete=part.kind == "id_train", read=part.read)
@@ -63,7 +63,7 @@ def _listed(parts: Mapping[str, Part], name: str) -> Pictures:
 
 
 def _load(
-    parts: Mapping[str, Part],
+    parts: Mapping[str, SplitFolder],
     listed: Callable[[str], Pictures],
     sharing: Sequence[str],
     holdout: float | None,

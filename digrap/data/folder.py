@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from digrap.core.errors import DigrapError
-from digrap.data.class_folders import Part, data_module, files_of, subfolders, what_counts
+from digrap.data.class_folders import SplitFolder, data_module, files_of, subfolders, what_counts
 from digrap.data.class_names import named, read_names
 from digrap.data.images import is_picture
 from digrap.data.splits import KINDS, DataModule, check_kinds, named_ood
@@ -71,7 +71,7 @@ def of_equal_classes(
     for name, path in paths.items():
         _check_classes(path, name, folders)
     labels = {label: place for place, label in enumerate(folders)}
-    parts = {name: Part(kinds[name], path, labels) for name, path in paths.items()}
+    parts = {name: SplitFolder(kinds[name], path, labels) for name, path in paths.items()}
     return data_module(dataset, parts, named(folders, words), holdout)
 
 

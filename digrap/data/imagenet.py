@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from digrap.core.errors import DigrapError
-from digrap.data.class_folders import Part, data_module, subfolders
+from digrap.data.class_folders import SplitFolder, data_module, subfolders
 from digrap.data.class_names import WORDNET, identity, named, read_names
 from digrap.data.images import read_picture
 from digrap.data.objectnet import without_border, wordnet_ids
@@ -83,7 +83,9 @@ def build(
     return data_module("imagenet_shifts", parts, tuple(known), holdout, _caveats(parts, len(known)))
 
 
-def _part(name: str, row: Wanted, places: Mapping[str, int], known: Sequence[str], listed: Sequence[str]) -> Part:
+def _part(
+    name: str, row: Wanted, places: Mapping[str, int], known: Sequence[str], listed: Sequence[str]
+) -> SplitFolder:
     """Return a split's folders with their labels, and the classes that it is scored over."""
     folders = subfolders(row.path)
     ids, words, read = NAMED_BY[row.classes](row, folders, listed)
@@ -99,11 +101,11 @@ def _part(name: str, row: Wanted, places: Mapping[str, int], known: Sequence[str
         log.info("%s: %d of %d class folders are none of the trained classes: left out", name, fewer, len(folders))
     whole = {folder: group[0] for folder, group in found.items()}
     if len(found) == len(known) and len(set(whole.values())) == len(known):
-        return Part(row.kind, row.path, whole, read=read)
+        return SplitFolder(row.kind, row.path, whole, read=read)
     order = sorted(found, key=lambda folder: min(found[folder]))
     names = tuple(words.get(folder) or known[whole[folder]] for folder in order)
     over = Over(names, tuple(tuple(found[folder]) for folder in order))
-    return Part(row.kind, row.path, {folder: place for place, folder in enumerate(order)}, over, read)
+    return SplitFolder(row.kind, row.path, {folder: place for place, folder in enumerate(order)}, over, read)
 
 
 Found = tuple[Mapping[str, Sequence[str]], Mapping[str, str], Callable[[str], Image.Image]]
@@ -163,7 +165,7 @@ def _missing(root: Path, splits: Mapping[str, Mapping[str, str]], optional: bool
     return "\n".join(lines)
 
 
-def _caveats(parts: Mapping[str, Part], classes: int) -> tuple[str, ...]:
+def _caveats(parts: Mapping[str, SplitFolder], classes: int) -> tuple[str, ...]:
     """A sentence on the splits that are scored over a part of the classes."""
     fewer = [f"{name} {len(part.over.names):,}" for name, part in parts.items() if part.over is not None]
     return (f"scored over their own classes, of the {classes:,} trained: {', '.join(fewer)}",) if fewer else ()

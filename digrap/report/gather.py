@@ -131,12 +131,22 @@ def load_run(folder: Path) -> Run:
     """A run from its folder in outputs/, or from docs/results/<table>/runs/<hash>; its row is its method."""
     run = RunFolder(folder)
     if run.path.is_dir():
-        results, files = run.results(), (run.results_file, run.predictions_file, run.path.parent)
+        results, *files = in_folder(run)
     elif (file := run.path.with_suffix(".json")).exists():
-        results, files = read_results(file, PUBLISH_AGAIN), (file, file.with_suffix(".npz"), file.parent.parent)
+        results, *files = in_published(file)
     else:
         raise DigrapError(f"{folder} is no finished run: {file} is missing; finish it, or give another folder")
     return Run(results.method, results.seed, (), results, *files)
+
+
+def in_folder(run: RunFolder) -> tuple[Results, Path, Path, Path]:
+    """Results, `file`, `bundle_file` and `labels_folder` of the Run in a folder of outputs/."""
+    return run.results(), run.results_file, run.predictions_file, run.path.parent
+
+
+def in_published(file: Path) -> tuple[Results, Path, Path, Path]:
+    """The same of a Run in a published table, by its results' file."""
+    return read_results(file, PUBLISH_AGAIN), file, file.with_suffix(".npz"), file.parent.parent
 
 
 def from_outputs(table: Table, outputs: Path, published: Published | None = None, rates: bool = False) -> Source:
@@ -202,11 +212,9 @@ def tested(kinds: dict[str, str]) -> dict[str, str]:
 
 def _run(plan: Plan, cell: Cell) -> Run:
     if plan.done(cell):
-        run = RunFolder(cell.folder(plan.outputs))
-        results, files = run.results(), (run.results_file, run.predictions_file, run.path.parent)
+        results, *files = in_folder(RunFolder(cell.folder(plan.outputs)))
     else:
-        file = plan.published.file(cell.hash)
-        results, files = read_results(file, PUBLISH_AGAIN), (file, file.with_suffix(".npz"), plan.published.place)
+        results, *files = in_published(plan.published.file(cell.hash))
     if results.smoke:
         raise DigrapError(f"{files[0]} is that of a smoke run; take trainer.smoke=true out of the table")
     return Run(cell.row, cell.seed, cell.overrides, results, *files)

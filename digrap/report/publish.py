@@ -17,11 +17,10 @@ from typing import Any
 from digrap.core.errors import DigrapError
 from digrap.core.files import inside, write_atomically
 from digrap.report import render
-from digrap.report.gather import Missing, Run, Source
+from digrap.report.gather import Missing, Run, Source, in_published
 from digrap.report.scores import Scores, check_clean
 from digrap.runs.history import history_bytes
 from digrap.runs.predictions import labels_file
-from digrap.runs.results import PUBLISH_AGAIN, read_results
 from digrap.tables import spec
 from digrap.tables.published import MANIFEST, RATES, RUNS, SCHEMA, SEARCHES, chosen_of, read_manifest, table_of
 from digrap.tables.spec import Table
@@ -158,8 +157,8 @@ def _run(place: Path, table: Table, cell: dict[str, Any], folder: str) -> Run:
     row, seed, overrides = cell["row"], cell["seed"], tuple(cell["overrides"])
     chosen = chosen_of(table, row, overrides)
     file = inside(place, f"{folder}/{cell['hash']}.json", f"{place / MANIFEST}, cells")
-    results = read_results(file, PUBLISH_AGAIN)
+    results, *files = in_published(file)
     facts = (results.hash, results.seed, table.cell(row, seed, chosen).overrides)
     if facts != (cell["hash"], seed, overrides):
         raise DigrapError(f"{row}, seed {seed}: {file} is another run than the manifest's cell says")
-    return Run(row, seed, overrides, results, file, file.with_suffix(".npz"), place)
+    return Run(row, seed, overrides, results, *files)
