@@ -76,7 +76,7 @@ def main() -> None:
     for line in page.problems:
         print(f"warning: {line}", file=sys.stderr)
     size, seconds = len(text.encode()) / 1e6, time.perf_counter() - started
-    print(f"{len(tables)} tables, {len(page.runs)} runs, {size:.1f} MB, {seconds:.0f} s", *page.left_out, sep="; ")
+    print(f"tables: {len(tables)}, runs: {len(page.runs)}, {size:.1f} MB, {seconds:.0f} s", *page.left_out, sep="; ")
     print(f"the page, to open in a browser: {out}")
 
 

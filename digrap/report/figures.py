@@ -21,7 +21,7 @@ from digrap.runs.history import History
 
 DPI = 150
 NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-ZERO_SHOT = "zero_shot"
+ZERO_SHOT, WISE_FT = "zero_shot", "wise_ft"
 GREY = "0.45"
 
 
@@ -66,8 +66,8 @@ def _points(axes: Axes, scores: Scores, rows: list[str], identity: str, ood: str
             x, y, xerr=dx, yerr=dy, fmt=marker(position), color=colour, capsize=2, ms=8,
             markeredgecolor="black", markeredgewidth=0.6, label=row,
         )  # fmt: skip
-        if curve := _averaged(scores, row):
-            axes.plot(*zip(*curve, strict=True), color=colour, linewidth=1, marker=".", ms=4, zorder=1)
+        if curve := _averaged(scores, row, identity, ood):
+            axes.plot(*zip(*curve, strict=True), color=colour, linewidth=1, marker=".", ms=4, zorder=1, gid="averages")
         labels.append((row, x, y, colour, marker(position)))
     _front(axes, scores, [row for row in rows if row in there], identity, ood)
     return labels
@@ -78,7 +78,7 @@ def _front(axes: Axes, scores: Scores, rows: list[str], identity: str, ood: str)
     Rates that no row prints get a mark and their name."""
     if not rows:
         return
-    untrained = {run.row for run in scores.runs if run.results.method == ZERO_SHOT}
+    untrained = _rows_of(scores, ZERO_SHOT)
     points = [(scores.cell(row, identity)[0], scores.cell(row, ood)[0]) for row in rows if row in untrained]
     rates = rates_of(scores, rows[0])
     points += map(tuple, rates.points)
@@ -102,8 +102,25 @@ def _name_the_front(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
         axes.annotate(text, middle, (6, 5), textcoords="offset points", fontsize=8, color=GREY)
 
 
-def _averaged(scores: Scores, row: str) -> list[tuple[float, float]]:
-    """(ID, OOD mean) of each variant that all runs of a row have tested, in that order: WiSE-FT's curve."""
+def _averaged(scores: Scores, row: str, identity: str, ood: str) -> list[tuple[float, float]]:
+    """(ID, OOD mean) along WiSE-FT's curve, its ends the model before training and the row that it starts from, where
+    the table has them; empty for another method."""
+    averages = _variants(scores, row) if row in _rows_of(scores, WISE_FT) else {}
+    if len(averages) < 2:
+        return []
+    untrained = _rows_of(scores, ZERO_SHOT)
+    ends = {"0": untrained.intersection(scores.table.beside(row)), "1": {scores.table.rows[row].start} - {None}}
+    models = {name: (scores.cell(end, identity)[0], scores.cell(end, ood)[0]) for name in ends for end in ends[name]}
+    found = averages | models
+    return [found[name] for name in sorted(found, key=float)]
+
+
+def _rows_of(scores: Scores, method: str) -> set[str]:
+    return {run.row for run in scores.runs if run.results.method == method}
+
+
+def _variants(scores: Scores, row: str) -> dict[str, tuple[float, float]]:
+    """Variant → (ID, OOD mean) of those that all runs of a row have tested."""
     kinds, points = scores.source.splits, {}
     runs = [run for run in scores.runs if run.row == row]
     for run in runs:
@@ -113,8 +130,7 @@ def _averaged(scores: Scores, row: str) -> list[tuple[float, float]]:
                 ood = [value for split, value in found.items() if kinds[split] != "id_test"]
                 identity = [value for split, value in found.items() if kinds[split] == "id_test"]
                 points.setdefault(name, []).append((np.mean(identity), np.mean(ood)))
-    whole = [tuple(np.mean(found, axis=0)) for found in points.values() if len(found) == len(runs)]
-    return whole if len(whole) > 1 else []
+    return {name: tuple(np.mean(found, axis=0)) for name, found in points.items() if len(found) == len(runs)}
 
 
 def omega_over_training(histories: Mapping[str, list[History]], title: str) -> Figure | None:

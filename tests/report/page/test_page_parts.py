@@ -54,6 +54,24 @@ def test_every_row_is_labelled_beside_the_points(scores):
     assert front.get_xdata().tolist() == [71.0]  # vanilla is better on both than zero-shot
 
 
+def test_the_curve_of_averages_ends_at_the_two_models(small_table, scores):
+    """(1 − a) θ0 + a θ: zero-shot at a = 0, the row that it starts from at a = 1."""
+
+    def averaging(run):
+        if run.row != "DiGraP":
+            return run
+        tested = {split: {"kind": kind, "accuracy": 50.0} for split, kind in scores.source.splits.items()}
+        variants = {a: {s: {**t, "accuracy": 50.0 + 10 * float(a)} for s, t in tested.items()} for a in ("0.25", "0.5")}
+        return replace(run, results=replace(run.results, method="wise_ft", variants=variants))
+
+    rows = scores.table.rows | {"DiGraP": replace(scores.table.rows["DiGraP"], start="vanilla")}
+    runs, table = [averaging(run) for run in scores.runs], replace(scores.table, rows=rows)
+    axes = figures.id_against_ood(replace(scores, source=replace(scores.source, runs=runs, table=table))).axes[0]
+    (line,) = [line for line in axes.lines if line.get_gid() == "averages"]
+    points = {row: [scores.cell(row, column)[0] for column in (scores.identity, scores.ood_mean)] for row in rows}
+    assert line.get_xydata().tolist() == [points["zero-shot"], [52.5, 52.5], [55, 55], points["vanilla"]]
+
+
 def history(names, norms):
     values = {"norm": np.array(norms, np.float32), "omega": np.full((2, len(names)), 0.5, np.float32)}
     return History(tuple(names), np.array([10, 20]), np.array([1, 2]), values)
