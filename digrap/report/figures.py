@@ -75,7 +75,7 @@ def _points(axes: Axes, scores: Scores, rows: list[str], identity: str, ood: str
 
 def _front(axes: Axes, scores: Scores, rows: list[str], identity: str, ood: str) -> None:
     """What zero-shot and vanilla's learning rates reach without a method, as a dashed line; a single point makes none.
-    Rates that no row prints get a mark and their name."""
+    Rates on it that no row prints get a mark and their name, below, where methods are rarely."""
     if not rows:
         return
     untrained = _rows_of(scores, ZERO_SHOT)
@@ -88,18 +88,22 @@ def _front(axes: Axes, scores: Scores, rows: list[str], identity: str, ood: str)
         _name_the_front(axes, x, y)
     printed = {run.file for run in scores.runs}
     for (name, runs), (x, y) in zip(rates.runs.items(), rates.points, strict=True):
-        if not any(run.file in printed for run in runs.values()):
+        if name not in rates.beaten and not any(run.file in printed for run in runs.values()):
             axes.plot(x, y, "o", color="white", markeredgecolor=GREY, ms=5, zorder=1)
-            axes.annotate(f"lr {name}", (x, y), (5, 4), textcoords="offset points", fontsize=8, color=GREY)
+            _below(axes, f"lr {name}", (x, y))
 
 
 def _name_the_front(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    """Above the middle of its longest piece."""
+    """At the middle of its longest piece."""
     if len(x) > 1:
         k = int(np.argmax(np.diff(x)))
-        middle = (x[k] + x[k + 1]) / 2, (y[k] + y[k + 1]) / 2
-        text = "zero-shot and vanilla"
-        axes.annotate(text, middle, (6, 5), textcoords="offset points", fontsize=8, color=GREY)
+        _below(axes, "zero-shot and vanilla", ((x[k] + x[k + 1]) / 2, (y[k] + y[k + 1]) / 2))
+
+
+def _below(axes: Axes, text: str, place: tuple[float, float]) -> None:
+    """A small text below and to the left of a point."""
+    style = {"textcoords": "offset points", "fontsize": 8, "color": GREY, "ha": "right", "va": "top"}
+    axes.annotate(text, place, (-5, -3), **style)
 
 
 def _averaged(scores: Scores, row: str, identity: str, ood: str) -> list[tuple[float, float]]:

@@ -38,6 +38,12 @@ class Rates:
     points: np.ndarray
 
     @property
+    def beaten(self) -> list[str]:
+        """The rates that another one beats on both: the front goes without them."""
+        kept = set(zip(*front(*self.points.T), strict=True)) if len(self.points) else set()
+        return [name for name, point in zip(self.runs, self.points, strict=True) if tuple(point) not in kept]
+
+    @property
     def ends(self) -> tuple[float, float] | None:
         """The lowest and highest ID accuracy of the front; None where it is one point or none."""
         identity = front(*self.points.T)[0] if len(self.points) else []
@@ -173,14 +179,16 @@ def notes(scores: Scores) -> list[str]:
 
 def _of_block(scores: Scores, rows: Sequence[str]) -> str:
     rates = rates_of(scores, rows[0])
-    named = f"{', '.join(rates.runs)} on seed{'s' * (len(rates.seeds) != 1)} {', '.join(map(str, rates.seeds))}"
+    used = [name for name in rates.runs if name not in rates.beaten] if rates.ends else rates.runs
+    named = f"{', '.join(used)} on seed{'s' * (len(rates.seeds) != 1)} {', '.join(map(str, rates.seeds))}"
     if len(rates.runs) < 2:
         return f"{named if rates.runs else 'none has run'}; two are needed to compare at matched ID accuracy."
     if rates.ends is None:
         return f"{named}; one is best in ID and OOD accuracy, so there is no line between them to compare with."
     low, high = rates.ends
+    left_out = f" (not {', '.join(rates.beaten)}: another one is better on both)" if rates.beaten else ""
     beyond = [f"{row} ({scores.matched[row].identity:.1f})" for row in rows if _is_beyond(scores, row)]
-    text = f"{named}, with ID accuracies from {low:.1f} to {high:.1f}"
+    text = f"{named}{left_out}, with ID accuracies from {low:.1f} to {high:.1f}"
     return f"{text}; beyond these, and so without a number: {', '.join(beyond)}." if beyond else f"{text}."
 
 

@@ -96,6 +96,22 @@ def test_one_rate_and_rates_that_one_beats_give_no_number(made):
     assert any("1e-3 on seeds 100, 101; two are needed" in line for line in render.notes(scores))
 
 
+def test_a_rate_that_diverged_is_no_part_of_the_line_nor_of_the_picture(made):
+    table, outputs = made
+    grid = {"trainer.base.lr": ("3e-4", "1e-3", "1e-2")}
+    table = replace(table, rows=table.rows | {"vanilla": replace(table.rows["vanilla"], grid=grid)})
+    for seed in table.seeds:
+        write_run(table.cell("vanilla", seed, ("trainer.base.lr=1e-2",)), outputs, 6, ood=55, validation=1)
+    scores = gather(table, outputs)
+    assert scores.matched["DiGraP"].gain == pytest.approx(5)
+    assert any(
+        "3e-4, 1e-3 on seeds 100, 101 (not 1e-2: another one is better on both), with ID accuracies from 70.0 to 80.0"
+        in line for line in render.notes(scores)
+    )  # fmt: skip
+    texts = {text.get_text() for text in figures.id_against_ood(scores).axes[0].texts}
+    assert "lr 3e-4" in texts and "lr 1e-2" not in texts
+
+
 def test_a_table_without_vanilla_says_so(made):
     table, outputs = made
     scores = gather(replace(table, baseline=None), outputs)
