@@ -42,7 +42,7 @@ def test_the_page_of_a_table_and_its_runs(demo, outputs, monkeypatch, capsys):
     assert command in text  # of a run, and the commands of what is missing
     assert all(missing.command in text.replace("&#39;", "'") for missing in scores.missing)
     printed = capsys.readouterr()
-    assert printed.out.startswith("1 tables, 10 runs") and not printed.err
+    assert printed.out.startswith("tables: 1, runs: 10, ") and not printed.err
     assert "1 older run not shown: runs=11 shows all" in printed.out and "1 older run not shown" in text
 
 
@@ -61,7 +61,7 @@ def test_published_tables_need_no_outputs(small_table, tmp_path, monkeypatch, ca
     assert str(tmp_path / "results" / "small") in text and 'id="runs"' not in text
     assert "DiGraP: gains +" in text and "Highest ID: DiGraP with 91.0 %" in text
     assert "No figures of layers: these runs have no statistics" in text
-    assert capsys.readouterr().out.startswith("1 tables, 0 runs")
+    assert capsys.readouterr().out.startswith("tables: 1, runs: 0, ")
 
 
 def test_the_seeds_of_a_named_table_and_what_older_tables_lack(small_table, tmp_path, monkeypatch, capsys):
