@@ -169,8 +169,8 @@ _seen: list[tuple] = []  # the state within `many_configs`
 
 @contextlib.contextmanager
 def many_configs() -> Iterator[None]:
-    """For composing many configs one after the other in a third of the time less: the files of configs/ are looked at
-    once, and no garbage is collected."""
+    """Within this, many configs are composed in three quarters of the time: the files of configs/ are looked at once,
+    and no garbage is collected. A file that changes meanwhile is read afterwards."""
     _seen.append(_state_of_configs())
     try:
         with no_garbage_collection():
