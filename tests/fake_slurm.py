@@ -12,6 +12,7 @@ echo "$@" >> {folder}/sbatch.txt
 wc -l < {folder}/sbatch.txt | sed 's/^ */10/;s/$/;lab/'
 """
 SAYS = """#!/bin/sh
+echo "$@" >> {folder}/{name}.asked
 [ -f {folder}/{name}.txt ] && exec cat {folder}/{name}.txt
 exit 1
 """
@@ -34,12 +35,18 @@ class FakeSlurm:
         file.chmod(0o755)
 
     def says(self, states: dict[str, str] | None, command: str = "squeue") -> None:
-        """Let squeue list these jobs; None: it does not answer."""
+        """Let squeue list these jobs: `STATE`, or `STATE|own id`; None: it does not answer."""
         file = self.folder / f"{command}.txt"
         if states is None:
             file.unlink(missing_ok=True)
         else:
-            file.write_text("".join(f"{job}|{state}\n" for job, state in states.items()))
+            rows = [f"{job}|{state}" if "|" in state else f"{job}|{state}|{job}" for job, state in states.items()]
+            file.write_text("".join(f"{row}\n" for row in rows))
+
+    def asked(self, command: str) -> list[str]:
+        """What a command that says something was given, a line a call."""
+        file = self.folder / f"{command}.asked"
+        return file.read_text().splitlines() if file.exists() else []
 
     def refuse(self, text: str) -> None:
         """Let sbatch fail with this text."""

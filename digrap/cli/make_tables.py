@@ -71,11 +71,12 @@ def main() -> None:
     if reused := sum(run.published for run in scores.runs):
         print(f"{reused} of {len(scores.runs)} runs are taken from {published.place}, as they were published")
     pictures = {f"{table.name}_{name}.png": figures.as_png(figure) for name, figure in figures.draw(scores).items()}
-    for name, text in render.files(scores).items():
+    texts = render.files(scores)
+    for name, text in texts.items():
         write_text(out / name, text)
     for name, data in pictures.items():
         write_atomically(out / name, lambda file, data=data: file.write(data))
-    print("written:", *(out / name for name in (*render.files(scores), *pictures)), sep="\n  ")
+    print("written:", *(out / name for name in (*texts, *pictures)), sep="\n  ")
     if target is not None:
         place, size = publish(scores, pictures, target)
         print(f"published: {place}, {len(scores.runs)} runs, {size / 1e6:.2f} MB; {len(scores.missing)} runs missing")

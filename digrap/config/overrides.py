@@ -83,10 +83,16 @@ def _parser() -> OverridesParser:
     return OverridesParser.create()
 
 
+@cache
+def parsed(argument: str) -> Override:
+    """Hydra's reading of an argument, which takes it longer than a value takes to be set. Raises HydraException."""
+    return _parser().parse_override(argument)
+
+
 def _parsed(argument: str) -> tuple[Override | None, str]:
-    """Hydra's reading of an argument; None, and why, where it has none."""
+    """The same; None, and why, where there is none."""
     try:
-        return _parser().parse_override(argument), ""
+        return parsed(argument), ""
     except HydraException as error:
         return None, str(error).splitlines()[0]
 

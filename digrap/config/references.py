@@ -28,6 +28,12 @@ def resolve_all_but(cfg: DictConfig, keys: Collection[str]) -> list[Place]:
     return left
 
 
+def resolve_in(cfg: DictConfig, place: Place) -> None:
+    """Resolve the references in the mapping at a place."""
+    for at, _ in list(_references(_at(cfg, place), place)):
+        resolve_at(cfg, at)
+
+
 def resolve_at(cfg: DictConfig, place: Place) -> None:
     """As OmegaConf.resolve, of one node; nothing where another value has taken its place."""
     parent = _at(cfg, place[:-1])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import OmegaConf
 
+from digrap.config.compose import many_configs
 from digrap.config.overrides import as_typed
 from digrap.config.schema import split_kinds
 from digrap.core.errors import DigrapError
@@ -149,6 +150,7 @@ def in_published(file: Path) -> tuple[Results, Path, Path, Path]:
     return read_results(file, PUBLISH_AGAIN), file, file.with_suffix(".npz"), file.parent.parent
 
 
+@many_configs()
 def from_outputs(table: Table, outputs: Path, published: Published | None = None, rates: bool = False) -> Source:
     """A table's runs from the outputs tree, and those that are not there from the table as it was published; with
     `rates` vanilla's other ones even where the table does not ask for OOD at matched ID.

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
+from digrap.config.compose import many_configs
 from digrap.runs.folder import RunFolder
 from digrap.runs.results import Validation
 from digrap.tables.published import Published
@@ -127,6 +128,7 @@ class Plan:
             for seed in self.table.seeds:
                 yield row, seed, self.final(row, seed)
 
+    @many_configs()
     def known(self) -> list[Cell]:
         """Every run that is known to be needed by now, searches first, each once."""
         cells: dict[str, Cell] = {}
@@ -139,6 +141,7 @@ class Plan:
                 cells.setdefault(cell.place, cell)
         return list(cells.values())
 
+    @many_configs()
     def missing(self) -> dict[str, Cell]:
         """The known runs that are to be made, by place. Of a search, the score is enough; a published run is made again
         where one of these is initialised from its weights."""

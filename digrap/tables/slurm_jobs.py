@@ -19,6 +19,8 @@ from digrap.runs.lock import owner_of
 
 SECONDS = 60  # that Slurm may take for an answer
 UNKNOWN = "UNKNOWN"
+QUEUE = "%i|%T|%A"  # of squeue, and the same fields of sacct: a job or an array's task, its state, its own id
+ACCOUNTS = "JobID,State,JobIDRaw"
 # States in which a job will run, runs, or is about to be queued again.
 ACTIVE = {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESIZING",
           "RESV_DEL_HOLD", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED", "SUSPENDED"}  # fmt: skip
@@ -36,21 +38,21 @@ def states(jobs: Iterable[str]) -> dict[str, str] | None:
     neither knows is UNKNOWN. None where Slurm does not answer.
     """
     wanted = set(jobs)
-    listed = _lines("squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", "--format=%i|%T|%A")
+    listed = _lines("squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", f"--format={QUEUE}")
     if listed is None:
         return None
     found = _wanted(listed, wanted)
     if older := wanted - found.keys():
         numbers = ",".join(sorted({job.partition("_")[0] for job in older}))
-        kept = _lines("sacct", "--noheader", "--allocations", "-P", "--format=JobID,State", f"--jobs={numbers}")
+        kept = _lines("sacct", "--noheader", "--allocations", "-P", f"--format={ACCOUNTS}", f"--jobs={numbers}")
         found |= _wanted(kept or [], older)
     return {job: found.get(job, UNKNOWN) for job in wanted}
 
 
 def _wanted(lines: Iterable[str], wanted: set[str]) -> dict[str, str]:
-    """{job: state} from lines `job|STATE` or `job|STATE|own id`; sacct adds ` by <user>` to a state."""
-    rows = [line.split("|") for line in lines if line.count("|") in (1, 2)]
-    by_own = {row[2]: row[1] for row in rows if row[2:]}
+    """{job: state} from lines `job|STATE|own id`; sacct adds ` by <user>` to a state."""
+    rows = [line.split("|") for line in lines if line.count("|") == 2]
+    by_own = {row[2]: row[1] for row in rows}
     found = by_own | {row[0]: row[1] for row in rows}
     return {job: found[job].split()[0] for job in wanted if found.get(job, "").strip()}
 

@@ -73,6 +73,10 @@ def test_called_again_it_submits_nothing_twice(call):
     assert len(call.slurm.submitted()) == 2
     _, out, _ = call(main=status.main)
     assert "RUNNING 101_0" in out and "the job that plans the next stage: PENDING 102" in out
+    call.slurm.says({"101_1": "PENDING"})
+    call.slurm.says({"101_0": "OUT_OF_MEMORY|103", "102": "CANCELLED by 1000"}, "sacct")
+    _, out, _ = call(main=status.main)
+    assert "OUT_OF_MEMORY 101_0" in out and "the job that plans the next stage: CANCELLED 102" in out
     call.slurm.says(None)
     assert "Slurm" not in call(main=status.main)[1], "as without Slurm"
 

@@ -1,5 +1,6 @@
 """Configs composed from groups that were composed before equal Hydra's own, and are refused as Hydra's are."""
 
+import gc
 import pickle
 import shutil
 
@@ -111,3 +112,15 @@ def test_a_file_of_configs_that_changes_is_read_again(tmp_path, monkeypatch):
     file = configs / "optim" / "digrap.yaml"
     file.write_text(file.read_text().replace("mu:", "mu: 7.25 #", 1))
     assert before != compose(["optim=digrap"]).optim.mu == 7.25
+
+
+def test_many_configs_are_composed_with_one_look_at_the_files(monkeypatch):
+    looks, look = [], composing._changes
+    monkeypatch.setattr(composing, "_changes", lambda folder: looks.append(folder) or look(folder))
+    with composing.many_configs(), composing.many_configs():
+        compose(["optim=digrap"])
+        first = len(looks)
+        compose(["optim=digrap", "seed=3"])
+        assert len(looks) == first and not gc.isenabled()
+    compose(["optim=digrap"])
+    assert len(looks) == 2 * first and gc.isenabled()

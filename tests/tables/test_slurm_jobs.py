@@ -25,6 +25,37 @@ def test_states_of_waiting_running_and_older_jobs(fake_slurm):
     assert states(["9"]) is None
 
 
+# As sacct writes it for an array, some of whose tasks wait, and for a job of its own.
+ACCOUNTS = """\
+20_1|COMPLETED|21
+20_2|FAILED|22
+20_3|TIMEOUT|23
+20_4|OUT_OF_MEMORY|24
+20_5|NODE_FAIL|25
+20_6|CANCELLED by 1000|26
+20_7|PREEMPTED|27
+20_[8-9%4]|PENDING|20
+15|BOOT_FAIL|15
+"""
+
+
+def test_a_job_that_has_left_the_queue_is_asked_for_in_the_accounts(fake_slurm):
+    (fake_slurm.folder / "sacct.txt").write_text(ACCOUNTS)
+    fake_slurm.says({"20_8": "RUNNING|28"})
+    ended = {"20_1": "COMPLETED", "20_2": "FAILED", "20_3": "TIMEOUT", "20_4": "OUT_OF_MEMORY", "20_5": "NODE_FAIL"}
+    ended |= {"20_6": "CANCELLED", "20_7": "PREEMPTED", "15": "BOOT_FAIL"}
+    assert states([*ended, "20_8"]) == ended | {"20_8": "RUNNING"}
+    asked = "--noheader --allocations -P --format=JobID,State,JobIDRaw --jobs=15,20"
+    assert fake_slurm.asked("sacct") == [asked]
+    assert states(["20_8"]) == {"20_8": "RUNNING"} and len(fake_slurm.asked("sacct")) == 1, "it is in the queue"
+
+
+def test_a_task_is_found_in_the_accounts_by_its_own_id(fake_slurm):
+    """As a process of it knows itself, and writes it down as a folder's holder."""
+    (fake_slurm.folder / "sacct.txt").write_text(ACCOUNTS)
+    assert states(["24"]) == {"24": "OUT_OF_MEMORY"}
+
+
 def test_the_ledger_keeps_the_last_job_of_a_run(fake_slurm, tmp_path):
     ledger = Ledger(tmp_path)
     assert ledger.last() == {} and job_states(tmp_path) == {}

@@ -4,11 +4,13 @@
 
 Writes finished runs with made-up predictions into a temporary folder: those of the table, and others of the same
 dataset up to `runs`. Then `train.py -m table=… dry_run=true`, status.py and make_tables.py run as a user starts them,
-`rounds` times in turn; prints the median seconds of each, and of the start of Python with our imports alone.
+`rounds` times in turn; prints the median seconds of each, and of the start of Python with our imports alone, with the
+seconds of a core that it took, which other processes change less.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import statistics
@@ -80,6 +82,14 @@ def fill(plan: Plan, runs: int) -> int:
     return len(made)
 
 
+def seconds_of(command: list[str]) -> tuple[float, float]:
+    """How long a command takes, and how long it keeps a core busy."""
+    before, began = os.times(), time.monotonic()
+    subprocess.run(command, cwd=REPO, check=True, stdout=subprocess.DEVNULL)
+    wall, after = time.monotonic() - began, os.times()
+    return wall, sum(after[2:4]) - sum(before[2:4])
+
+
 def main() -> None:
     """Write the runs, time the commands in turn, print a table."""
     options = bare_keys(sys.argv[1:], DEFAULTS)
@@ -94,14 +104,16 @@ def main() -> None:
             "status.py": ["scripts/status.py", f"table={table}", f"outputs={outputs}"],
             "make_tables.py": ["scripts/make_tables.py", f"table={table}", f"outputs={outputs}", f"out={folder}/out"],
         }
-        times: dict[str, list[float]] = {name: [] for name in commands}
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
         for _ in range(options.rounds):
             for name, words in commands.items():
-                began = time.monotonic()
-                subprocess.run([sys.executable, *words], cwd=REPO, check=True, stdout=subprocess.DEVNULL)
-                times[name].append(time.monotonic() - began)
-    lines = [f"{options.runs} run folders, {own} of them the table's", "", "| command | s |", "| --- | ---: |"]
-    lines += [f"| {name} | {statistics.median(found):.1f} |" for name, found in times.items()]
+                times[name].append(seconds_of([sys.executable, *words]))
+    lines = [f"{options.runs} run folders, {own} of them the table's", ""]
+    lines += ["| command | s | s of a core |", "| --- | ---: | ---: |"]
+    for name, found in times.items():
+        lines.append(
+            "| " + " | ".join([name, *(f"{statistics.median(of):.1f}" for of in zip(*found, strict=True))]) + " |"
+        )
     print("\n".join(lines))
     if options.out:
         write_text(Path(options.out), "\n".join(lines) + "\n")
