@@ -208,7 +208,10 @@ def test_class_names_as_text(name, text):
     ("options", "words"),
     [
         ({"model": "ViT-B-16-quickgel"}, "open_clip has no such model; nearest: .*ViT-B-16-quickgelu"),
-        ({"pretrained": "opnai"}, "no such weights of tiny-quickgelu; it has: openai .or false., or give backbone.weights=FILE"),
+        (
+            {"pretrained": "opnai"},
+            "such weights of tiny-quickgelu; it has: openai .or false., or give backbone.weights=FILE",
+        ),
         ({"pretrained": True}, "pretrained=True: open_clip has no such weights"),
         ({"classes": None}, "needs their names; given: none"),
         ({"classes": CLASSES[:3]}, "head of 4 classes needs their names; given: 3"),
