@@ -36,6 +36,7 @@ CLIP = "ViT-S-32-alt"  # the smallest of open_clip's models with a text tower of
 LAVIS, VQA_TABLES = ("blip_vqa", "albef_vqa"), ("3", "4b", "8")
 HERE = ["device=cpu", "trainer.threads=1", "trainer.workers=0"]
 SMALL = ["trainer.epochs=1", "trainer.batch_size=16", "trainer.micro_batch=8", "trainer.eval_batch_size=128"]
+STEPS = ["trainer.epochs=10", "trainer.batch_size=4", "trainer.micro_batch=4", "trainer.eval_batch_size=128"]  # ω learns
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Rehearsal:
     sizes: list[str]
 
 
-def vqa(root: Path, model: str, epochs: int = 1) -> Rehearsal:
+def vqa(root: Path, model: str, small: list[str] = SMALL) -> Rehearsal:
     """Tables 3, 4b and 8: ten VQA sets and a model of transformers or of LAVIS, in a folder each."""
     data_root = make_vqa.make(root / "data").data_root
     data = f"data_root={data_root}"
@@ -56,7 +57,7 @@ def vqa(root: Path, model: str, epochs: int = 1) -> Rehearsal:
         ["scripts/check_leakage.py", "protocol=clean", data, f"out={root / 'leaks.json'}"],
     ]
     paths = [as_typed(f"data_root={data_root}")]
-    sizes = [f"trainer.epochs={epochs}", *SMALL[1:], "dataset.val_share=0.2"]
+    sizes = [*small, "dataset.val_share=0.2"]
     if model in LAVIS:
         made = tiny_lavis_files.make(model, root / model)
         more = [f"backbone={model}", *made.sizes]
@@ -109,7 +110,7 @@ TABLES: dict[str, Callable[[Path], Rehearsal]] = {
     "1": moco,
     "2": lambda root: naming(root, "paligemma_3b"),
     "3": lambda root: vqa(root, "paligemma_3b"),
-    "4b": lambda root: vqa(root, "paligemma_3b", epochs=4),  # ω is 0 for the first
+    "4b": lambda root: vqa(root, "paligemma_3b", STEPS),
     "8": lambda root: vqa(root, "llava_7b"),
     "9": lambda root: naming(root, "llava_7b"),
     "10": clip,
