@@ -36,7 +36,8 @@ CLIP = "ViT-S-32-alt"  # the smallest of open_clip's models with a text tower of
 LAVIS, VQA_TABLES = ("blip_vqa", "albef_vqa"), ("3", "4b", "8")
 HERE = ["device=cpu", "trainer.threads=1", "trainer.workers=0"]
 SMALL = ["trainer.epochs=1", "trainer.batch_size=16", "trainer.micro_batch=8", "trainer.eval_batch_size=128"]
-STEPS = ["trainer.epochs=10", "trainer.batch_size=4", "trainer.micro_batch=4", "trainer.eval_batch_size=128"]  # ω learns
+# So many steps that ω learns.
+STEPS = ["trainer.epochs=10", "trainer.batch_size=4", "trainer.micro_batch=4", "trainer.eval_batch_size=128"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def clip(root: Path) -> Rehearsal:
     """Table 10: DomainNet and a CLIP, smaller than the paper's."""
     checks, paths = _domainnet(root)
     paths += [f"backbone.model={CLIP}", as_typed(f"backbone.weights={_clip(root)}")]
-    return Rehearsal(checks, paths, SMALL)
+    return Rehearsal(checks, paths, [*SMALL, "backbone.image_size=32"])
 
 
 def _domainnet(root: Path) -> tuple[list[list[str]], list[str]]:
