@@ -17,7 +17,7 @@ from digrap.report.marks import INK, colours, marker
 from digrap.runs.history import History
 
 DEPTH = ListedColormap(colormaps["viridis"](np.linspace(0, 0.92, 256)))  # its yellow end vanishes on white
-WIDTH, HEIGHT = 5.4, 2.6  # inches a panel
+WIDTH, HEIGHT = 5.0, 2.6  # inches a panel
 
 
 def omega_over_training(histories: Mapping[str, list[History]], title: str) -> Figure | None:
@@ -46,7 +46,8 @@ def omega_over_training(histories: Mapping[str, list[History]], title: str) -> F
     for axes in panels[:, 0]:
         axes.set_ylabel("ω", rotation=0, labelpad=10)  # on its side it reads as a 3
     if together:
-        panels[0, -1].legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.02, 0.5))
+        named = panels[0, 0].get_legend_handles_labels()
+        figure.legend(*named, frameon=False, fontsize=9, loc="outside lower center", ncols=min(len(learnt), 5))
     bar = figure.colorbar(ScalarMappable(cmap=DEPTH), ax=list(panels[int(together) :].flat), ticks=[0, 1], aspect=30)
     bar.set_ticklabels(["first\nlayer", "last\nlayer"])
     seeds = max(map(len, learnt.values()))
