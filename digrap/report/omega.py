@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap
@@ -17,6 +18,7 @@ from digrap.report.marks import INK, colours, marker
 from digrap.runs.history import History
 
 DEPTH = ListedColormap(colormaps["viridis"](np.linspace(0, 0.92, 256)))  # its yellow end vanishes on white
+MEAN = "mean over layers"
 WIDTH, HEIGHT = 5.0, 2.6  # inches a panel
 
 
@@ -30,24 +32,26 @@ def omega_over_training(histories: Mapping[str, list[History]], title: str) -> F
     if not learnt:
         return None
     parts, together = by_layer(learnt, "omega", "steps"), len(learnt) > 1
-    lines = len(learnt) + together
-    figure = Figure(figsize=(WIDTH * len(parts) + 1.4, HEIGHT * lines + 0.6), layout="constrained")
-    panels = figure.subplots(lines, len(parts), squeeze=False, sharey=True)
+    height = len(learnt) + together
+    figure = Figure(figsize=(WIDTH * len(parts) + 1.4, HEIGHT * height + 0.9), layout="constrained")
+    panels = figure.subplots(height, len(parts), squeeze=False, sharey=True)
     for column, (part, curves) in zip(panels.T, parts.items(), strict=True):
         curves = {row: _from_zero(curve) for row, curve in curves.items()}
         if together:
-            _means(column[0], list(learnt), curves, f"{part}, mean")
+            _means(column[0], list(learnt), curves, f"{part}, {MEAN}")
         for axes, row in zip(column[int(together) :], learnt, strict=True):
             if row in curves:
                 _layers(axes, curves[row], row if list(parts) == ["all layers"] else f"{row}, {part}")
             else:
                 axes.set_axis_off()
-        column[-1].set_xlabel("step")
+        column[-1].set_xlabel("optimizer step")
     for axes in panels[:, 0]:
         axes.set_ylabel("ω", rotation=0, labelpad=10)  # on its side it reads as a 3
-    if together:
-        named = panels[0, 0].get_legend_handles_labels()
-        figure.legend(*named, frameon=False, fontsize=9, loc="outside lower center", ncols=min(len(learnt), 5))
+    named: dict[str, Artist] = {}
+    for axes in panels.flat:
+        lines, labels = axes.get_legend_handles_labels()
+        named |= dict(zip(labels, lines, strict=True))
+    figure.legend(named.values(), named, frameon=False, fontsize=9, loc="outside upper center", ncols=6)
     bar = figure.colorbar(ScalarMappable(cmap=DEPTH), ax=list(panels[int(together) :].flat), ticks=[0, 1], aspect=30)
     bar.set_ticklabels(["first\nlayer", "last\nlayer"])
     seeds = max(map(len, learnt.values()))
@@ -82,8 +86,7 @@ def _layers(axes: Axes, curve: pd.DataFrame, title: str) -> None:
     for place, layer in enumerate(curve.columns):
         colour = DEPTH(place / max(curve.shape[1] - 1, 1))
         axes.plot(curve.index, curve[layer], color=colour, alpha=0.75, linewidth=1)
-    axes.plot(curve.index, curve.mean(axis=1), color=INK, linewidth=2.4, linestyle="--", label="mean")
-    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    axes.plot(curve.index, curve.mean(axis=1), color=INK, linewidth=2.4, linestyle="--", label=MEAN)
     _finish(axes, title)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from digrap.core.errors import DigrapError
 from digrap.runs.folder import RESULTS, RunFolder
+from digrap.tables.memory import memory_lines
 from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import Cell
 
@@ -91,7 +92,7 @@ def dry_run(plan: Plan) -> str:
         lines.append(f"{waiting.total()} more cells wait for a winner, and are not in these numbers:")
         lines += [f"  {label}: {count}" for label, count in waiting.items()]
     if costs:
-        lines.append(_cost(costs))
+        lines += [_cost(costs), *memory_lines(plan.table, cells)]
     return "\n".join(lines)
 
 
