@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
+from matplotlib.lines import Line2D
 
 from digrap.report.layers import by_layer
 from digrap.report.marks import INK, colours, marker
@@ -19,6 +20,8 @@ from digrap.runs.history import History
 
 DEPTH = ListedColormap(colormaps["viridis"](np.linspace(0, 0.92, 256)))  # its yellow end vanishes on white
 MEAN = "mean over layers"
+BOLD = {"color": INK, "linewidth": 2.4, "linestyle": "--"}
+NAMES = {"frameon": False, "fontsize": 9, "loc": "center left"}
 WIDTH, HEIGHT = 5.0, 2.6  # inches a panel
 
 
@@ -31,32 +34,44 @@ def omega_over_training(histories: Mapping[str, list[History]], title: str) -> F
     learnt = {row: runs for row, runs in histories.items() if _learns(runs)}
     if not learnt:
         return None
-    parts, together = by_layer(learnt, "omega", "steps"), len(learnt) > 1
-    height = len(learnt) + together
-    figure = Figure(figsize=(WIDTH * len(parts) + 1.4, HEIGHT * height + 0.9), layout="constrained")
-    panels = figure.subplots(height, len(parts), squeeze=False, sharey=True)
-    for column, (part, curves) in zip(panels.T, parts.items(), strict=True):
+    parts, together = by_layer(learnt, "omega", "steps"), int(len(learnt) > 1)
+    height, width = len(learnt) + together, len(parts)
+    figure = Figure(figsize=(WIDTH * width + 1.9, HEIGHT * height + 0.6), layout="constrained")
+    grid = figure.add_gridspec(height, width + 1, width_ratios=[*[WIDTH] * width, 1.6])  # the last for what names lines
+    for column, (part, curves) in enumerate(parts.items()):
+        panels = [figure.add_subplot(grid[place, column]) for place in range(height)]
         curves = {row: _from_zero(curve) for row, curve in curves.items()}
         if together:
-            _means(column[0], list(learnt), curves, f"{part}, {MEAN}")
-        for axes, row in zip(column[int(together) :], learnt, strict=True):
+            _means(panels[0], list(learnt), curves, f"{part}, {MEAN}")
+        for axes, row in zip(panels[together:], learnt, strict=True):
             if row in curves:
                 _layers(axes, curves[row], row if list(parts) == ["all layers"] else f"{row}, {part}")
             else:
                 axes.set_axis_off()
-        column[-1].set_xlabel("optimizer step")
-    for axes in panels[:, 0]:
-        axes.set_ylabel("ω", rotation=0, labelpad=10)  # on its side it reads as a 3
-    named: dict[str, Artist] = {}
-    for axes in panels.flat:
-        lines, labels = axes.get_legend_handles_labels()
-        named |= dict(zip(labels, lines, strict=True))
-    figure.legend(named.values(), named, frameon=False, fontsize=9, loc="outside upper center", ncols=6)
-    bar = figure.colorbar(ScalarMappable(cmap=DEPTH), ax=list(panels[int(together) :].flat), ticks=[0, 1], aspect=30)
-    bar.set_ticklabels(["first\nlayer", "last\nlayer"])
+        panels[-1].set_xlabel("optimizer step")
+        for axes in panels:
+            axes.tick_params(labelleft=column == 0)
+            axes.set_ylabel("ω" if column == 0 else "", rotation="horizontal", labelpad=8)
+    if together:
+        _side(figure, grid[0, -1]).legend(*figure.axes[0].get_legend_handles_labels(), **NAMES)
+    _layers_named(_side(figure, grid[together:, -1]))
     seeds = max(map(len, learnt.values()))
     figure.suptitle(f"{title}: projection strength ω" + (f", mean over {seeds} seeds" if seeds > 1 else ""))
     return figure
+
+
+def _side(figure: Figure, place: SubplotSpec) -> Axes:
+    axes = figure.add_subplot(place)
+    axes.set_axis_off()
+    return axes
+
+
+def _layers_named(axes: Axes) -> None:
+    """What the lines of `_layers` are: the mean's, and the colours of depth."""
+    axes.legend(handles=[Line2D([], [], label=MEAN, **BOLD)], **NAMES | {"loc": "upper left"})
+    place = axes.inset_axes((0.06, 0.05, 0.12, 0.75))
+    bar = axes.figure.colorbar(ScalarMappable(cmap=DEPTH), cax=place, ticks=[0, 1])
+    bar.set_ticklabels(["first\nlayer", "last\nlayer"])
 
 
 def _learns(runs: list[History]) -> bool:
@@ -86,7 +101,7 @@ def _layers(axes: Axes, curve: pd.DataFrame, title: str) -> None:
     for place, layer in enumerate(curve.columns):
         colour = DEPTH(place / max(curve.shape[1] - 1, 1))
         axes.plot(curve.index, curve[layer], color=colour, alpha=0.75, linewidth=1)
-    axes.plot(curve.index, curve.mean(axis=1), color=INK, linewidth=2.4, linestyle="--", label=MEAN)
+    axes.plot(curve.index, curve.mean(axis=1), label=MEAN, **BOLD)
     _finish(axes, title)
 
 

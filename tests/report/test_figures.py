@@ -27,13 +27,13 @@ def drawn(axes):
 def test_omega_over_training(demo, outputs):
     """One row of a model without vision: its layers by depth, from 0 at the start, and their mean."""
     histories = {row: histories_of(demo[1][row], outputs) for row in demo[1]}
-    axes, bar = omega.omega_over_training(histories, "t").axes
+    axes, side = omega.omega_over_training(histories, "t").axes
     lines = axes.get_lines()
     assert lines[1].get_ydata().tolist() == pytest.approx([0.0, 0.2, 0.4, 0.6])
     assert lines[0].get_xdata().tolist()[0] == 0 and axes.get_title() == "DiGraP"
     mean = [sum(values) / 3 for values in zip(*(line.get_ydata() for line in lines[:3]), strict=True)]
     assert drawn(axes)["mean over layers"] == pytest.approx(mean) and len({line.get_color() for line in lines}) == 4
-    assert [tick.get_text() for tick in bar.get_yticklabels()] == ["first\nlayer", "last\nlayer"]
+    assert [tick.get_text() for tick in side.child_axes[0].get_yticklabels()] == ["first\nlayer", "last\nlayer"]
     assert omega.omega_over_training({"zero-shot": histories["zero-shot"]}, "t") is None
 
 
@@ -44,7 +44,8 @@ def test_rows_are_compared_and_vision_and_language_stand_apart(demo, outputs):
     low = [dataclasses.replace(one, tensors=names) for one in own]
     high = [dataclasses.replace(one, values={"omega": one.values["omega"] * 0.5}) for one in low]
     figure = omega.omega_over_training({"µ = 0.1": low, "LP": [], "µ = 1": high}, "t")
-    panels = figure.axes[:-1]
+    columns = figure.axes[:3], figure.axes[3:6]
+    panels = [axes for line in zip(*columns, strict=True) for axes in line]
     titles = [f"{row}{part}" for row in ("", "µ = 0.1, ", "µ = 1, ") for part in ("vision layers", "language layers")]
     assert [axes.get_title().removesuffix(", mean over layers") for axes in panels] == titles
     for part, axes in enumerate(panels[:2]):
@@ -53,7 +54,8 @@ def test_rows_are_compared_and_vision_and_language_stand_apart(demo, outputs):
         assert means["µ = 0.1"] == pytest.approx(drawn(panels[2 + part])["mean over layers"])
         assert len({line.get_color() for line in axes.get_lines()}) == 2
     assert [len(axes.get_lines()) for axes in panels[2:]] == [3, 2, 3, 2]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["µ = 0.1", "µ = 1", "mean over layers"]
+    named = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes[6:]]
+    assert named == [["µ = 0.1", "µ = 1"], ["mean over layers"]]
     picture = Image.open(io.BytesIO(figures.as_png(figure)))
     assert picture.width > 1200 and len(set(picture.convert("L").resize((60, 40)).tobytes())) > 10
 
