@@ -133,22 +133,24 @@ def memory_lines(table: Table, cells: Iterable[Cell]) -> Iterator[str]:
         cfg = (known.get(label) or table.cell(label, table.seeds[0], row.choices()[0])).config
         if cfg.backbone._target_ == VLM:
             groups.setdefault(need(cfg), []).append(label)
-    if not groups:
-        return
-    yield "Memory of one GPU in GB, computed from shapes (docs/vlm.md has what is assumed), and what fits on its card:"
-    heads = "".join(f"{f'{card} GB':<24}" for card in CARDS).rstrip()
-    yield f"  {'weights':>7} {'state':>6} {'step':>6} {'test':>6}  {heads}"
-    for found, labels in groups.items():
-        named = ", ".join(_short(table, labels))
-        if isinstance(found, str):
-            yield f"  not computed: {found}: {named}"
-            continue
-        step = "-" if found.example is None else f"{found.step(found.micro, found.checkpoints) / 1e9:.1f}"
-        numbers = f"{found.weights / 1e9:7.1f} {found.state / 1e9:6.2f} {step:>6} {found.test(found.tests) / 1e9:6.1f}"
-        yield f"  {numbers}  " + "".join(f"{found.fits(card):<24}" for card in CARDS).rstrip()
-        yield f"          {named}"
-    yield "  step and test: with the table's batches, state included. micro n: trainer.micro_batch=n fits;"
-    yield "  ckpt: backbone.gradient_checkpointing=true; test n: trainer.eval_batch_size=n."
+    computed = {found: labels for found, labels in groups.items() if isinstance(found, Need)}
+    if computed:
+        heads = "".join(f"{f'{card} GB':<24}" for card in CARDS).rstrip()
+        yield "Memory of one GPU in GB, computed from shapes (docs/vlm.md says how), and what fits on its card:"
+        yield f"  {'weights':>7} {'state':>6} {'step':>6} {'test':>6}  {heads}"
+        for found, labels in computed.items():
+            yield from (_line(found), f"          {', '.join(_short(table, labels))}")
+        yield "  step and test: with the table's batches, state included. micro n: trainer.micro_batch=n fits;"
+        yield "  ckpt: backbone.gradient_checkpointing=true; test n: trainer.eval_batch_size=n."
+    for reason, labels in groups.items():
+        if isinstance(reason, str):
+            yield f"Memory of {', '.join(_short(table, labels))}: not computed ({reason})."
+
+
+def _line(found: Need) -> str:
+    step = "-" if found.example is None else f"{found.step(found.micro, found.checkpoints) / 1e9:.1f}"
+    numbers = f"{found.weights / 1e9:7.1f} {found.state / 1e9:6.2f} {step:>6} {found.test(found.tests) / 1e9:6.1f}"
+    return f"  {numbers}  " + "".join(f"{found.fits(card):<24}" for card in CARDS).rstrip()
 
 
 def _short(table: Table, labels: list[str]) -> Iterator[str]:

@@ -141,6 +141,8 @@ def test_a_dry_run_says_what_fits(tmp_path):
     named = "".join(memory.memory_lines(table, []))
     assert all(row.own_label in named for row in table.rows.values())
     assert not list(memory.memory_lines(load_table("demo"), []))
+    (line,) = memory.memory_lines(load_table("4b", extra=("backbone.model=a/b",)), [])
+    assert line.startswith("Memory of vanilla, µ = 0.01") and "not computed (backbone.model=a/b is neither" in line
     blocks = "".join(memory.memory_lines(load_table("8"), []))
     assert "DiGraP (card)" in blocks and "DiGraP (snapshot)" in blocks  # their batches differ
 
