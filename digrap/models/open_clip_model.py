@@ -99,11 +99,11 @@ def open_clip_backbone(
     built = _backbone(Classifier(clip.visual, head), known or {}, provenance, has_head=True)
     if known is None:
         facts = PreprocessCfg()
-        built.remarks["weights"] = (
+        built.remarks["assumed"] = (
             f"{file.path.name}: taken for trained with {activation(model)}, on pictures of mean {facts.mean} and std "
             f"{facts.std}, {facts.interpolation}: backbone.pretrained={tag} is none of open_clip's weights of {model}"
         )
-        log.warning(built.remarks["weights"])
+        log.warning(built.remarks["assumed"])
     return built
 
 

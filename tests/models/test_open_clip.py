@@ -15,6 +15,7 @@ from digrap.core.files import sha256
 from digrap.data.domainnet.lists import spoken
 from digrap.models.open_clip_model import open_clip_backbone
 from digrap.optim import param_groups
+from digrap.runs.results_shape import REQUIRED
 from tests.models.tiny_clip import make_known
 
 CLASSES = ("aircraft_carrier", "teddy-bear", "t-shirt", "The_Eiffel_Tower")
@@ -138,9 +139,10 @@ def test_a_file_of_its_own_weights_needs_no_tag_of_open_clip(tiny, tmp_path, mon
     torch.testing.assert_close(found, evaluate(picture))
     assert not torch.equal(found, known.batch_transform(known.eval_transform(picture)[None])[0])
     assert "tag" not in own.provenance and own.provenance["source"] == "file" and known.provenance["tag"] == "openai"
-    assert known.remarks == {} and own.remarks == {"weights": caplog.messages[-1]}
-    assert own.remarks["weights"].startswith(f"{tiny.name}: taken for trained with QuickGELU")
-    assert "mean (0.481" in own.remarks["weights"] and "bicubic" in own.remarks["weights"]
+    assert "assumed" not in REQUIRED  # beside which it stands in results.json
+    assert known.remarks == {} and own.remarks == {"assumed": caplog.messages[-1]}
+    assert own.remarks["assumed"].startswith(f"{tiny.name}: taken for trained with QuickGELU")
+    assert "mean (0.481" in own.remarks["assumed"] and "bicubic" in own.remarks["assumed"]
 
 
 def test_a_known_tag_and_a_file_of_other_weights(tiny):
@@ -151,7 +153,7 @@ def test_a_known_tag_and_a_file_of_other_weights(tiny):
         backbone(model="tiny")
     built = backbone(model="tiny", pretrained="own", weights=tiny)
     assert not any(isinstance(layer, QuickGELU) for layer in built.module.modules())
-    assert "trained with GELU" in built.remarks["weights"]
+    assert "trained with GELU" in built.remarks["assumed"]
 
 
 def test_the_real_model_with_random_weights():
