@@ -23,9 +23,10 @@ import open_clip
 import safetensors.torch
 import timm
 import torch
+from omegaconf import OmegaConf
 
 from digrap.config.overrides import as_typed
-from digrap.core.paths import OUTPUTS, REPO
+from digrap.core.paths import CONFIGS, OUTPUTS, REPO
 from digrap.tables.spec import load_table
 from tests.data import make_domainnet, make_vqa
 from tests.models import tiny_hf, tiny_lavis_files
@@ -35,6 +36,8 @@ CLIP = "ViT-S-32-alt"  # the smallest of open_clip's models with a text tower of
 LAVIS, VQA_TABLES = ("blip_vqa", "albef_vqa"), ("3", "4b", "8")
 HERE = ["device=cpu", "trainer.threads=1", "trainer.workers=0"]
 SMALL = ["trainer.epochs=1", "trainer.batch_size=16", "trainer.micro_batch=8", "trainer.eval_batch_size=128"]
+# So many steps that ω learns.
+STEPS = ["trainer.epochs=10", "trainer.batch_size=4", "trainer.micro_batch=4", "trainer.eval_batch_size=128"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Rehearsal:
     sizes: list[str]
 
 
-def vqa(root: Path, model: str) -> Rehearsal:
+def vqa(root: Path, model: str, small: list[str] = SMALL) -> Rehearsal:
     """Tables 3, 4b and 8: ten VQA sets and a model of transformers or of LAVIS, in a folder each."""
     data_root = make_vqa.make(root / "data").data_root
     data = f"data_root={data_root}"
@@ -54,7 +57,8 @@ def vqa(root: Path, model: str) -> Rehearsal:
         ["scripts/download.py", "dataset=vqa_all", "verify_only=true", "images=false", data],
         ["scripts/check_leakage.py", "protocol=clean", data, f"out={root / 'leaks.json'}"],
     ]
-    paths, sizes = [as_typed(f"data_root={data_root}")], [*SMALL, "dataset.val_share=0.2"]
+    paths = [as_typed(f"data_root={data_root}")]
+    sizes = [*small, "dataset.val_share=0.2"]
     if model in LAVIS:
         made = tiny_lavis_files.make(model, root / model)
         more = [f"backbone={model}", *made.sizes]
@@ -85,7 +89,7 @@ def clip(root: Path) -> Rehearsal:
     """Table 10: DomainNet and a CLIP, smaller than the paper's."""
     checks, paths = _domainnet(root)
     paths += [f"backbone.model={CLIP}", as_typed(f"backbone.weights={_clip(root)}")]
-    return Rehearsal(checks, paths, SMALL)
+    return Rehearsal(checks, paths, [*SMALL, "backbone.image_size=32"])
 
 
 def _domainnet(root: Path) -> tuple[list[list[str]], list[str]]:
@@ -107,7 +111,7 @@ TABLES: dict[str, Callable[[Path], Rehearsal]] = {
     "1": moco,
     "2": lambda root: naming(root, "paligemma_3b"),
     "3": lambda root: vqa(root, "paligemma_3b"),
-    "4b": lambda root: vqa(root, "paligemma_3b"),
+    "4b": lambda root: vqa(root, "paligemma_3b", STEPS),
     "8": lambda root: vqa(root, "llava_7b"),
     "9": lambda root: naming(root, "llava_7b"),
     "10": clip,
@@ -118,30 +122,47 @@ def rehearse(table: str, root: Path, backbone: str | None = None) -> Path:
     """Everything from the check of the files to the rendered table, whose folder is returned; with `backbone`, one of
     `LAVIS`, in place of the table's own. Ends the process where a command fails or a cell stays empty."""
     rehearsal = TABLES[table](root) if backbone is None else vqa(root, backbone)
-    outputs, options = root / "outputs", [*rehearsal.paths, *rehearsal.sizes, *HERE]
+    name, sizes = small_table(table, root, rehearsal.sizes)
+    outputs, options = root / "outputs", [*rehearsal.paths, *sizes, *HERE]
     print(f"Other than with the real data: {shlex.join([*rehearsal.sizes, *HERE, f'seed={SEED}'])}, and these paths:")
     print(*(f"    {path}" for path in rehearsal.paths), sep="\n")
+    if name != table:
+        print(f"    {name}, which is configs/tables/{table}.yaml but that its blocks' sizes are these")
     for command in rehearsal.checks:
         _run(command, root)
-    _run(["train.py", "-m", f"table={table}", "dry_run=true", f"seed={SEED}", *options], root)
+    named = as_typed(f"table={name}")
+    _run(["train.py", "-m", named, "dry_run=true", f"seed={SEED}", *options], root)
     launcher = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={JOBS}"]
-    sweep = as_typed(f"hydra.sweep.dir={outputs / _dataset(table)}")
-    _run(["train.py", "-m", f"table={table}", f"seed={SEED}", *options, *launcher, sweep], root, outputs)
+    # The dataset is the first override of every table.
+    sweep = as_typed(f"hydra.sweep.dir={outputs / load_table(name).overrides[0].removeprefix('dataset=')}")
+    _run(["train.py", "-m", named, f"seed={SEED}", *options, *launcher, sweep], root, outputs)
     # What is in no hash is no option of these two.
     own = [option for option in options if option.startswith(("backbone", "dataset.", "trainer."))]
-    read = [f"table={table}", f"seeds={SEED}", f"outputs={outputs}", *own]
+    read = [named, f"seeds={SEED}", f"outputs={outputs}", *own]
     _run(["scripts/status.py", *read], root)
     _run(["scripts/make_tables.py", *read, f"out={root / 'tables'}", "dirty=allow"], root)
     with open(root / "tables" / f"{table}.csv", encoding="utf-8") as file:
         empty = {line["row"] for line in csv.DictReader(file) if line["n"] != "1"}
     if empty:
         sys.exit(f"rehearsal of table {table}: no result of {', '.join(sorted(empty))}; see {root / 'log'}")
+    if table == "4b" and not (root / "tables" / "4b_omega.png").is_file():
+        sys.exit(f"rehearsal of table 4b: no picture of ω (Fig. 9) in {root / 'tables'}")
     return root / "tables"
 
 
-def _dataset(table: str) -> str:
-    """The dataset's name, the first override of every table."""
-    return load_table(table).overrides[0].removeprefix("dataset=")
+def small_table(table: str, root: Path, sizes: list[str]) -> tuple[str, list[str]]:
+    """The table to name and the sizes to give beside it. Sizes that the table's blocks set (Table 8's batches) no
+    command line changes: they then stand in a copy of the table, behind the blocks' own."""
+    plain = OmegaConf.to_container(OmegaConf.load(CONFIGS / "tables" / f"{table}.yaml"))
+    blocks = {title: own or [] for title, own in (plain.get("blocks") or {}).items()}
+    set_there = {override.partition("=")[0] for own in blocks.values() for override in own}
+    inside = [size for size in sizes if size.partition("=")[0] in set_there]
+    if not inside:
+        return table, sizes
+    plain["blocks"] = {title: [*own, *inside] for title, own in blocks.items()}
+    file = root / f"{table}.yaml"
+    OmegaConf.save(OmegaConf.create(plain), file)
+    return str(file), [size for size in sizes if size not in inside]
 
 
 def _run(command: list[str], root: Path, outputs: Path | None = None) -> None:

@@ -21,6 +21,7 @@ from digrap.models.backbone import Backbone, check_image_size
 from digrap.models.kept_array import kept_array
 from digrap.models.open_clip_weights import (
     Options,
+    activation,
     build,
     check_model,
     fetched,
@@ -54,11 +55,13 @@ def open_clip_backbone(
     """open_clip's `model` as a classifier of `classes` (in label order); PIL in, float (N, num_classes) logits out.
 
     `pretrained` is open_clip's name of the weights; their file is `weights`, else it comes from open_clip's cache or
-    the hub. The head is zero-shot: part of the model, anchored like the rest. With `pretrained=False` all weights are
-    random, the head's as well, and the class names are not needed. `image_size` (pixels a side) replaces the model's
-    own. `cache` is a folder that keeps heads: 1,000 classes take minutes without a GPU. Raises DigrapError for a model
-    or weights that open_clip does not know, weights trained with another activation, class names that do not fit, and
-    files that are missing, damaged or of another model.
+    the hub. Under a name of its own the file `weights` may hold any weights of `model`: that they were trained with its
+    activation, and on pictures as open_clip prepares them for a file, is assumed, and stands in `remarks`. The head is
+    zero-shot: part of the model, anchored like the rest. With `pretrained=False` all weights are random, the head's as
+    well, and the class names are not needed. `image_size` (pixels a side) replaces the model's own. `cache` is a folder
+    that keeps heads: 1,000 classes take minutes without a GPU. Raises DigrapError for a model or weights that open_clip
+    does not know, weights trained with another activation, class names that do not fit, and files that are missing,
+    damaged or of another model.
     """
     check_model(model, OPTIONS)
     check_image_size(image_size)
@@ -68,10 +71,11 @@ def open_clip_backbone(
         nn.init.normal_(network.head.weight, std=_width(model) ** -0.5)
         return _backbone(network, {}, random_weights(), has_head=False)
     tag = str(pretrained)
-    known = known_weights(model, tag, OPTIONS)
-    if known is None:
+    known = known_weights(model, tag, OPTIONS, own_file=weights is not None)
+    if known is None and weights is None:
         raise DigrapError(
-            f"backbone.pretrained={tag}: open_clip has no such weights of {model}; it has: {tags_of(model)} (or false)"
+            f"backbone.pretrained={tag}: open_clip has no such weights of {model}; it has: {tags_of(model)} "
+            "(or false), or give backbone.weights=FILE"
         )
     if classes is None or len(classes) != num_classes:
         given = "none" if classes is None else len(classes)
@@ -81,7 +85,8 @@ def open_clip_backbone(
         )
     file = weight_file(fetched(known, model, tag, OPTIONS) if weights is None else weights, OPTIONS)
     clip = build(model, file, OPTIONS, image_size)
-    provenance = file.provenance("open_clip" if weights is None else "file", model=model, tag=tag)
+    tags = {} if known is None else {"tag": tag}
+    provenance = file.provenance("open_clip" if weights is None else "file", model=model, **tags)
     names, prompts = [in_words(name) for name in classes], open_clip.OPENAI_IMAGENET_TEMPLATES
     of = [model, provenance["sha256"], names, [template("") for template in prompts]]
 
@@ -91,7 +96,15 @@ def open_clip_backbone(
         return zero_shot_weight(clip, tokenizer_of(model, OPTIONS), names).numpy()
 
     head = torch.from_numpy(kept_array(cache, "head", of, make))
-    return _backbone(Classifier(clip.visual, head), known, provenance, has_head=True)
+    built = _backbone(Classifier(clip.visual, head), known or {}, provenance, has_head=True)
+    if known is None:
+        facts = PreprocessCfg()
+        built.remarks["assumed"] = (
+            f"{file.path.name}: taken for trained with {activation(model)}, on pictures of mean {facts.mean} and std "
+            f"{facts.std}, {facts.interpolation}: backbone.pretrained={tag} is none of open_clip's weights of {model}"
+        )
+        log.warning(built.remarks["assumed"])
+    return built
 
 
 class Classifier(nn.Module):

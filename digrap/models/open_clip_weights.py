@@ -23,6 +23,7 @@ from digrap.models.backbone import nearest_models
 from digrap.models.hub_model import TIMEOUT
 from digrap.models.weights import WeightFile, first_line, last_line
 
+QUICK = "QuickGELU"
 # Size and licence of ClipMatch's weights, for messages.
 TERMS = {"timm/eva_giant_patch14_clip_224.laion400m_s11b_b41k": " (2.3 GB, MIT licence)"}
 
@@ -53,23 +54,33 @@ def tags_of(model: str) -> str:
     return ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
 
 
-def known_weights(model: str, tag: str, options: Options) -> dict[str, Any] | None:
+def known_weights(model: str, tag: str, options: Options, own_file: bool = False) -> dict[str, Any] | None:
     """open_clip's description of the weights, None where it has none of that name.
 
     Raises DigrapError where they were trained with another activation than the model's; open_clip itself only warns.
+    The message has one way out more with `own_file`, where a file is given that may be of other weights.
     """
     known = open_clip.get_pretrained_cfg(model, tag)
     if not known:
         return None
-    theirs, ours = (bool(config.get("quick_gelu")) for config in (known, open_clip.get_model_config(model) or {}))
-    if theirs != ours:
-        kinds = {True: "QuickGELU", False: "GELU"}
-        other = f"{model}-quickgelu" if theirs else model.removesuffix("-quickgelu")
+    theirs = _activation(known)
+    if theirs != activation(model):
+        other = f"{model}-quickgelu" if theirs == QUICK else model.removesuffix("-quickgelu")
+        own = f", or, where the file has other weights than these, {options.tag}=own" if own_file else ""
         raise DigrapError(
-            f"{options.model}={model}: it has {kinds[ours]}, and {options.tag}={tag} was trained with "
-            f"{kinds[theirs]}; take {options.model}={other}"
+            f"{options.model}={model}: it has {activation(model)}, and {options.tag}={tag} was trained with {theirs}; "
+            f"take {options.model}={other}{own}"
         )
     return known
+
+
+def activation(model: str) -> str:
+    """The model's activation by name; of weights that open_clip does not know, it is taken for theirs."""
+    return _activation(open_clip.get_model_config(model) or {})
+
+
+def _activation(config: dict[str, Any]) -> str:
+    return QUICK if config.get("quick_gelu") else "GELU"
 
 
 def fetched(known: dict[str, Any], model: str, tag: str, options: Options) -> Path:

@@ -24,6 +24,7 @@ from digrap.core.progress import track
 from digrap.models.kept_array import kept_array
 from digrap.models.open_clip_weights import (
     Options,
+    activation,
     build,
     check_model,
     fetched,
@@ -136,4 +137,5 @@ def find_text_tower(model: str, weights: str | Path, options: Options = OPTIONS)
         raise DigrapError(
             f"{options.file}={weights}: no such file, and no tag of {model} (of: {tags_of(model)}); {options.offline}"
         )
+    log.info("%s: taken for weights of %s trained with %s", weights, model, activation(model))
     return weight_file(weights, options)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
-from matplotlib import colormaps, rc_context
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from digrap.report.layers import histories_of, mean_over_seeds
+from digrap.report.layers import histories_of
 from digrap.report.marks import Label, colours, label_beside, marker
 from digrap.report.matched_column import rates_of
 from digrap.report.matched_id import front
+from digrap.report.omega import omega_over_training
 from digrap.report.scores import Scores
-from digrap.runs.history import History
 
 DPI = 150
 NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -135,52 +132,6 @@ def _variants(scores: Scores, row: str) -> dict[str, tuple[float, float]]:
                 identity = [value for split, value in found.items() if kinds[split] == "id_test"]
                 points.setdefault(name, []).append((np.mean(identity), np.mean(ood)))
     return {name: tuple(np.mean(found, axis=0)) for name, found in points.items() if len(found) == len(runs)}
-
-
-def omega_over_training(histories: Mapping[str, list[History]], title: str) -> Figure | None:
-    """A panel a row: ω of every tensor (thin, mean over seeds) and the mean of every block (bold), over steps.
-
-    `histories` maps a row to those of its runs. None where no row learns ω.
-    """
-    curves = {row: _mean_over_seeds(runs) for row, runs in histories.items()}
-    curves = {row: curve for row, curve in curves.items() if curve is not None}
-    if not curves:
-        return None
-    figure = Figure(figsize=(1.5 + 5.5 * len(curves), 4.2), layout="constrained")
-    panels, parts = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0], []
-    for axes, (row, curve) in zip(panels, curves.items(), strict=True):
-        block_of = _blocks(list(curve.columns))
-        parts.append(blocks := list(dict.fromkeys(block_of.values())))
-        for position, block in enumerate(blocks):
-            colour = colormaps["viridis"](position / max(len(blocks) - 1, 1) * 0.92)
-            members = curve[[name for name in curve.columns if block_of[name] == block]]
-            axes.plot(members.index, members, color=colour, alpha=0.18, linewidth=0.7)
-            axes.plot(members.index, members.mean(axis=1), color=colour, linewidth=2.2, label=block)
-        axes.set(xlabel="step", ylabel="ω", title=row, ylim=(-0.02, 1.02))
-        axes.grid(alpha=0.3)
-    for axes, here, following in zip(panels, parts, [*parts[1:], None], strict=True):
-        if here != following:  # rows of another model have other parts
-            axes.legend(title="block, mean", frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.suptitle(f"{title}: projection strength")
-    return figure
-
-
-def _mean_over_seeds(runs: list[History]) -> pd.DataFrame | None:
-    """ω, steps × tensors, from 0 at the start; None for a fixed ω or none at all."""
-    frame = mean_over_seeds(runs, "omega")
-    known = [run.values["omega"] for run in runs if "omega" in run.values]
-    if frame is None or all(np.unique(values[~np.isnan(values)]).size <= 1 for values in known):
-        return None
-    frame.loc[0] = 0.0
-    return frame.sort_index()
-
-
-def _blocks(tensors: list[str]) -> dict[str, str]:
-    """Tensor → the part of the model that it belongs to: the first component in which the names differ, but not the
-    tensor's own name in its layer."""
-    parts = {name: name.split(".") for name in tensors}
-    alike = len(os.path.commonprefix(list(parts.values())))
-    return {name: found[max(min(alike, len(found) - 2), 0)] for name, found in parts.items()}
 
 
 def as_png(figure: Figure) -> bytes:

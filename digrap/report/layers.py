@@ -40,10 +40,13 @@ def mean_over_seeds(runs: list[History], statistic: str, axis: str = "steps") ->
     return together.groupby(level=0).mean()[list(dict.fromkeys(together.columns))]
 
 
-def by_layer(histories: Mapping[str, list[History]], statistic: str) -> dict[str, dict[str, pd.DataFrame]]:
-    """Part of the model → row → epochs × layers of a statistic, a mean over runs; of ‖δ‖ the root of the squares' sum
-    over a layer's tensors, of others their mean. Parts are vision and language, or `all layers` without vision."""
-    frames = {row: mean_over_seeds(runs, statistic, "epochs") for row, runs in histories.items()}
+def by_layer(
+    histories: Mapping[str, list[History]], statistic: str, axis: str = "epochs"
+) -> dict[str, dict[str, pd.DataFrame]]:
+    """Part of the model → row → epochs (or steps) × layers of a statistic, a mean over runs; of ‖δ‖ the root of the
+    squares' sum over a layer's tensors, of others their mean. Parts are vision and language, or `all layers` where
+    nothing is vision."""
+    frames = {row: mean_over_seeds(runs, statistic, axis) for row, runs in histories.items()}
     frames = {row: frame for row, frame in frames.items() if frame is not None}
     names = list(dict.fromkeys(name for frame in frames.values() for name in frame.columns))
     vision = [name for name in names if VISION.search(name)]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from digrap.core.errors import DigrapError
 from digrap.runs.folder import RESULTS, RunFolder
+from digrap.tables.memory import memory_lines
 from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import Cell
 
@@ -19,12 +20,13 @@ NEWEST = 300  # finished runs of a dataset that costs are estimated from
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished run: its kind, epochs, duration in seconds and size in bytes."""
+    """A finished run: its kind, epochs, duration in seconds, size in bytes, and how many GPUs made it."""
 
     kind: tuple[str, str, str]  # dataset, backbone, method
     epochs: int
     seconds: float
     size: int
+    gpus: int
 
 
 def measured(outputs: Path, datasets: Iterable[str]) -> list[Measured]:
@@ -49,7 +51,9 @@ def _measured(folder: RunFolder) -> Measured:
     size = sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
     method = plain.get("optim", {}).get("name", results.method)  # results of optim=file have the class's name
     kind = (results.dataset, results.backbone, method)
-    return Measured(kind, int(epochs), float(folder.facts()["wall_s"]), size)
+    facts = folder.facts()
+    gpus = 0 if results.device in ("cpu", "mps") else int(facts.get("processes", 1))
+    return Measured(kind, int(epochs), float(facts["wall_s"]), size, gpus)
 
 
 def _changed(file: Path) -> float:
@@ -58,9 +62,9 @@ def _changed(file: Path) -> float:
     return 0.0
 
 
-def typical(cell: Cell, runs: list[Measured]) -> tuple[float, int] | None:
-    """Seconds and bytes of a run like `cell`: the median over its method, else over what trains on the same dataset and
-    backbone; a run that trains is taken to cost in proportion to its epochs."""
+def typical(cell: Cell, runs: list[Measured]) -> tuple[float, int, float] | None:
+    """Seconds, bytes and seconds of GPUs of a run like `cell`: the median over its method, else over what trains on the
+    same dataset and backbone; a run that trains is taken to cost in proportion to its epochs."""
     cfg = cell.config
     kind, trains = (cfg.dataset.name, cfg.backbone.name, cfg.optim.name), bool(cfg.optim.trains)
     like = [run for run in runs if run.kind == kind]
@@ -69,7 +73,8 @@ def typical(cell: Cell, runs: list[Measured]) -> tuple[float, int] | None:
     if not like:
         return None
     times = [run.seconds * (cfg.trainer.epochs / run.epochs if trains else 1) for run in like]
-    return statistics.median(times), int(statistics.median(run.size for run in like))
+    of_gpus = statistics.median(time * run.gpus for time, run in zip(times, like, strict=True))
+    return statistics.median(times), int(statistics.median(run.size for run in like)), of_gpus
 
 
 def dry_run(plan: Plan) -> str:
@@ -91,17 +96,18 @@ def dry_run(plan: Plan) -> str:
         lines.append(f"{waiting.total()} more cells wait for a winner, and are not in these numbers:")
         lines += [f"  {label}: {count}" for label, count in waiting.items()]
     if costs:
-        lines.append(_cost(costs))
+        lines += [_cost(costs), *memory_lines(plan.table, cells)]
     return "\n".join(lines)
 
 
-def _cost(missing: list[tuple[float, int] | None]) -> str:
+def _cost(missing: list[tuple[float, int, float] | None]) -> str:
     """What the missing runs cost, as far as runs of their kind were measured here."""
     known = [like for like in missing if like is not None]
     if not known:
         return f"Cost of the {len(missing)} missing runs: not measured; no run of their kinds is finished here."
-    hours, size = (sum(part) for part in zip(*known, strict=True))
-    text = f"Missing runs known by now: {_hours(hours)} one after the other, {size / 1e6:.0f} MB"
+    seconds, size, of_gpus = (sum(part) for part in zip(*known, strict=True))
+    gpus = f"{of_gpus / 3600:.1f} GPU hours, " if of_gpus else ""
+    text = f"Missing runs known by now: {_hours(seconds)} one after the other, {gpus}{size / 1e6:.0f} MB"
     unmeasured = f"; {len(missing) - len(known)} more are of no kind measured yet" * (len(known) < len(missing))
     return f"{text} (medians of runs of the same kind{unmeasured})."
 

@@ -15,6 +15,7 @@ from digrap.core.files import sha256
 from digrap.data.domainnet.lists import spoken
 from digrap.models.open_clip_model import open_clip_backbone
 from digrap.optim import param_groups
+from digrap.runs.results_shape import REQUIRED
 from tests.models.tiny_clip import make_known
 
 CLASSES = ("aircraft_carrier", "teddy-bear", "t-shirt", "The_Eiffel_Tower")
@@ -125,6 +126,36 @@ def test_openais_weights_want_quick_gelu(tiny):
             backbone(model="tiny", weights=weights)
 
 
+def test_a_file_of_its_own_weights_needs_no_tag_of_open_clip(tiny, tmp_path, monkeypatch, caplog):
+    """What such a file was trained with is not known: it is taken as open_clip takes a file, and that is said."""
+    grey = {"file": str(tiny), "quick_gelu": True, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    monkeypatch.setitem(pretrained._PRETRAINED, "tiny-quickgelu", {"openai": grey})
+    known, own = backbone(weights=tiny), backbone(pretrained="mine", weights=tiny)
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    assert torch.equal(logits(known, images / 255), logits(own, images / 255))
+    _, _, evaluate = open_clip.create_model_and_transforms("tiny-quickgelu", pretrained=str(tiny))
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 57, 3), dtype=np.uint8))
+    found = own.batch_transform(own.eval_transform(picture)[None])[0]
+    torch.testing.assert_close(found, evaluate(picture))
+    assert not torch.equal(found, known.batch_transform(known.eval_transform(picture)[None])[0])
+    assert "tag" not in own.provenance and own.provenance["source"] == "file" and known.provenance["tag"] == "openai"
+    assert "assumed" not in REQUIRED  # beside which it stands in results.json
+    assert known.remarks == {} and own.remarks == {"assumed": caplog.messages[-1]}
+    assert own.remarks["assumed"].startswith(f"{tiny.name}: taken for trained with QuickGELU")
+    assert "mean (0.481" in own.remarks["assumed"] and "bicubic" in own.remarks["assumed"]
+
+
+def test_a_known_tag_and_a_file_of_other_weights(tiny):
+    """The tag's activation is that of its own weights; the way out that the message names is one."""
+    with pytest.raises(DigrapError, match="where the file has other weights than these, backbone.pretrained=own$"):
+        backbone(model="tiny", weights=tiny)
+    with pytest.raises(DigrapError, match="take backbone.model=tiny-quickgelu$"):
+        backbone(model="tiny")
+    built = backbone(model="tiny", pretrained="own", weights=tiny)
+    assert not any(isinstance(layer, QuickGELU) for layer in built.module.modules())
+    assert "trained with GELU" in built.remarks["assumed"]
+
+
 def test_the_real_model_with_random_weights():
     """ViT-B/16 as the config names it: quick GELU, twelve layers, logits of the classes."""
     built = open_clip_backbone(345, pretrained=False, image_size=32)
@@ -179,7 +210,10 @@ def test_class_names_as_text(name, text):
     ("options", "words"),
     [
         ({"model": "ViT-B-16-quickgel"}, "open_clip has no such model; nearest: .*ViT-B-16-quickgelu"),
-        ({"pretrained": "opnai"}, "no such weights of tiny-quickgelu; it has: openai"),
+        (
+            {"pretrained": "opnai"},
+            "such weights of tiny-quickgelu; it has: openai .or false., or give backbone.weights=FILE",
+        ),
         ({"pretrained": True}, "pretrained=True: open_clip has no such weights"),
         ({"classes": None}, "needs their names; given: none"),
         ({"classes": CLASSES[:3]}, "head of 4 classes needs their names; given: 3"),

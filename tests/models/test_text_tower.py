@@ -75,8 +75,10 @@ def test_a_text_longer_than_the_context_is_cut(tiny):
     assert np.isfinite(found).all() and (found[0] == found[1]).all()
 
 
-def test_tag_and_file_are_the_same_weights(tiny):
+def test_tag_and_file_are_the_same_weights(tiny, caplog):
+    caplog.set_level("INFO")
     by_tag, by_file = tower_of("random"), tower_of(str(tiny))
+    assert f"{tiny}: taken for weights of tiny trained with GELU" in caplog.messages
     assert (by_tag.embed(["cello"]) == by_file.embed(["cello"])).all()
     assert by_tag.provenance == {"model": "tiny", "weights": "random", "sha256": sha256(tiny)}
     assert not hasattr(by_tag.network, "visual") and not by_tag.network.training

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from digrap.core.errors import DigrapError
-from digrap.report import figures
+from digrap.report import figures, omega
 from digrap.report.publish import from_published, publish
 from digrap.report.scores import gather, tally
 from digrap.runs.folder import RunFolder
@@ -19,24 +19,45 @@ def histories_of(cells, outputs):
     return [history for history in found if history is not None]
 
 
-def test_omega_over_training(demo, outputs, tmp_path):
-    _, cells = demo
-    histories = {row: histories_of(cells[row], outputs) for row in cells}
-    curve = figures._mean_over_seeds(histories["DiGraP"])
-    assert list(curve.columns) == ["conv1.weight", "layer1.0.weight", "fc.weight"]
-    assert curve["layer1.0.weight"].tolist() == pytest.approx([0.0, 0.2, 0.4, 0.6])
-    picture = Image.open(io.BytesIO(figures.as_png(figures.omega_over_training(histories, "t"))))
-    assert picture.width > 600 and len(set(picture.convert("L").resize((60, 40)).tobytes())) > 10
-    assert figures.omega_over_training({"zero-shot": histories["zero-shot"]}, "t") is None
+def drawn(axes):
+    """{label or colour: its values} of the lines of a panel."""
+    return {line.get_label(): line.get_ydata().tolist() for line in axes.get_lines()}
 
 
-def test_models_with_other_parts_have_a_legend_each(demo, outputs):
+def test_omega_over_training(demo, outputs):
+    """One row of a model without vision: its layers by depth, from 0 at the start, and their mean."""
+    histories = {row: histories_of(demo[1][row], outputs) for row in demo[1]}
+    axes, side = omega.omega_over_training(histories, "t").axes
+    lines = axes.get_lines()
+    assert lines[1].get_ydata().tolist() == pytest.approx([0.0, 0.2, 0.4, 0.6])
+    assert lines[0].get_xdata().tolist()[0] == 0 and axes.get_title() == "DiGraP"
+    mean = [sum(values) / 3 for values in zip(*(line.get_ydata() for line in lines[:3]), strict=True)]
+    assert drawn(axes)["mean over layers"] == pytest.approx(mean) and len({line.get_color() for line in lines}) == 4
+    assert [tick.get_text() for tick in side.child_axes[0].get_yticklabels()] == ["first\nlayer", "last\nlayer"]
+    assert omega.omega_over_training({"zero-shot": histories["zero-shot"]}, "t") is None
+
+
+def test_rows_are_compared_and_vision_and_language_stand_apart(demo, outputs):
+    """Fig. 9: ω of each µ in one panel a part, then every layer, a row of panels for each µ."""
     own = histories_of(demo[1]["DiGraP"], outputs)
-    other = [dataclasses.replace(one, tensors=tuple(f"m.{name}.x" for name in "abc")) for one in own]
-    figure = figures.omega_over_training({"a": own, "b": own, "c": other}, "t")
-    legends = [axes.get_legend() for axes in figure.axes]
-    named = [legend and [text.get_text() for text in legend.get_texts()] for legend in legends]
-    assert named == [None, ["conv1", "layer1", "fc"], ["a", "b", "c"]]
+    names = ("vision_tower.layers.0.q", "vision_tower.layers.1.q", "language_model.layers.0.q")
+    low = [dataclasses.replace(one, tensors=names) for one in own]
+    high = [dataclasses.replace(one, values={"omega": one.values["omega"] * 0.5}) for one in low]
+    figure = omega.omega_over_training({"µ = 0.1": low, "LP": [], "µ = 1": high}, "t")
+    columns = figure.axes[:3], figure.axes[3:6]
+    panels = [axes for line in zip(*columns, strict=True) for axes in line]
+    titles = [f"{row}{part}" for row in ("", "µ = 0.1, ", "µ = 1, ") for part in ("vision layers", "language layers")]
+    assert [axes.get_title().removesuffix(", mean over layers") for axes in panels] == titles
+    for part, axes in enumerate(panels[:2]):
+        means = drawn(axes)
+        assert means["µ = 1"] == pytest.approx([value / 2 for value in means["µ = 0.1"]])
+        assert means["µ = 0.1"] == pytest.approx(drawn(panels[2 + part])["mean over layers"])
+        assert len({line.get_color() for line in axes.get_lines()}) == 2
+    assert [len(axes.get_lines()) for axes in panels[2:]] == [3, 2, 3, 2]
+    named = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes[6:]]
+    assert named == [["µ = 0.1", "µ = 1"], ["mean over layers"]]
+    picture = Image.open(io.BytesIO(figures.as_png(figure)))
+    assert picture.width > 1200 and len(set(picture.convert("L").resize((60, 40)).tobytes())) > 10
 
 
 def test_a_damaged_log_is_named(demo, outputs):
@@ -62,4 +83,4 @@ def test_a_fixed_omega_is_no_curve(demo, outputs):
     (first, *_) = histories_of(demo[1]["DiGraP"], outputs)
     fixed = dataclasses.replace(first, values={**first.values, "omega": first.values["omega"] * 0 + 1})
     without = dataclasses.replace(first, values={"norm": first.values["norm"]})
-    assert figures.omega_over_training({"a": [fixed], "b": [without], "c": []}, "t") is None
+    assert omega.omega_over_training({"a": [fixed], "b": [without], "c": []}, "t") is None

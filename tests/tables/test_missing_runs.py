@@ -228,6 +228,20 @@ def test_dry_run_says_what_waits_and_what_it_costs(tables, outputs):
         and "2 more are of no kind measured yet" in text
     )
     assert "~40 s  minidomainnet/" in text and "~12 s  minidomainnet/" in text and "    done  minidomainnet/" in text
+    assert "GPU hours" not in text
+
+
+def test_gpu_hours_count_every_gpu(tables, outputs):
+    """Of runs that were made on four GPUs; the hours one after the other are as before."""
+    plan = Plan(tables(ROWS % "[0]"), outputs)
+    finish(cell := plan.ready()[0], outputs, 70.0)
+    folder = RunFolder(cell.folder(outputs))
+    folder.write_facts({"wall_s": 20 * 3600.0, "processes": 4})
+    file = folder.path / "results.json"
+    file.write_text(file.read_text().replace('"device": "cpu"', '"device": "NVIDIA H100 80GB HBM3"'))
+    text = cost.dry_run(plan)
+    hours, gpu_hours = (float(text.split(word)[0].split()[-1]) for word in (" hours one after", " GPU hours, "))
+    assert gpu_hours == pytest.approx(4 * hours, abs=0.3) and hours == 64
 
 
 def test_damaged_results_are_named(tables, outputs):
