@@ -34,13 +34,22 @@ def changes(plain: dict[str, Any]) -> dict[str, Any] | None:
         if key == "seed" or key in NAMES or any(key == out or key.startswith(f"{out}.") for out in NOT_IDENTITY):
             continue
         default = base.get(key)
-        if isinstance(default, str) and "${" in default:  # what it follows is listed itself
-            default = values.get(default[2:-1], value)
         if isinstance(default, list) and "${" in str(default):
             continue
+        if isinstance(default, str) and "${" in default and _follows(value, default, values):
+            continue  # what it follows is listed itself
         if value != default and (key in base or value is not None):
             found[key] = value
     return found
+
+
+def _follows(value: Any, default: str, values: dict[str, Any]) -> bool:
+    """Whether a value is what the reference in its default gives, and what stands behind it."""
+    reference, _, rest = default.removeprefix("${").partition("}")
+    if ":" in reference:  # a resolver, as for the repository, which may have lain elsewhere
+        return str(value).endswith(rest)
+    followed = values.get(reference)
+    return value == (f"{followed}{rest}" if rest else followed) or reference not in values
 
 
 def as_words(found: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch.optim import Optimizer
 
+from digrap.config.changes import changes
 from digrap.config.choices import choices
 from digrap.config.schema import CLASSIFICATION, DECODINGS, task_of
 from digrap.core.errors import DigrapError, nearest
@@ -111,10 +112,17 @@ def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
 
 def check_weights(cfg: DictConfig) -> None:
     """Raise the builder's own DigrapError where the file of weights that the config names is not there: minivqa makes
-    its data when it is built. Backbones that classify need the data's classes and are built before any data is made."""
-    named = cfg.backbone.get("weights") if cfg.backbone.get("pretrained", True) else None
-    if task_of(cfg) != CLASSIFICATION and named and not Path(named).expanduser().is_file():
+    its data when it is built. Backbones that classify need the data's classes and are built before any data is made.
+    Raise one too where the user gives a file that random weights would leave unread."""
+    named, pretrained = cfg.backbone.get("weights"), cfg.backbone.get("pretrained", True)
+    there = bool(named) and Path(named).expanduser().is_file()
+    if named and pretrained and not there and task_of(cfg) != CLASSIFICATION:
         call_choice("backbone", cfg.backbone, num_classes=0, classes=())
+    if there and not pretrained and "backbone.weights" in (changes(OmegaConf.to_container(cfg, resolve=True)) or {}):
+        raise DigrapError(
+            f"backbone.weights={named}: backbone.pretrained=false takes random weights, and the file would not be read; "
+            "leave one of the two out"
+        )
 
 
 def check_packages(cfg: DictConfig) -> None:

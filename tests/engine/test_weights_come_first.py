@@ -47,3 +47,14 @@ def test_the_option_that_the_message_names_lets_the_run_begin(tmp_path, monkeypa
     with pytest.raises(DigrapError, match="backbone.pretrained=false takes random ones"):
         engine.run(compose(words), tmp_path / "run")
     assert engine.run(compose([*words, "backbone.pretrained=false"]), tmp_path / "run") == 1.0
+
+
+@pytest.mark.parametrize("backbone", FROM_FILES)
+def test_a_file_that_random_weights_leave_unread_is_refused(backbone, tmp_path, monkeypatch):
+    file = tmp_path / "own.safetensors"
+    file.write_bytes(b"0")
+    monkeypatch.setattr(engine, "_run", lambda *_: 1.0)
+    words = [f"dataset={made_for(backbone)}", f"backbone={backbone}", "backbone.pretrained=false", "device=cpu"]
+    assert engine.run(compose(words), tmp_path / "run") == 1.0
+    with pytest.raises(DigrapError, match="the file would not be read; leave one of the two out"):
+        engine.run(compose([*words, f"backbone.weights={file}"]), tmp_path / "run")

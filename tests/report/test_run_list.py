@@ -30,6 +30,8 @@ def finish(folder, validation, identity=60.0, seed=0):
         (["optim=digrap", "optim.mu=3", "seed=4", "trainer.workers=2"], "mu=3"),
         (["optim=vanilla", "trainer.base.lr=3e-4", "dataset.seed=7"], "lr=0.0003 seed=7"),
         (["dataset=minivqa", "optim=vanilla", "peft=none"], "peft=none"),
+        (["backbone.weights=/my/own.pth", "data_root=/my"], "weights=/my/own.pth"),
+        (["dataset=folder", "backbone=moco_resnet50", "dataset.root=/my", "data_root=/my"], "root=/my"),
         (["optim=lp_ft", "trainer.base.lr=0.5", "++optim.start.trainer.base.lr=0.25"],
          "trainer.base.lr=0.5 optim.start.trainer.base.lr=0.25"),
     ],
