@@ -120,8 +120,8 @@ def check_weights(cfg: DictConfig) -> None:
         call_choice("backbone", cfg.backbone, num_classes=0, classes=())
     if there and not pretrained and "backbone.weights" in (changes(OmegaConf.to_container(cfg, resolve=True)) or {}):
         raise DigrapError(
-            f"backbone.weights={named}: backbone.pretrained=false takes random weights, and the file would not be read; "
-            "leave one of the two out"
+            f"backbone.weights={named}: backbone.pretrained=false takes random weights, and the file would not be "
+            "read; leave one of the two out"
         )
 
 
