@@ -1,9 +1,14 @@
 """Pre-train a tiny vision-language model for minivqa on general scenes, and measure it.
 
     python tools/pretrain_minivqa.py [model=tiny_paligemma steps=2500 threads=2 device=cuda plain=16 …]
+    python tools/pretrain_minivqa.py start=outputs/first.safetensors [model=tiny_paligemma …]
 
-Captions come first, the contents of the four cells in order, and the share of questions rises linearly from 0 to 90 %:
-from questions alone a model learns their answers' prior and does not see. AdamW, one cycle up to 2e-3, batches of 128.
+The first stage: captions come first, the contents of the four cells in order, and the share of questions rises linearly
+from 0 to 90 %: from questions alone a model learns their answers' prior and does not see. AdamW, one cycle up to 2e-3,
+batches of 128. The second stage goes on from the weights of a first one, with other defaults: 45 % of its pictures are
+single symbols of the picture's size, as the miniature DomainNet draws them in clipart, sketch and painting (the first
+stage has 5 %), and half of its other captions and questions are about places.
+
 Held out are the styles of fine-tuning (real) and of TextVQA (infograph), quickdraw, and the wordings of Rephrasings,
 TextVQA and OK-VQA. An interrupted start is resumed by the same command; `stop=500` ends one at step 500. The weights
 are shipped in half precision.

@@ -1,4 +1,5 @@
-"""Pre-training of the tiny vision-language models on captions first, then on more and more questions."""
+"""Pre-training of the tiny vision-language models: captions first, then more and more questions; a second stage with
+single pictures and places."""
 
 from __future__ import annotations
 
@@ -24,20 +25,24 @@ from digrap.core.files import sha256, write_atomically
 from digrap.core.paths import CONFIGS, OUTPUTS, REPO
 from digrap.core.progress import track
 from digrap.data.mini.scenes import CHUNK
-from digrap.data.mini.vqa.pretraining import PARTS, WORDS, Exam, Lesson, Share, exam, lesson
+from digrap.data.mini.vqa.pretraining import PARTS, SINGLES, WORDS, Exam, Lesson, Share, exam, lesson
 from digrap.engine.build import call_choice
 from digrap.models.backbone import Backbone, Decoding
 from digrap.models.tiny_vlm import WEIGHTS
+from digrap.models.weights import WeightFile
 
 DEFAULTS: dict[str, Any] = {
     "model": "tiny_paligemma",
+    "start": None,  # a file within the repository: its weights are gone on from, in the second stage; null: random ones
     "out": None,  # a file within the repository: it names its own options; null: the one that is shipped
     "steps": 2500,
     "batch": 128,
     "lr": 2e-3,
     "weight_decay": 0.01,
-    "asking": 0.9,  # the share of questions at the end; it rises linearly from 0
+    "asking_first": 0.0,  # the share of questions in the first lesson; it rises linearly
+    "asking": 0.9,  # the share of questions at the end
     "facts": 0.15,  # the share of the questions that are about facts
+    "places": 0.0,  # the share of the other questions, and of the captions, that are made to be about places
     "seed": 0,
     "device": "cpu",
     "threads": 1,
@@ -47,15 +52,20 @@ DEFAULTS: dict[str, Any] = {
     "plain": 16, "clipart": 4, "sketch": 4, "painting": 4, "quickdraw": 0, "real": 0, "infograph": 0, "words": 5,
     "single": 2,
 }  # fmt: skip
+SECOND: dict[str, Any] = {
+    "seed": 1, "steps": 900, "lr": 1.5e-3, "asking_first": 0.3, "places": 0.5,
+    "plain": 12, "clipart": 3, "sketch": 3, "painting": 3, "words": 3, "single": 20,
+}  # fmt: skip
+"""What is other by default in the second stage, which start=… begins."""
 BESIDE_THE_RECIPE = ("device", "out", "save_every", "stop", "threads")
-MEASURED = ("plain", "real", WORDS)  # "real" is the style of fine-tuning
+MEASURED = ("plain", "real", WORDS, SINGLES)  # "real" is the style of fine-tuning
 log = logging.getLogger("pretrain_minivqa")
 
 
 def main() -> None:
     """Pre-train, measure, write the weights and print their sha256."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    options = checked(bare_keys(sys.argv[1:], DEFAULTS))
+    options = checked(bare_keys(sys.argv[1:], defaults(sys.argv[1:])))
     torch.set_num_threads(options.threads)
     start = time.monotonic()
     backbone = Training(options).run()
@@ -66,11 +76,19 @@ def main() -> None:
         print(f"{style}: {_line(found)}")
     out = WEIGHTS[options.model] if options.out is None else REPO / options.out
     about = {"made_by": "tools/pretrain_minivqa.py", "options": OmegaConf.to_container(options), **measures}
+    if options.start is not None:
+        about["start_sha256"] = sha256(REPO / options.start)
     half = {name: value.half().cpu().clone() for name, value in backbone.module.state_dict().items()}
     content = safetensors.torch.save(half, {"about": json.dumps(about)})  # several notes would come in random order
     write_atomically(out, lambda file: file.write(content))
     print(f"{out}: {out.stat().st_size / 2**20:.2f} MB in {time.monotonic() - start:.0f} s")
     print(f'digrap/models/tiny_vlm.py: WEIGHTS_SHA256["{options.model}"] = "{sha256(out)}"')
+
+
+def defaults(arguments: list[str]) -> dict[str, Any]:
+    """Those of the stage that the arguments begin."""
+    second = any(argument.startswith("start=") and argument != "start=null" for argument in arguments)
+    return DEFAULTS | SECOND if second else DEFAULTS
 
 
 def checked(options: DictConfig) -> DictConfig:
@@ -85,9 +103,9 @@ def checked(options: DictConfig) -> DictConfig:
     for key, names in {"model": tuple(WEIGHTS), "device": ("cpu", "cuda")}.items():
         if options[key] not in names:
             raise DigrapError(f"{key}={options[key]}: choose one of {', '.join(names)}")
-    for key, most in (("asking", 1.0), ("facts", 1.0), ("lr", 1.0), ("weight_decay", 1.0)):
-        if not isinstance(options[key], float) or not 0 <= options[key] <= most:
-            raise DigrapError(f"{key}={options[key]}: give a number from 0 to {most:g}")
+    for key in ("asking_first", "asking", "facts", "places", "lr", "weight_decay"):
+        if not isinstance(options[key], float) or not 0 <= options[key] <= 1:
+            raise DigrapError(f"{key}={options[key]}: give a number from 0 to 1")
     if CHUNK * sum(options[part] for part in PARTS) < options.batch:
         raise DigrapError(f"batch={options.batch}: more pictures than a lesson has; give more of {', '.join(PARTS)}")
     return options
@@ -100,6 +118,8 @@ class Training:
         self.options = options
         torch.manual_seed(options.seed)
         self.backbone = random_backbone(options.model)
+        if options.start is not None:
+            first_stage(options).load_into(self.backbone.module)
         module = self.backbone.module.to(options.device)
         params = [param for param in module.parameters() if param.requires_grad]
         self.optimizer = torch.optim.AdamW(params, lr=options.lr, weight_decay=options.weight_decay)
@@ -131,8 +151,8 @@ class Training:
         each = CHUNK * sum(parts.values()) // options.batch  # steps of a lesson
 
         def drawn(number: int) -> Lesson:
-            asking = options.asking * number * each / options.steps
-            return lesson(options.seed, number, parts, Share(asking, options.facts))
+            asking = options.asking_first + (options.asking - options.asking_first) * number * each / options.steps
+            return lesson(options.seed, number, parts, Share(asking, options.facts, options.places))
 
         numbers = range(first // each, -(-stop // each))
         with ThreadPoolExecutor(1) as pool:
@@ -157,6 +177,8 @@ class Training:
 
     def _recipe(self) -> str:
         plain = OmegaConf.to_container(self.options)
+        if plain["start"] is not None:
+            plain["start"] = sha256(REPO / plain["start"])
         return str({key: value for key, value in plain.items() if key not in BESIDE_THE_RECIPE})
 
     def _save(self) -> None:
@@ -186,6 +208,12 @@ def random_backbone(model: str) -> Backbone:
     backbone = call_choice("backbone", OmegaConf.merge(config, {"pretrained": False, "weights": None}))
     backbone.answering.decoding = Decoding(max_new_tokens=20)
     return backbone
+
+
+def first_stage(options: DictConfig) -> WeightFile:
+    """The file that the second stage starts from. Raises DigrapError where there is none."""
+    makes = f"`python tools/pretrain_minivqa.py model={options.model} out={options.start}` makes it"
+    return WeightFile.find(REPO / options.start, makes, option="start")
 
 
 def as_pictures(images: Tensor) -> list[Image.Image]:

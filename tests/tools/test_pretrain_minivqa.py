@@ -1,18 +1,24 @@
 """Pre-training of the tiny vision-language models: lessons, resuming, measuring, and the file of weights."""
 
+import hashlib
+import json
 import sys
 
 import pytest
+import safetensors
 import torch
 
 from digrap.cli import pretrain_minivqa as tool
 from digrap.core.errors import DigrapError
+from digrap.data.mini.draw import DOMAINS
 from digrap.data.mini.scenes import OBJECTS
+from digrap.data.mini.symbols import CLASSES
+from digrap.data.mini.vqa import pretraining
 from digrap.data.mini.vqa.facts import FACTS, facts_of, told
 from digrap.data.mini.vqa.far_twins import READ as TEXTVQA
-from digrap.data.mini.vqa.pretraining import CAPTION, PARTS, READ, Share, exam, lesson
-from digrap.data.mini.vqa.questions import WORDINGS
-from digrap.data.mini.vqa.words import SIGNS
+from digrap.data.mini.vqa.pretraining import CAPTION, PARTS, READ, SINGLE, WHERE, Share, exam, lesson
+from digrap.data.mini.vqa.questions import PLACES, WORDINGS
+from digrap.data.mini.vqa.words import SIGNS, name_of
 from digrap.data.mini.vqa.words import WORDS as VOCABULARY
 from digrap.data.mini.vqa.world import Scene
 from digrap.models.tiny_processor import check_known
@@ -25,7 +31,8 @@ def started(tmp_path, monkeypatch):
     """Calls the tool with its files under tmp_path; returns the folder of its checkpoints."""
     monkeypatch.setattr(tool, "OUTPUTS", tmp_path / "outputs")
     monkeypatch.setattr(tool, "REPO", tmp_path)
-    monkeypatch.setattr(tool, "exam", lambda seed, style: exam(seed, style, count=12, each=3))
+    sizes = {"single": 2}
+    monkeypatch.setattr(tool, "exam", lambda seed, style: exam(seed, style, count=sizes.get(style, 12), each=3))
 
     def start(*arguments):
         monkeypatch.setattr(sys, "argv", ["pretrain_minivqa.py", *SMALL, "out=w.safetensors", *arguments])
@@ -43,6 +50,53 @@ def test_a_lesson_depends_on_its_number_alone(part):
     assert first.images.shape == (60, 3, 48, 48) and first.images.dtype == torch.uint8
     assert not torch.equal(first.images, other.images) and first.answers != other.answers
     check_known([*first.questions, *first.answers])
+
+
+def test_a_lesson_of_the_first_stage_is_the_one_that_the_shipped_weights_had():
+    whole = lesson(0, 1, {"single": 2, "plain": 1}, Share(0.5, 0.15))
+    found = hashlib.sha256(whole.images.numpy().tobytes() + repr(whole[1:]).encode()).hexdigest()
+    assert found == "b52f3be2dd981a9a770e61ee0b776f8788e512e2123f9d2a2ebbf6cea39263e9"
+
+
+@pytest.mark.parametrize(("parts", "domains"), [(2, 1), (3, 3), (7, 3)])
+def test_single_symbols_fill_the_picture_in_domains_that_fine_tuning_has_not(monkeypatch, parts, domains):
+    drawn, draw = [], pretraining.draw
+
+    def noting(glyphs, labels, domain, key, size):
+        drawn.append((domain, labels))
+        return draw(glyphs, labels, domain, key, size)
+
+    monkeypatch.setattr(pretraining, "draw", noting)
+    found = lesson(0, 5, {"single": parts}, Share(0.5))
+    assert len(drawn) == len({domain for domain, _ in drawn}) == domains
+    assert {domain for domain, _ in drawn} <= {"clipart", "sketch", "painting"}
+    labels = [label for _, some in drawn for label in some.tolist()]
+    assert sorted(found.answers) == sorted(name_of(CLASSES[label]) for label in labels)
+    assert len(labels) == 60 * parts and set(found.questions) == set(SINGLE)
+    assert len({image.numpy().tobytes() for image in found.images}) == 60 * parts
+
+
+def test_captions_of_places_say_where_each_object_is():
+    captions, places = (lesson(0, 3, {"plain": 2}, Share(0.0, 0.0, share)) for share in (0.0, 1.0))
+    caption_of = {image.numpy().tobytes(): text for image, text in zip(captions.images, captions.answers, strict=True)}
+    assert set(captions.questions) == {CAPTION} and set(places.questions) == {WHERE}
+    in_order = []
+    for image, text in zip(places.images, places.answers, strict=True):
+        said = [tuple(part.rsplit(" ", 2)) for part in text.split(" , ")]
+        cells = [PLACES.index(f"{height} {side}") for _, height, side in said]
+        contents = enumerate(caption_of[image.numpy().tobytes()].split(" , "))
+        there = {cell: named.split(" ", 1)[1] for cell, named in contents if named != "none"}
+        assert dict(zip(cells, (name for name, _, _ in said), strict=True)) == there
+        in_order.append(cells == sorted(cells))
+    assert 0.2 < sum(in_order) / len(in_order) < 0.5
+
+
+def test_questions_about_places_are_as_many_as_wanted():
+    def share(places):
+        texts = lesson(0, 0, {"plain": 5}, Share(1.0, 0.0, places)).questions
+        return sum("left" in text.split() or "bottom" in text.split() for text in texts) / len(texts)
+
+    assert share(0.0) < 0.35 < 0.5 < share(0.5) < share(1.0)
 
 
 def test_captions_give_way_to_questions():
@@ -87,7 +141,12 @@ def test_an_exam_has_every_kind_and_shares_no_picture_with_a_lesson():
     assert len(found.images) == 30 and max(found.pictures) == 29
     read = exam(0, "words", count=99)
     assert set(read.kinds) == {"words"} and set(read.answers) == set(SIGNS)
-    assert len(found.kinds) == len(found.answers) == len(found.questions) == len(found.pictures)
+    single = exam(0, "single", count=40)
+    assert single.kinds == [domain for domain in DOMAINS for _ in range(40)] and set(single.questions) == {SINGLE[0]}
+    for of in (found, read, single):
+        assert len(of.kinds) == len(of.answers) == len(of.questions) == len(of.pictures)
+    seen = {image.numpy().tobytes() for image in lesson(0, 0, {"single": 6}, Share(0)).images}
+    assert not seen & {image.numpy().tobytes() for image in single.images}
     pictures = {image.numpy().tobytes() for image in lesson(0, 0, {"plain": 4}, Share(0)).images}
     assert not pictures & {image.numpy().tobytes() for image in found.images}
 
@@ -105,6 +164,22 @@ def test_an_interrupted_training_goes_on_bit_for_bit(started, capsys):
     printed = capsys.readouterr().out
     assert "plain: captions " in printed and "real: captions " in printed and "shuffled counts" in printed
     assert 'WEIGHTS_SHA256["tiny_paligemma"] = "' in printed
+
+
+def test_the_second_stage_goes_on_from_the_weights_of_the_first(started, monkeypatch):
+    monkeypatch.setattr(tool, "measure", lambda *_: {})
+    started("steps=2")
+    first, second = started.weights, started.weights.with_name("second.safetensors")
+    started(f"start={first}", f"out={second}", "steps=1", "lr=0.0")  # a rate of zero leaves weights as they are
+    with safetensors.safe_open(first, "pt") as one, safetensors.safe_open(second, "pt") as other:
+        assert all(torch.equal(one.get_tensor(name), other.get_tensor(name)) for name in one.keys())  # noqa: SIM118
+        about = json.loads(other.metadata()["about"])
+    assert about["start_sha256"] == hashlib.sha256(first.read_bytes()).hexdigest()
+    assert about["options"]["places"] == tool.SECOND["places"] > tool.DEFAULTS["places"] == 0
+    made = set(started.checkpoints.iterdir())
+    started("model=tiny_paligemma", "steps=3")
+    started(f"start={first}", f"out={second}", "steps=1", "lr=0.0")
+    assert len(set(started.checkpoints.iterdir()) - made) == 2  # of another first stage, another training
 
 
 def test_its_weights_are_those_of_the_backbone(started):
@@ -144,6 +219,8 @@ def test_a_measure_counts_exact_answers_and_exchanges_pictures(monkeypatch):
         ("asking=2", "asking=2.0: give a number from 0 to 1"),
         ("batch=61", "batch=61: more pictures than a lesson has"),
         ("plain=-1", "plain=-1: give a whole number of at least 0"),
+        ("places=1.5", "places=1.5: give a number from 0 to 1"),
+        ("start=x.st", r"start=.*/x.st: there is no such file; `python .*pretrain_minivqa.py .* out=x.st` makes it"),
         ("plan=1", "unknown argument 'plan=1'"),
     ],
 )
