@@ -49,7 +49,7 @@ def _held(here: RunFolder, mine: str) -> str | None:
         except (DigrapError, OmegaConfBaseException, KeyError, AttributeError, TypeError) as error:
             remedy = f"delete {here.variants_file} to test every variant again, or give another hydra.run.dir"
             raise DigrapError(
-                f"{here.config_file} does not tell which run the folder holds ({error}); {remedy}"
+                f"{here.config_file} does not tell which run the folder holds ({str(error).splitlines()[0]}); {remedy}"
             ) from error
     return None
 
