@@ -98,10 +98,3 @@ def test_a_wide_table_fits_the_page_and_a_file_keeps_its_lines(named, monkeypatc
     script("make_tables").show(gather(table, outputs))
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "DiGraP" in line and "│" in line]
     assert line.count("±") == 14
-
-
-def test_layers_are_told_apart_where_their_names_differ():
-    parts = figures._blocks(["model.vision.0.q", "model.vision.1.q", "model.language.0.q"])
-    assert list(parts.values()) == ["vision", "vision", "language"]
-    assert figures._blocks(["conv1.weight", "fc.weight", "fc.bias"])["fc.bias"] == "fc"
-    assert figures._blocks(["fc.weight"]) == {"fc.weight": "fc"}
