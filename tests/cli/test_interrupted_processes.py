@@ -44,7 +44,13 @@ def test_a_parallel_sweep_saves_every_run_and_begins_no_other(small_arguments, t
 def test_loading_processes_outlive_a_signal_to_the_whole_group(small_arguments, tmp_path):
     """The step in hand needs their batch."""
     folder = RunFolder(tmp_path / "run")
-    words = [*small_arguments, "trainer.epochs=200", "trainer.workers=2", f"hydra.run.dir={folder.path}"]
+    words = [
+        *small_arguments,
+        "trainer.epochs=200",
+        "trainer.validate_every=200",
+        "trainer.workers=2",
+        f"hydra.run.dir={folder.path}",
+    ]
     with open(tmp_path / "log", "w") as out:
         run = subprocess.Popen(
             [sys.executable, "train.py", *words], cwd=REPO, stdout=out, stderr=out, start_new_session=True

@@ -45,7 +45,7 @@ def test_a_plain_sweep_keeps_and_makes_what_is_not_killed_twice(small_arguments,
     assert run.returncode == 2 and "Traceback" not in error
     assert "was killed twice (SIGKILL(-9)), most likely for lack of memory" in error
     results = list((tmp_path / "the runs").glob("*/results.json"))
-    assert len(results) == 2 and all(json.loads(path.read_text())["method"] == "file" for path in results)
+    assert len(results) == 2 and all(json.loads(path.read_text())["method"] == "Rule" for path in results)
     advised = error[error.rindex("python train.py") :].strip()
     assert "always.py" in advised
     (rules / "always.py").write_text(RULE.format(when="False") + "# fixed\n")
