@@ -36,7 +36,7 @@ def omega_over_training(histories: Mapping[str, list[History]], title: str) -> F
         return None
     parts, together = by_layer(learnt, "omega", "steps"), int(len(learnt) > 1)
     height, width = len(learnt) + together, len(parts)
-    figure = Figure(figsize=(WIDTH * width + 1.9, HEIGHT * height + 0.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH * width + 1.9, HEIGHT * height + 0.9), layout="constrained")
     grid = figure.add_gridspec(height, width + 1, width_ratios=[*[WIDTH] * width, 1.6])  # the last for what names lines
     for column, (part, curves) in enumerate(parts.items()):
         panels = [figure.add_subplot(grid[place, column]) for place in range(height)]
@@ -56,7 +56,7 @@ def omega_over_training(histories: Mapping[str, list[History]], title: str) -> F
         _side(figure, grid[0, -1]).legend(*figure.axes[0].get_legend_handles_labels(), **NAMES)
     _layers_named(_side(figure, grid[together:, -1]))
     seeds = max(map(len, learnt.values()))
-    figure.suptitle(f"{title}: projection strength ω" + (f", mean over {seeds} seeds" if seeds > 1 else ""))
+    figure.suptitle(f"{title}:\nprojection strength ω" + (f", mean over {seeds} seeds" if seeds > 1 else ""))
     return figure
 
 
