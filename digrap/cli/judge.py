@@ -46,6 +46,7 @@ OTHERS = {
     "WiSE-FT, α = 0.5": ["optim=wise_ft", "trainer.base.lr=1e-3"],  # initialised from vanilla's run at this rate
     "DiGraP": ["optim=digrap", "trainer.base.lr=1e-3"],
 }
+EXAMPLE = "examples/my_rule.py"
 SET_BY_ROWS = ("seed", "optim", "trainer.base.lr", "table", "dry_run")
 
 
@@ -66,6 +67,7 @@ def main() -> None:
     write_text(table, as_table(f"{name} on the miniature", options, rows))
     sweep(table, [cell for row in cells.values() for cell in row], options.outputs, options.jobs)
 
+    print("all runs are done; comparing them, and timing the optimizers' steps", flush=True)
     found = compare(cells, list(mine), options)
     show(found)
     question = {"class": name, "rule": options.rule, "overrides": options.extra, "source": source}
@@ -104,7 +106,7 @@ def parse(given: list[str]) -> Options:
     extra = [argument for argument in given if argument not in rule and argument not in own]
     options = bare_keys(own, DEFAULTS)
     if not options.method:
-        raise DigrapError("method is not given: method=my_rule.py, a file with a torch optimizer (examples/my_rule.py)")
+        raise DigrapError("method is not given: method=my_rule.py, a file with a torch optimizer, such as " + EXAMPLE)
     for argument in extra:
         key = argument.lstrip("+").split("=")[0]
         if key in SET_BY_ROWS or key.split(".")[0].split("/")[0] == "hydra" or "=" not in argument:
@@ -112,6 +114,8 @@ def parse(given: list[str]) -> Options:
     if isinstance(options.jobs, bool) or not isinstance(options.jobs, int):
         raise DigrapError(f"jobs={options.jobs}: give a whole number, as in jobs=2")
     file = Path(options.method).resolve()
+    if not file.is_file():
+        raise DigrapError(f"method={options.method}: there is no such file ({file}); {EXAMPLE} is one to begin with")
     cls = [] if options.cls is None else [override("optim.cls", options.cls)]
     return Options(
         file=file, cls=options.cls, seeds=parse_seeds(options.seeds), jobs=max(1, options.jobs),
@@ -174,8 +178,9 @@ def notes(seeds: list[int], gains: dict[str, statistic.Gain]) -> list[str]:
     lines = [
         f"Accuracy in %, mean over the seeds {', '.join(map(str, seeds))}. Gain: OOD mean minus what zero-shot and "
         f"vanilla, joined by lines, have at the same ID accuracy; {statistic.LEVEL} % interval: bootstrap over "
-        f"{'seeds and examples' if len(seeds) > 1 else 'examples alone, there is one seed'}. Step: × torch's foreach "
-        "AdamW, one CPU thread."
+        f"{'seeds and examples' if len(seeds) > 1 else 'examples alone, there is one seed'}.",
+        "Step: time × torch's fused AdamW (docs/performance.md), one CPU thread. Vanilla is the AdamW that torch takes "
+        "by itself, on a CPU not the fused one.",
     ]
     for row, gain in gains.items():
         if gain.beyond:
