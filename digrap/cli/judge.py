@@ -54,6 +54,8 @@ SET_BY_ROWS = ("seed", "optim", "trainer.base.lr", "table", "dry_run")
 def main() -> None:
     """Run what is missing, compare, print, write."""
     options = parse(sys.argv[1:])
+    if not options.file.is_file():
+        raise DigrapError(f"method: there is no such file as {options.file}; {EXAMPLE} is one to begin with")
     name, source = find_class(str(options.file), options.cls).__name__, options.file.read_text(encoding="utf-8")
     mine = {f"{name} at lr {rate}": [*options.rule, f"trainer.base.lr={rate}"] for rate in RATES}
     rows = {**REFERENCE, **mine, **OTHERS}
@@ -114,8 +116,6 @@ def parse(given: list[str]) -> Options:
     if isinstance(options.jobs, bool) or not isinstance(options.jobs, int):
         raise DigrapError(f"jobs={options.jobs}: give a whole number, as in jobs=2")
     file = Path(options.method).resolve()
-    if not file.is_file():
-        raise DigrapError(f"method={options.method}: there is no such file ({file}); {EXAMPLE} is one to begin with")
     cls = [] if options.cls is None else [override("optim.cls", options.cls)]
     return Options(
         file=file, cls=options.cls, seeds=parse_seeds(options.seeds), jobs=max(1, options.jobs),
