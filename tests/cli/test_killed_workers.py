@@ -47,7 +47,7 @@ def test_a_plain_sweep_keeps_and_makes_what_is_not_killed_twice(small_arguments,
     assert "wait" not in run.stdout + error, "nobody has typed that"
     assert "3 runs, 2 at a time" in run.stdout and "keep_listening" not in run.stdout
     results = list((tmp_path / "the runs").glob("*/results.json"))
-    assert len(results) == 2 and all(json.loads(path.read_text())["method"] == "file" for path in results)
+    assert len(results) == 2 and all(json.loads(path.read_text())["method"] == "Rule" for path in results)
     advised = error[error.rindex("python train.py") :].strip()
     assert "always.py" in advised
     (rules / "always.py").write_text(RULE.format(when="False") + "# fixed\n")
