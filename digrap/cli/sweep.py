@@ -94,15 +94,18 @@ class Training:
 
     def __init__(self, cells: Iterable[Cell], outputs: Path):
         self.cells, self.outputs = [cell for cell in cells if cell.config.optim.trains], outputs
-        self.started, self.before = time.monotonic(), self._done()
+        self.begun, self.before = time.monotonic(), self._done()
+        self.warm = False
 
     def time_left(self) -> str:
         """`; about 3 min left`; "" where too little is known, or nothing is left to train."""
-        done = self._done()
+        done, now = self._done(), time.monotonic()
+        if done > self.before and not self.warm:  # what comes before the first steps, such as drawing data, comes once
+            self.begun, self.before, self.warm = now, done, True
         left, made = len(self.cells) - done, done - self.before
         if not left or made < ENOUGH:
             return ""
-        return f"; about {duration((time.monotonic() - self.started) / made * left)} left"
+        return f"; about {duration((now - self.begun) / made * left)} left"
 
     def _done(self) -> float:
         """In runs."""

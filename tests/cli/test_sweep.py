@@ -141,7 +141,7 @@ def test_what_is_being_made_and_the_time_left_are_said(two, monkeypatch, capsys)
         sweep.sweep(file, [zero, vanilla], outputs, 1)
     printed = capsys.readouterr().out
     assert f"their log: {file.with_suffix('.log')}" in printed
-    assert "1 of 2: zero-shot, seed 7; about " in printed
+    assert "1 of 2: zero-shot, seed 7\n" in printed
     assert "  vanilla, seed 7: step 50 of 100" in printed
 
 
@@ -155,7 +155,9 @@ def test_the_time_left_goes_by_what_was_trained(two, monkeypatch):
     assert training.time_left() == "", "nothing is trained yet"
     run = RunFolder(vanilla.folder(outputs))
     run.write_facts({"total_steps": 100})
-    run.metrics_file.write_text(json.dumps({"event": "train", "step": 40, "epoch": 1.0}) + "\n")
-    assert training.time_left() == "; about 60 s left"
+    for seconds, step, said in ((40, 0, ""), (90, 20, ""), (100, 30, ""), (110, 60, "; about 20 s left")):
+        clock[0] = seconds
+        run.metrics_file.write_text(json.dumps({"event": "train", "step": step, "epoch": 1.0}) + "\n")
+        assert training.time_left() == said, "from the first steps on: 40 of 100 steps in 20 seconds"
     write_json(vanilla.folder(outputs) / "results.json", {})
     assert training.time_left() == "", "nothing is left"
