@@ -21,15 +21,21 @@ setup:
 	@$(PYTHON) -c "import digrap, torch, hydra, accelerate, timm" || { echo "$(PYTHON) lacks packages: $(PYTHON) -m pip install -e '.[all,dev]'"; exit 2; }
 endif
 
+PIP := $(VENV)/bin/python -m pip install --progress-bar off -q
+OTHER_TORCH := ^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)(==|\[)
+
 $(STAMP): requirements.lock pyproject.toml
-	$(BASE) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup BASE=python3.12")'
-	test -x $(VENV)/bin/python || $(BASE) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --progress-bar off -q --upgrade pip
-	$(if $(TORCH),$(VENV)/bin/python -m pip install -q torch torchvision --index-url https://download.pytorch.org/whl/$(TORCH))
-	$(if $(TORCH),grep -vE '^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)(==|\[)' requirements.lock > $(VENV)/lock.txt,cp requirements.lock $(VENV)/lock.txt)
-	$(VENV)/bin/python -m pip install --progress-bar off -q --no-deps -r $(VENV)/lock.txt
-	$(VENV)/bin/python -m pip install --progress-bar off -q --no-deps --no-build-isolation -e .
-	touch $(STAMP)
+	@$(BASE) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup BASE=python3.12")'
+	@echo "setup 1 of 3: an environment in $(VENV)"
+	@test -x $(VENV)/bin/python || $(BASE) -m venv $(VENV)
+	@$(PIP) --upgrade pip
+	@echo "setup 2 of 3: the packages of requirements.lock, a few minutes of download$(if $(TORCH),, (torch with CUDA alone is several GB; make setup TORCH=cpu is smaller))"
+	@$(if $(TORCH),$(PIP) torch torchvision --index-url https://download.pytorch.org/whl/$(TORCH))
+	@$(if $(TORCH),grep -vE '$(OTHER_TORCH)' requirements.lock > $(VENV)/lock.txt,cp requirements.lock $(VENV)/lock.txt)
+	@$(PIP) --no-deps -r $(VENV)/lock.txt
+	@echo "setup 3 of 3: this repository"
+	@$(PIP) --no-deps --no-build-isolation -e . > $(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
+	@touch $(STAMP)
 
 demo: setup  ## zero-shot, vanilla and DiGraP on the miniature; prints the table and makes a page of it
 	$(PYTHON) train.py -m table=demo seed=$(SEEDS) hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS)

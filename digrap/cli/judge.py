@@ -46,6 +46,7 @@ OTHERS = {
     "WiSE-FT, α = 0.5": ["optim=wise_ft", "trainer.base.lr=1e-3"],  # initialised from vanilla's run at this rate
     "DiGraP": ["optim=digrap", "trainer.base.lr=1e-3"],
 }
+EXAMPLE = "examples/my_rule.py"
 SET_BY_ROWS = ("seed", "optim", "trainer.base.lr", "table", "dry_run")
 
 
@@ -53,6 +54,8 @@ SET_BY_ROWS = ("seed", "optim", "trainer.base.lr", "table", "dry_run")
 def main() -> None:
     """Run what is missing, compare, print, write."""
     options = parse(sys.argv[1:])
+    if not options.file.is_file():
+        raise DigrapError(f"method: there is no such file as {options.file}; {EXAMPLE} is one to begin with")
     name, source = find_class(str(options.file), options.cls).__name__, options.file.read_text(encoding="utf-8")
     mine = {f"{name} at lr {rate}": [*options.rule, f"trainer.base.lr={rate}"] for rate in RATES}
     rows = {**REFERENCE, **mine, **OTHERS}
@@ -66,6 +69,7 @@ def main() -> None:
     write_text(table, as_table(f"{name} on the miniature", options, rows))
     sweep(table, [cell for row in cells.values() for cell in row], options.outputs, options.jobs)
 
+    print("all runs are done; comparing them, and timing the optimizers' steps", flush=True)
     found = compare(cells, list(mine), options)
     show(found)
     question = {"class": name, "rule": options.rule, "overrides": options.extra, "source": source}
@@ -104,7 +108,7 @@ def parse(given: list[str]) -> Options:
     extra = [argument for argument in given if argument not in rule and argument not in own]
     options = bare_keys(own, DEFAULTS)
     if not options.method:
-        raise DigrapError("method is not given: method=my_rule.py, a file with a torch optimizer (examples/my_rule.py)")
+        raise DigrapError("method is not given: method=my_rule.py, a file with a torch optimizer, such as " + EXAMPLE)
     for argument in extra:
         key = argument.lstrip("+").split("=")[0]
         if key in SET_BY_ROWS or key.split(".")[0].split("/")[0] == "hydra" or "=" not in argument:
@@ -174,8 +178,9 @@ def notes(seeds: list[int], gains: dict[str, statistic.Gain]) -> list[str]:
     lines = [
         f"Accuracy in %, mean over the seeds {', '.join(map(str, seeds))}. Gain: OOD mean minus what zero-shot and "
         f"vanilla, joined by lines, have at the same ID accuracy; {statistic.LEVEL} % interval: bootstrap over "
-        f"{'seeds and examples' if len(seeds) > 1 else 'examples alone, there is one seed'}. Step: × torch's foreach "
-        "AdamW, one CPU thread."
+        f"{'seeds and examples' if len(seeds) > 1 else 'examples alone, there is one seed'}.",
+        "Step: time × torch's fused AdamW (docs/performance.md), one CPU thread. Vanilla is the AdamW that torch takes "
+        "by itself, on a CPU not the fused one.",
     ]
     for row, gain in gains.items():
         if gain.beyond:

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from digrap.report.sweep_summary import TITLES, Job, configurations, shared
+from digrap.report.sweep_summary import TITLES, Job, configurations, doubt, shared
 
 
 def print_sweep(jobs: Sequence[Job]) -> None:
-    """Print one line a configuration, and the command of the best."""
+    """Print one line a configuration, the command of the best, and whether its lead may be chance."""
     if not jobs:
         return
     ranked = configurations(jobs)
@@ -26,6 +26,6 @@ def print_sweep(jobs: Sequence[Job]) -> None:
     if any(one.smoke for one in ranked):
         lines = ["Smoke runs: everything works; their scores and their order mean nothing."]
     elif len(ranked) > 1 and ranked[0].runs:
-        lines.append(f"Best: {ranked[0].command}")
+        lines += [f"Best: {ranked[0].command}", *filter(None, [doubt(ranked)])]
     console = Console(width=None if sys.stdout.isatty() else 150, markup=False)
     console.print(table, *lines, sep="\n", highlight=False, soft_wrap=True)

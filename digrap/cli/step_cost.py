@@ -18,7 +18,7 @@ WARM_UP = 5  # rounds that are not counted
 
 
 def step_costs(configs: dict[str, DictConfig], rounds: int = 100) -> dict[str, float]:
-    """Return step time over that of torch's foreach AdamW, with one thread, for every config that has an optimizer.
+    """Return step time over that of torch's fused AdamW, with one thread, for every config that has an optimizer.
 
     It is the median over rounds; each round steps all optimizers in turn, so that a busy machine slows them alike.
     """
@@ -29,7 +29,7 @@ def step_costs(configs: dict[str, DictConfig], rounds: int = 100) -> dict[str, f
     for row, cfg in configs.items():
         if make_optimizer := build_method(cfg).optimizer:
             optimizers[row] = _with_gradients(make_optimizer, backbone, generator)
-    reference = _with_gradients(lambda groups: torch.optim.AdamW(groups, foreach=True), backbone, generator)
+    reference = _with_gradients(lambda groups: torch.optim.AdamW(groups, fused=True), backbone, generator)
     ratios = {row: [] for row in optimizers}
     for _ in range(WARM_UP + rounds):
         times = {row: _timed(optimizer) for row, optimizer in optimizers.items()}

@@ -7,11 +7,12 @@ large the weights are, under which licence, and how to get them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -94,6 +95,35 @@ def provenance(model: str, folder: Path) -> Provenance:
     source = "file" if Path(model).expanduser().is_dir() else "Hugging Face hub"
     found = Provenance(source=source, model=model, weights=", ".join(path.name for path in files), sha256=whole)
     return Provenance(**found, revision=revision) if revision else found
+
+
+def cached_file(repository: str, files: Sequence[str], revision: str | None = None) -> Path | None:
+    """The first of a repository's `files` that the local cache has."""
+    found = (huggingface_hub.try_to_load_from_cache(repository, file, revision=revision) for file in files)
+    return next((Path(path) for path in found if isinstance(path, str)), None)
+
+
+def ask(repository: str, files: Sequence[str], revision: str | None = None) -> None:
+    """Raise the hub's error unless the repository has one of the `files`; nothing is tried twice."""
+    for place, file in enumerate(files, 1):
+        try:
+            huggingface_hub.get_hf_file_metadata(
+                huggingface_hub.hf_hub_url(repository, file, revision=revision), timeout=TIMEOUT
+            )
+            return
+        except errors.RemoteEntryNotFoundError:
+            if place == len(files):
+                raise
+
+
+@contextlib.contextmanager
+def cache_alone() -> Iterator[None]:
+    """Within it the hub's client takes files from the local cache, and does not ask whether the hub has newer ones."""
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def lacks_of_adapters(folder: Path) -> str:

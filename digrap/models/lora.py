@@ -18,6 +18,8 @@ from digrap.models.backbone import Backbone
 from digrap.models.lora_layers import linear_layers, target_modules, unused_layers, within
 
 log = logging.getLogger(__name__)
+# peft imports bitsandbytes where it is installed, which then warns of a kernel that neither lora nor qlora uses.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 def lora(

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import shlex
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import open_clip
-from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import RemoteEntryNotFoundError
+from huggingface_hub import constants
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from torch import nn
 
 from digrap.core.errors import DigrapError
 from digrap.models.backbone import nearest_models
-from digrap.models.hub_model import TIMEOUT
+from digrap.models.hub_model import ask, cached_file
 from digrap.models.weights import WeightFile, first_line, last_line
 
 QUICK = "QuickGELU"
@@ -88,11 +86,11 @@ def fetched(known: dict[str, Any], model: str, tag: str, options: Options) -> Pa
     it, after one request: the hub's client itself would try for most of a minute."""
     repository, _, name = known.get("hf_hub", "").rpartition("/")
     files = [name] if name else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]  # in open_clip's order
-    if repository and (found := _cached(repository, files)):
+    if repository and (found := cached_file(repository, files)):
         return found
     try:
         if repository:
-            _ask(repository, files)
+            ask(repository, files)
         return Path(open_clip.download_pretrained(known))
     except Exception as error:  # huggingface_hub, its http library and open_clip have no base class in common
         elsewhere = f", or `{shlex.join(['hf', 'download', repository])}` where there is one" if repository else ""
@@ -101,23 +99,6 @@ def fetched(known: dict[str, Any], model: str, tag: str, options: Options) -> Pa
             f"({constants.HF_HUB_CACHE}) and could not be fetched ({first_line(error)}); restore the network"
             f"{elsewhere}, or {options.offline}"
         ) from error
-
-
-def _cached(repository: str, files: Sequence[str]) -> Path | None:
-    """The first of a repository's files that the local cache has."""
-    found = [try_to_load_from_cache(repository, file) for file in files]
-    return next((Path(path) for path in found if isinstance(path, str)), None)
-
-
-def _ask(repository: str, files: Sequence[str]) -> None:
-    """Raise the hub's error unless the repository has one of the files; nothing is tried twice."""
-    for place, file in enumerate(files, 1):
-        try:
-            get_hf_file_metadata(hf_hub_url(repository, file), timeout=TIMEOUT)
-            return
-        except RemoteEntryNotFoundError:
-            if place == len(files):
-                raise
 
 
 def weight_file(path: str | Path, options: Options) -> WeightFile:

@@ -13,13 +13,14 @@ import timm
 import timm.data
 import timm.models
 import torch
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import constants
 from timm.data.transforms import str_to_interp_mode
 from torch import nn
 from torchvision.transforms import v2
 
 from digrap.core.errors import DigrapError, nearest
 from digrap.models.backbone import Backbone, check_image_size, nearest_models
+from digrap.models.hub_model import ask, cache_alone, cached_file
 from digrap.models.weights import Account, Provenance, WeightFile, first_line, last_line, random_weights
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,8 @@ def timm_backbone(
     elif weights is not None:
         module, provenance = _from_file(model, weights, options)
     else:
-        module = _from_timm(model, True, image_size, options)
+        with _found(model, known):
+            module = _from_timm(model, True, image_size, options)
         provenance = _provenance_by_name(module, model)
     head = _head(module, model)
     if image_size is not None:
@@ -93,14 +95,40 @@ def _from_timm(model: str, pretrained: bool, image_size: int | None, options: di
         size = "" if image_size is None else f" backbone.image_size={image_size}"
         raise DigrapError(f"backbone.model={model}{size}: timm cannot build it ({first_line(error)})") from error
     except Exception as error:  # torch.hub, huggingface_hub and its http library have no base class in common
-        raise DigrapError(
-            f"backbone.model={model}: its weights are not in the cache and could not be fetched "
-            f"({first_line(error)}); restore the network, or {OTHERWISE}"
-        ) from error
+        raise _not_fetched(model, error) from error
     # timm vouches for its own weights; some lack a last norm, which then keeps its initial values.
     for problem in _account(module, model, results).problems():
         log.warning("backbone.model=%s: timm's weights do not fit the model exactly (%s)", model, problem)
     return module
+
+
+def _found(model: str, known: Any) -> contextlib.AbstractContextManager[None]:
+    """In what timm finds the weights of that name: in the local cache alone where they are there, else on the hub.
+
+    Raises DigrapError where they are in neither, after one request: the hub's client itself would try for minutes.
+    """
+    source, _, name = model.partition(":")
+    if known is None and source.replace("_", "-") != "hf-hub":
+        return contextlib.nullcontext()
+    facts = {"hf_hub_id": name} if known is None else known.to_dict()
+    if not facts.get("hf_hub_id"):
+        return contextlib.nullcontext()  # torch's own downloads, which try once
+    repository, files, revision = _on_hub(facts)
+    needed = ["config.json"] if known is None else files
+    if cached_file(repository, files, revision) and cached_file(repository, needed, revision):
+        return cache_alone()
+    try:
+        ask(repository, needed, revision)
+    except Exception as error:  # huggingface_hub and its http library have no base class in common
+        raise _not_fetched(model, error) from error
+    return contextlib.nullcontext()
+
+
+def _not_fetched(model: str, error: Exception) -> DigrapError:
+    return DigrapError(
+        f"backbone.model={model}: its weights are not in the cache ({constants.HF_HUB_CACHE}) and could not be fetched "
+        f"({first_line(error)}); restore the network, or {OTHERWISE}"
+    )
 
 
 def _from_file(model: str, weights: str | Path, options: dict[str, Any]) -> tuple[nn.Module, Provenance]:
@@ -138,15 +166,18 @@ def _provenance_by_name(module: nn.Module, model: str) -> Provenance:
 def _cached(facts: dict[str, Any]) -> Path | None:
     """The cached file of timm's weights: of the hub, where timm prefers safetensors, else of torch's own downloads."""
     if facts.get("hf_hub_id"):
-        repository, _, revision = facts["hf_hub_id"].partition("@")
-        file = facts.get("hf_hub_filename") or "pytorch_model.bin"
-        names = ["model.safetensors"] if file == "pytorch_model.bin" else []
-        names += [str(PurePosixPath(file).with_suffix(".safetensors")), file]
-        found = (try_to_load_from_cache(repository, name, revision=revision or None) for name in names)
-        return next((Path(path) for path in found if isinstance(path, str)), None)
+        return cached_file(*_on_hub(facts))
     url = facts.get("url") or ""
     path = Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(urlparse(url).path).name
     return path if url and path.is_file() else None
+
+
+def _on_hub(facts: dict[str, Any]) -> tuple[str, list[str], str | None]:
+    """Repository, names of the weights' file in timm's order, and revision."""
+    repository, _, revision = facts["hf_hub_id"].partition("@")
+    file = facts.get("hf_hub_filename") or "pytorch_model.bin"
+    names = ["model.safetensors"] if file == "pytorch_model.bin" else []
+    return repository, [*names, str(PurePosixPath(file).with_suffix(".safetensors")), file], revision or None
 
 
 def _account(module: nn.Module, model: str, results: list[Any]) -> Account:

@@ -117,7 +117,7 @@ def verdict(name: str, gain: Gain, step: float) -> str:
             f"{name} makes no difference at matched ID accuracy that {seeds} can show "
             f"({format_difference(gain.gain)} points OOD, {interval})"
         )
-    return f"verdict: {text}, step {step:.1f} × AdamW"
+    return f"verdict: {text}, step {step:.1f} × fused AdamW"
 
 
 def _identity(run: Answers) -> float:

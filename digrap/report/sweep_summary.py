@@ -76,3 +76,18 @@ def configurations(jobs: Sequence[Job]) -> list[Configuration]:
 def shared(ranked: Sequence[Configuration]) -> tuple[str, ...]:
     """The overrides that all configurations have."""
     return tuple(word for word in ranked[0].overrides if word not in ranked[0].own)
+
+
+def doubt(ranked: Sequence[Configuration]) -> str:
+    """What speaks against the first being better than the second: the seeds' spread, or that there is one seed. ""
+    where nothing does, or there is nothing to compare."""
+    first, second = ranked[:2]
+    lead = first.validation - second.validation
+    if not math.isfinite(lead):
+        return ""
+    spreads = [statistics.stdev(run.validation for run in one.runs) for one in (first, second) if len(one.runs) > 1]
+    if not spreads:
+        return f"Its lead over the second, {lead:.1f}, is of one seed; seed=0,1,2 shows whether it is more than chance."
+    if lead > (spread := max(spreads)):
+        return ""
+    return f"Its lead over the second, {lead:.1f}, is within the seeds' spread (± {spread:.1f})."

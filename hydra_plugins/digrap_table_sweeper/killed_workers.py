@@ -12,12 +12,13 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from digrap.core.errors import DigrapError, Interrupted
 from digrap.engine import interruption, slurm
 
 log = logging.getLogger(__name__)
+joblib_log = logging.getLogger("hydra_plugins.hydra_joblib_launcher._core")
 ALONE = 2  # joblib makes no process of its own for 1; of two, the second has nothing to do
 
 
@@ -35,10 +36,13 @@ class OutlivingLauncher:
         """Launch the jobs; one that is killed twice has failed with a DigrapError that names its command."""
         if not hasattr(self.launcher, "joblib"):
             return self.launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
-        from joblib.externals.loky import get_reusable_executor  # no other launcher needs joblib
+        from joblib import effective_n_jobs  # no other launcher needs joblib
+        from joblib.externals.loky import get_reusable_executor
 
         self.launcher.task_function = _Stopping(self.task)
         self.launcher.joblib["initializer"] = interruption.keep_listening
+        joblib_log.addFilter(_no_options)
+        log.info("%d runs, %d at a time", len(job_overrides), effective_n_jobs(self.launcher.joblib.get("n_jobs", -1)))
         with slurm.guard(), interruption.deferring(_hand_on):
             results = self._launch(_UntilAsked(job_overrides), initial_job_idx)
             for result in results:
@@ -74,7 +78,7 @@ class OutlivingLauncher:
         given = self.config.hydra.overrides
         places = [word for word in (*given.hydra, *given.task) if word.startswith(again)]
         outputs = [word for word in given.task if word.startswith("outputs=")]
-        own = [word for word in overrides if word not in ("wait=true", *outputs)]
+        own = [word for word in overrides if word not in outputs]
         return shlex.join(["python", "train.py", *(["-m"] if places else []), *own, *places, *outputs])
 
     def _failed(self, overrides: Sequence[str], error: Exception) -> JobReturn:
@@ -89,6 +93,17 @@ class OutlivingLauncher:
 def on_slurm(config: DictConfig) -> bool:
     """Whether the sweep's launcher is Slurm's."""
     return str(config.hydra.launcher._target_).endswith(".SlurmLauncher")
+
+
+class Waiting:
+    """A task that waits for a run that another process makes, as wait=true: several jobs may be initialised from one
+    run, which the first of them makes, and a killed job on another node is to be given up first."""
+
+    def __init__(self, task: Callable[[DictConfig], Any]):
+        self.task = task
+
+    def __call__(self, cfg: DictConfig) -> Any:
+        return self.task(OmegaConf.merge(cfg, {"wait": True}))
 
 
 class Stopped(Exception):
@@ -127,6 +142,11 @@ def _hand_on() -> None:
     for child in multiprocessing.active_children():
         with contextlib.suppress(ProcessLookupError):  # it has ended in this moment
             os.kill(child.pid, signal.SIGTERM)
+
+
+def _no_options(record: logging.LogRecord) -> bool:
+    """False for the line in which Hydra's joblib launcher prints every option of joblib."""
+    return not record.getMessage().startswith("Joblib.Parallel(")
 
 
 def _how(error: Exception) -> str:

@@ -30,7 +30,7 @@ from digrap.tables.published import published_table
 from digrap.tables.slurm_jobs import ACTIVE, Ledger, job_states
 from digrap.tables.spec import Cell, Table, load_table
 from digrap.tables.winners import write_winners
-from hydra_plugins.digrap_table_sweeper.killed_workers import OutlivingLauncher, on_slurm
+from hydra_plugins.digrap_table_sweeper.killed_workers import OutlivingLauncher, Waiting, on_slurm
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 5.0  # between checks of runs that another process makes
@@ -56,6 +56,8 @@ class TableSweeper(BasicSweeper):
             install = "python -m pip install hydra-submitit-launcher"
             raise DigrapError(f"hydra/launcher=slurm needs a package: {install}; scripts/sbatch.py does without")
         super().setup(**context)
+        if self.slurm or self.config.table is None:
+            self.launcher.task_function = Waiting(self.launcher.task_function)
         self.batch: list[Cell] = []  # the runs that are being launched
         if self.slurm:
             from hydra_plugins.digrap_table_sweeper._slurm_jobs import SlurmBatches  # needs submitit
@@ -91,10 +93,11 @@ class TableSweeper(BasicSweeper):
     def _values(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Launch a run for every combination of the values, then print what they found, best first."""
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        # Several jobs may be initialised from one run: the second waits while the first makes it.
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments, "wait=true"])
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        words = {word: given for override in overrides for word, given in _as_given(override).items()}
         returns: list[Sequence[JobReturn]] = []
         for batch in self.split_arguments(overrides, self.max_batch_size):
+            batch = [[words[word] for word in job] for job in batch]
             self.validate_batch_is_legal(batch)
             returns.append(self.launcher.launch(batch, initial_job_idx=sum(map(len, returns))))
         results = [result for batch in returns for result in batch]
@@ -133,8 +136,7 @@ class TableSweeper(BasicSweeper):
             busy = self._queued(plan, batch)
             self.batch = [cell for cell in batch if cell not in busy]
             log.info("%d runs in this stage", len(self.batch))
-            own = ["wait=true"] if self.slurm else []  # for a killed job on another node to be given up
-            own += [word for word in self.config.hydra.overrides.task if word.startswith("outputs=")]
+            own = [word for word in self.config.hydra.overrides.task if word.startswith("outputs=")]
             overrides = [[*cell.overrides, *own] for cell in self.batch]
             self.validate_batch_is_legal(overrides)
             done = sum(map(len, returns))
@@ -162,6 +164,17 @@ class TableSweeper(BasicSweeper):
         if places:  # a sweep without a table has none
             Ledger(Path(self.config.hydra.sweep.dir).parent).note(zip(jobs, places, strict=True))
         log.info("submitted to Slurm: %s", f"{jobs[0]} to {jobs[-1]}" if len(jobs) > 1 else jobs[0])
+
+
+def _as_given(override: Override) -> dict[str, str]:
+    """{word as Hydra writes it: as it was given} for each of its values, say {"smoke=True": "smoke=true"}."""
+    key = override.get_key_element()
+    if not override.is_sweep_override():
+        return {f"{key}={override.get_value_element_as_str()}": override.input_line}
+    values, text = list(override.sweep_string_iterator()), override.get_value_string()
+    plain = not set(text) & set("([{'\"\\")  # else a comma may separate no values
+    given = [value.strip() for value in text.split(",")] if plain else values
+    return {f"{key}={value}": f"{key}={word}" for value, word in zip(values, given, strict=True)}
 
 
 def _seeds(override: Override) -> list[int]:

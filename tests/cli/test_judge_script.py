@@ -71,7 +71,7 @@ def check_table(file, written):
     ("arguments", "message"),
     [
         ([], "method is not given"),
-        (["method=not_there.py"], "not_there.py: there is no such file"),
+        (["method=not_there.py"], "not_there.py; examples/my_rule.py is one to begin with"),
         ([f"method={EXAMPLE}", "options.pul=1"], "optim.options.pul: PullBack takes no such argument"),
         ([f"method={EXAMPLE}", "seed=1"], "seed=1: seed is set by the judge itself"),
         ([f"method={EXAMPLE}", "hydra.run.dir=x"], "hydra.run.dir is set by the judge itself"),

@@ -44,6 +44,8 @@ def test_a_plain_sweep_keeps_and_makes_what_is_not_killed_twice(small_arguments,
     error = run.stderr[run.stderr.rindex("error: ") :]
     assert run.returncode == 2 and "Traceback" not in error
     assert "was killed twice (SIGKILL(-9)), most likely for lack of memory" in error
+    assert "wait" not in run.stdout + error, "nobody has typed that"
+    assert "3 runs, 2 at a time" in run.stdout and "keep_listening" not in run.stdout
     results = list((tmp_path / "the runs").glob("*/results.json"))
     assert len(results) == 2 and all(json.loads(path.read_text())["method"] == "Rule" for path in results)
     advised = error[error.rindex("python train.py") :].strip()

@@ -1,5 +1,6 @@
 """Tables run in a process of their own: a failed run is named, an interruption ends all processes."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 from digrap.cli import judge, sweep
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_json, write_text
+from digrap.runs.folder import RunFolder
+from digrap.runs.lock import hold
 from digrap.tables.spec import load_table
 
 TWO = """
@@ -112,3 +115,49 @@ def test_a_crash_shows_the_last_lines(two, monkeypatch):
     monkeypatch.setattr(sweep, "_command", lambda *_: [sys.executable, "-c", "print(1); 1 / 0"])
     with pytest.raises(DigrapError, match=r"(?s)the runs failed:\n.*ZeroDivisionError.*two.log"):
         sweep.sweep(file, cells, outputs, 1)
+
+
+def test_what_is_being_made_and_the_time_left_are_said(two, monkeypatch, capsys):
+    """A run without training tells nothing about how long the others take."""
+    file, (zero, vanilla), outputs = two
+    monkeypatch.setattr(sweep, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(sweep, "QUIET_SECONDS", 0.1)
+    monkeypatch.setattr(sweep, "_command", lambda *_: [sys.executable, "-c", "import time; time.sleep(1.5)"])
+    run, polled = RunFolder(vanilla.folder(outputs)), []
+    plain = sweep._done
+
+    def done(cell, folder):
+        if cell is zero:
+            polled.append(cell)
+        if len(polled) == 3:
+            write_json(zero.folder(outputs) / "results.json", {})
+            run.write_facts({"total_steps": 100})
+            record = {"event": "train", "step": 50, "epoch": 1.0}
+            run.metrics_file.write_text(json.dumps(record) + "\n")
+        return plain(cell, folder)
+
+    monkeypatch.setattr(sweep, "_done", done)
+    with pytest.raises(DigrapError, match="vanilla, seed 7: the run is not in"), hold(run):
+        sweep.sweep(file, [zero, vanilla], outputs, 1)
+    printed = capsys.readouterr().out
+    assert f"their log: {file.with_suffix('.log')}" in printed
+    assert "1 of 2: zero-shot, seed 7\n" in printed
+    assert "  vanilla, seed 7: step 50 of 100" in printed
+
+
+def test_the_time_left_goes_by_what_was_trained(two, monkeypatch):
+    _, (zero, vanilla), outputs = two
+    clock = [0.0]
+    monkeypatch.setattr(sweep.time, "monotonic", lambda: clock[0])
+    training = sweep.Training([zero, vanilla], outputs)
+    write_json(zero.folder(outputs) / "results.json", {})
+    clock[0] = 40.0
+    assert training.time_left() == "", "nothing is trained yet"
+    run = RunFolder(vanilla.folder(outputs))
+    run.write_facts({"total_steps": 100})
+    for seconds, step, said in ((40, 0, ""), (90, 20, ""), (100, 30, ""), (110, 60, "; about 20 s left")):
+        clock[0] = seconds
+        run.metrics_file.write_text(json.dumps({"event": "train", "step": step, "epoch": 1.0}) + "\n")
+        assert training.time_left() == said, "from the first steps on: 40 of 100 steps in 20 seconds"
+    write_json(vanilla.folder(outputs) / "results.json", {})
+    assert training.time_left() == "", "nothing is left"

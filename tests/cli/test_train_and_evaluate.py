@@ -65,8 +65,11 @@ def test_evaluate_names_what_is_wrong(small_arguments, tmp_path):
 
 def test_multirun_goes_over_methods(small_arguments, tmp_path):
     run = call(
-        "train.py", "-m", *small_arguments, "trainer.epochs=1", "optim=zero_shot,digrap", f"hydra.sweep.dir={tmp_path}"
-    )
+        "train.py", "-m", *small_arguments, "trainer.epochs=1", "trainer.base.lr=1e-3", "optim=zero_shot,digrap",
+        f"hydra.sweep.dir={tmp_path}",
+    )  # fmt: skip
     assert run.returncode == 0, run.stderr
+    assert "trainer.base.lr=1e-3 optim=zero_shot\n" in run.stdout, "a line of the sweep has what was typed"
+    assert "wait" not in run.stdout and "[HYDRA]" not in run.stdout
     methods = {json.loads(path.read_text())["method"] for path in tmp_path.glob("*/results.json")}
     assert methods == {"zero_shot", "digrap"}

@@ -9,7 +9,7 @@ from digrap.config.compose import compose
 from digrap.config.identity import run_hash
 from digrap.config.schema import FLAGS
 from digrap.core.errors import DigrapError
-from hydra_plugins.digrap_table_sweeper.table_sweeper import _seeds
+from hydra_plugins.digrap_table_sweeper.table_sweeper import TableSweeper, _as_given, _seeds
 
 
 @pytest.mark.parametrize("same", [
@@ -43,6 +43,18 @@ def test_seeds_of_a_table_drop_no_part_of_a_number(override):
 
 def test_seeds_of_a_table():
     assert _seeds(OverridesParser.create().parse_override("seed=00,1,010")) == [0, 1, 10]
+
+
+@pytest.mark.parametrize(("typed", "shown"), [
+    ("lr=1e-3,3e-4", ["lr=1e-3", "lr=3e-4"]), ("smoke=true", ["smoke=true"]), ("a=true, false", ["a=true", "a=false"]),
+    ("a=choice(1e-3,2)", ["a=0.001", "a=2"]), ("a=range(1,3)", ["a=1", "a=2"]), ("a=[1,2],[3]", ["a=[1,2]", "a=[3]"]),
+    ("root='a,b',c", ["root='a,b'", "root=c"]), ("+x.y=3e-4", ["+x.y=3e-4"]), ("~x.y", ["~x.y"]),
+])  # fmt: skip
+def test_a_sweep_shows_what_was_typed(typed, shown):
+    override = OverridesParser.create().parse_override(typed)
+    given = _as_given(override)
+    (jobs,) = TableSweeper.split_arguments([override], None)
+    assert [given[word] for (word,) in jobs] == shown
 
 
 def test_every_boolean_of_a_group_without_types_is_known():

@@ -172,3 +172,8 @@ def test_bad_options(changes, message):
 def test_a_model_without_such_layers_is_refused():
     with pytest.raises(DigrapError, match="none is q_proj, k_proj, v_proj, o_proj; give .* a list of these: fc"):
         lora(Backbone(nn.ModuleDict({"fc": nn.Linear(2, 2)}), None), **OPTIONS)
+
+
+def test_bitsandbytes_is_quiet_about_a_kernel_that_is_not_used(caplog):
+    pytest.importorskip("bitsandbytes.backends.cpu.ops").logger.warning("Failed to load CPU gemm_4bit_forward")
+    assert not caplog.text

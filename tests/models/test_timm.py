@@ -1,5 +1,7 @@
 """timm's classifiers: weights from files, a fresh head, timm's own transforms, and errors that name what fixes them."""
 
+import time
+
 import huggingface_hub.constants
 import numpy as np
 import pytest
@@ -164,7 +166,7 @@ def test_parts_that_the_model_lacks_are_left_out_and_named(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
-def test_weights_by_name_are_recorded_with_their_commit(tmp_path, monkeypatch, file):
+def test_weights_by_name_need_no_network_and_are_recorded_with_their_commit(tmp_path, monkeypatch, file, hub, caplog):
     """From the hub's cache as it lies on disk: refs/main names the commit, snapshots/<commit> holds the files."""
     repository, commit = tmp_path / "models--timm--test_resnet.r160_in1k", "ab12" * 10
     (repository / "refs").mkdir(parents=True)
@@ -179,9 +181,10 @@ def test_weights_by_name_are_recorded_with_their_commit(tmp_path, monkeypatch, f
         missing = repository / ".no_exist" / commit / "model.safetensors"  # the hub's note that there is none
         missing.parent.mkdir(parents=True)
         missing.touch()
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    hub()
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     backbone = timm_backbone(3, "test_resnet")
+    assert "Retrying" not in caplog.text and not huggingface_hub.constants.HF_HUB_OFFLINE
     assert torch.equal(backbone.module.conv1[0].weight, module.conv1[0].weight)
     assert backbone.provenance == {
         "source": "timm",
@@ -199,4 +202,22 @@ def test_without_network_the_way_out_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(DigrapError, match="could not be fetched .*backbone.weights=<file> or backbone.pretrained"):
+        timm_backbone(3, "resnet18")
+
+
+def test_without_network_one_request_is_made_and_nothing_is_tried_again(cache, hub, caplog):
+    hub()
+    started = time.monotonic()
+    for model in ("resnet18", "hf-hub:timm/resnet18.a1_in1k"):
+        with pytest.raises(DigrapError) as caught:
+            timm_backbone(3, model)
+        text = str(caught.value)
+        assert f"backbone.model={model}: its weights are not in the cache ({cache}) and could not be fetched" in text
+        assert "give backbone.weights=<file> or backbone.pretrained=false" in text
+    assert time.monotonic() - started < 20 and "Retrying" not in caplog.text
+
+
+def test_the_hubs_answer_is_told(cache, hub):
+    hub(404, "EntryNotFound")
+    with pytest.raises(DigrapError, match="could not be fetched .*404"):
         timm_backbone(3, "resnet18")

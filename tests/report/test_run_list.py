@@ -5,10 +5,11 @@ import math
 import pytest
 from omegaconf import OmegaConf
 
+from digrap.cli.print_sweep import print_sweep
 from digrap.config.changes import as_words, changes
 from digrap.config.compose import compose
 from digrap.report.run_list import Headline, listed
-from digrap.report.sweep_summary import Job, configurations, shared
+from digrap.report.sweep_summary import Job, configurations, doubt, shared
 from digrap.runs.folder import RunFolder
 from tests.synthetic_runs import result
 
@@ -96,3 +97,29 @@ def test_one_configuration_and_its_seeds(tmp_path):
     jobs = [Job(("optim=digrap", f"seed={seed}"), finish(tmp_path / f"{seed:010d}", 50 + seed).path) for seed in (0, 1)]
     (one,) = configurations(jobs)
     assert one.texts()[0] == "the only one" and shared([one]) == ("optim=digrap",)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ([72.7, 73.9], [72.8, 73.8], "Its lead over the second, 0.0, is within the seeds' spread (± 0.8)."),
+        ([73.0, 73.2], [70.0, 75.0], "within the seeds' spread (± 3.5)"),
+        ([73.0, 73.2], [70.0, 70.4], ""),
+        ([73.0], [70.0], "Its lead over the second, 3.0, is of one seed; seed=0,1,2 shows"),
+        ([73.0], [70.0, 75.0], "within the seeds' spread"),
+        ([73.0], [], ""),
+    ],
+)
+def test_a_lead_that_the_seeds_may_have_made_is_called_one(first, second, said, tmp_path, capsys):
+    jobs = []
+    for mu, scores in ((1, first), (2, second or [None])):
+        for seed, score in enumerate(scores):
+            folder = tmp_path / f"{mu}{seed:09d}"
+            if score is not None:
+                finish(folder, score, seed=seed)
+            jobs.append(Job((f"optim.mu={mu}", f"seed={seed}"), folder))
+    found = doubt(configurations(jobs))
+    assert said in found and bool(found) == bool(said)
+    print_sweep(jobs)
+    printed = capsys.readouterr().out
+    assert printed.rstrip().endswith(found or "Best: python train.py optim.mu=1")
