@@ -1,18 +1,14 @@
-"""Parts of the page: layers, µ, examples, commands, colours, words."""
+"""Parts of the page: layers, µ, examples, colours, words."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
-from digrap.config.compose import compose
-from digrap.config.identity import run_hash
 from digrap.core.errors import DigrapError
 from digrap.report import figures
 from digrap.report.marks import COLOURS, colours, spread
 from digrap.report.page import charts
-from digrap.report.page.command import overrides_of
 from digrap.report.page.found import finished, mu_grid, wanted
 from digrap.report.page.gallery import Example, errors, shifts, telling
 from digrap.report.page.verdict import verdict
@@ -109,22 +105,6 @@ def test_accuracy_over_mu_is_of_the_searchs_seeds_and_the_rows_own_runs(small_ta
 
 def load_table_of(dataset, table):
     return replace(table, overrides=(f"dataset={dataset}",))
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["optim=spd", "optim.strength=0.5", "seed=3"],
-        pytest.param(["optim=lp_ft", "trainer.base.lr=3e-3"], marks=pytest.mark.slow),
-        pytest.param(["dataset=minivqa", "optim=zero_shot"], marks=pytest.mark.slow),
-    ],
-)
-def test_a_command_makes_the_run_of_a_config_again(words):
-    cfg = compose(words)
-    found = overrides_of(OmegaConf.to_container(cfg), run_hash(cfg))
-    assert run_hash(compose(found)) == run_hash(cfg) and f"seed={cfg.seed}" in found
-    assert overrides_of(OmegaConf.to_container(cfg), "0123456789") is None  # a config that has changed since
-    assert overrides_of({}, run_hash(cfg)) is None
 
 
 def test_the_telling_example():
