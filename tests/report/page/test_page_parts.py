@@ -12,7 +12,7 @@ from digrap.report.page import charts
 from digrap.report.page.found import finished, mu_grid, wanted
 from digrap.report.page.gallery import Example, errors, shifts, telling
 from digrap.report.page.verdict import verdict
-from digrap.report.scores import gather
+from digrap.report.scores import gather, tally
 from digrap.runs.history import History
 from digrap.tables.spec import Row
 from tests.report.page.pages import write_config
@@ -144,3 +144,14 @@ def test_the_verdict_is_the_paired_tests(scores):
     assert "Clearly higher OOD than vanilla without a clear loss ID: DiGraP." in sentences
     assert any(line.startswith("Highest ID: DiGraP with 91.0 %; the paired test puts it above") for line in sentences)
     assert any(line.startswith("zero-shot: loses −20.0 (") for line in rows)
+
+
+def test_the_verdict_says_what_missing_runs_keep_from_being_tested(scores):
+    less = [run for run in scores.runs if (run.row, run.seed) != ("vanilla", 101)]
+    sentences, rows = verdict(tally(replace(scores.source, runs=less), dirty=True))
+    said = "; not tested: 1 run is missing."
+    assert any(line.startswith("Highest ID: DiGraP with 91.0 %") and line.endswith(said) for line in sentences)
+    assert any(line.startswith("DiGraP: gains") and line.endswith("(over 1 of 2 seeds).") for line in rows)
+    less = [run for run in scores.runs if run.row != "DiGraP"]
+    sentences, _ = verdict(tally(replace(scores.source, runs=less), dirty=True))
+    assert "Not compared with vanilla, for want of finished runs of one seed: DiGraP." in sentences
