@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
@@ -15,7 +16,7 @@ from digrap.config.compose import compose
 from digrap.config.identity import NOT_IDENTITY, run_hash
 from digrap.config.overrides import as_typed, override, parsed
 from digrap.core.errors import DigrapError
-from digrap.core.paths import REPO
+from digrap.core.paths import DATA, REPO, SHIPPED
 
 GROUPS = ("dataset", "backbone", "peft", "optim")
 DERIVED = ("optim.optimizer", "optim.sha256")  # made of other keys
@@ -40,6 +41,14 @@ def overrides_of(plain: dict[str, Any], identity: str) -> list[str] | None:
         return None
 
 
+def dataset_options(node: dict[str, Any]) -> list[str]:
+    """What a script with the options of train.py's datasets needs for the dataset with this config."""
+    choice = as_typed(f"dataset={node['name']}")
+    base = _plain((choice,))["dataset"]
+    root = [] if base["root"] == node["root"] else [_written("dataset.root", node["root"])]
+    return [choice, *root, *_changes(base | {"root": node["root"]}, node, "dataset.")]
+
+
 @cache
 def _plain(words: tuple[str, ...]) -> dict[str, Any]:
     """What overrides compose to."""
@@ -61,9 +70,13 @@ def _changes(base: dict[str, Any], plain: dict[str, Any], prefix: str = "") -> I
 
 
 def _alike(base: Any, value: Any) -> bool:
-    """Whether two values are equal, or one file of the repository, which lay elsewhere when the run was made."""
+    """Whether two values are equal, or one file of the repository, which lay elsewhere when the run was made. Data that
+    are still elsewhere are others than those of the repository's own folder."""
     inside = isinstance(base, str) and isinstance(value, str) and base.startswith(f"{REPO}/")
-    return base == value or inside and value.endswith(base.removeprefix(str(REPO)))
+    if base == value or not inside or not value.endswith(base.removeprefix(str(REPO))):
+        return base == value
+    shipped = not Path(base).is_relative_to(DATA) or any(map(Path(base).is_relative_to, SHIPPED))
+    return shipped or not Path(value).exists()
 
 
 def _written(key: str, value: Any) -> str:

@@ -93,11 +93,11 @@ def _in_full(scores: Scores) -> Scores:
 def _charts(scores: Scores, runs: list[Found], notes: list[str]) -> list[Chart]:
     """Every figure that the table's runs give; what keeps some from being drawn goes to `notes`."""
     baseline = scores.table.baseline
+    points = figures.id_against_ood(scores)
+    dashed = " Dashed: what zero-shot and vanilla reach, with any learning rate that ran."
     found = {
         "ID against OOD accuracy, mean ± standard deviation over seeds; small dots are runs. Up and to the right is "
-        "better. Dashed: what zero-shot and vanilla reach, with any learning rate that ran.": figures.id_against_ood(
-            scores
-        ),
+        "better." + dashed * figures.has_front(points): points,
         f"Difference to {baseline} on every test split, ± standard deviation over seeds. Each panel "
         "has a scale of its own.": charts.differences(scores),
     }

@@ -59,6 +59,15 @@ def test_an_optimizer_of_ones_own_is_named_by_its_file_and_options_alone(tmp_pat
     assert overrides_of(OmegaConf.to_container(cfg), run_hash(cfg)) is None  # the file makes another run now
 
 
+def test_data_that_are_elsewhere_stay_there_and_a_clone_may_move(tmp_path):
+    for name, kept in (("there", True), ("gone", False)):
+        root = tmp_path / name / "data"
+        if kept:
+            root.mkdir(parents=True)
+        found = printed(cfg := compose([f"data_root={root}"]))
+        assert (f"data_root={root}" in found) is kept and run_hash(from_the_shell(found)) == run_hash(cfg)
+
+
 def test_what_todays_configs_do_not_make_has_no_command():
     cfg = compose(["optim=spd"])
     assert overrides_of(OmegaConf.to_container(cfg), "0123456789") is None  # a config that has changed since

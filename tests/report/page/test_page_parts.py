@@ -11,6 +11,7 @@ from digrap.report.marks import COLOURS, colours, spread
 from digrap.report.page import charts
 from digrap.report.page.found import finished, mu_grid, wanted
 from digrap.report.page.gallery import Example, errors, shifts, telling
+from digrap.report.page.runs import losses_of
 from digrap.report.page.verdict import verdict
 from digrap.report.scores import gather, tally
 from digrap.runs.history import History
@@ -48,6 +49,28 @@ def test_every_row_is_labelled_beside_the_points(scores):
     assert axes.get_legend() is None
     (front,) = [line for line in axes.lines if line.get_gid() == "front"]
     assert front.get_xdata().tolist() == [71.0]  # vanilla is better on both than zero-shot
+
+
+def test_the_front_is_named_where_it_is_seen(scores):
+    """Zero-shot and vanilla's one rate, of which one is better on both, make no line."""
+    figure = figures.id_against_ood(scores)
+    assert not figures.has_front(figure) and not figures.has_front(None)
+    (front,) = [line for line in figure.axes[0].lines if line.get_gid() == "front"]
+    front.set_data([1, 2], [2, 1])
+    assert figures.has_front(figure)
+
+
+def test_a_loss_curve_is_of_equal_parts():
+    """Parts of 50 and 12 steps an epoch: means of epochs; of a single epoch, of 50 steps each."""
+    steps, epochs = (50, 62, 100, 124), (50 / 62, 1.0, 100 / 62, 2.0)
+    parts = [{"step": step, "epoch": epoch, "loss": step} for step, epoch in zip(steps, epochs, strict=True)]
+    points, kind = losses_of(parts)
+    means = ((50 * 50 + 12 * 62) / 62, (38 * 100 + 24 * 124) / 62)
+    assert kind == "mean of an epoch" and points == [(1.0, pytest.approx(means[0])), (2.0, pytest.approx(means[1]))]
+    assert losses_of(parts[:2]) == ([(1.0, pytest.approx(means[0]))], kind)
+    one = [{"step": step, "epoch": step / 112, "loss": 1.0} for step in (50, 100, 112)]
+    assert losses_of(one) == ([(50 / 112, 1.0), (100 / 112, 1.0)], "mean of 50 steps")
+    assert losses_of([]) == ([], kind)
 
 
 def test_the_curve_of_averages_ends_at_the_two_models(small_table, scores):
