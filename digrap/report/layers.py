@@ -15,7 +15,6 @@ MANY = 40  # layers, from which on they are taken together by block
 VISION = re.compile(r"vision|visual|image_encoder|\bvit\b", re.IGNORECASE)
 BLOCK = re.compile(r"(.*?\.\d+)\..*")
 USUAL = {"model", "base_model", "vision_tower", "vision_model", "language_model", "encoder", "layers", "self_attn"}
-
 HOLDERS = {"bert", "layer", "blocks", "self", "attn", "visual_encoder"}
 ADAPTER = ".default.weight"
 
