@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from importlib import import_module
@@ -18,6 +19,7 @@ from digrap.core.errors import DigrapError
 from digrap.data.splits import DataModule, Split
 from digrap.engine.build import call_choice
 from digrap.report.gather import Run
+from digrap.report.page.command import dataset_options
 from digrap.report.page.gallery import Example
 from digrap.runs.folder import RunFolder
 
@@ -89,7 +91,8 @@ def _built(node: dict[str, Any]) -> DataModule:
     """A dataset, each split loaded at most once, nothing of it drawn. Raises DigrapError where files are not there."""
     module, _, function = str(node.get("_target_")).rpartition(".")
     if function == DRAWS and hasattr(import_module(module), KEPT):
-        node["_target_"] = f"{module}.{KEPT}"
+        command = shlex.join(["python", "scripts/show_dataset.py", *dataset_options(node)])
+        node |= {"_target_": f"{module}.{KEPT}", "command": command}
     if "check_pictures" in node:
         node["check_pictures"] = False
     data = call_choice("dataset", OmegaConf.create(node))

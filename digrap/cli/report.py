@@ -2,7 +2,8 @@
 
 table=       tables to show, as in table=demo,mini or a table's file; by default the published ones and every other one
              with finished runs of two rows or more
-seeds=       the seeds of the tables that table= names, as in seeds=0,1; by default those of their files
+seeds=       the seeds of the tables that table= names, as in seeds=0,1; by default those of their files of which a
+             run is finished
 outputs=     the tree of runs; default outputs
 published=   the folder of published tables; default docs/results
 out=         the page; default outputs/report.html
@@ -63,7 +64,7 @@ def main() -> None:
     found, problems = finished(outputs)
     sources, failed = _sources(_tables(options, published, found), outputs, published, options.table is not None)
     reader = _reader(options)
-    tables, damaged = _described(sources, found, reader)
+    tables, damaged = _described(sources, found, reader, options.seeds is not None)
     page = Page(
         made=_made(outputs, published),
         tables=tables,
@@ -135,12 +136,13 @@ def _reader(options: DictConfig) -> Reader | None:
 
 
 def _described(
-    sources: list[tuple[Source, Path]], found: list[Found], reader: Reader | None
+    sources: list[tuple[Source, Path]], found: list[Found], reader: Reader | None, seeds_named: bool
 ) -> tuple[list[of_tables.TablePart], list[str]]:
     parts, wrong = [], []
     for source, place in sources:
+        shown = source if seeds_named else of_tables.over_seeds_that_ran(source)
         try:
-            parts.append(of_tables.describe(tally(source, dirty=True), place, found, reader))
+            parts.append(of_tables.describe(tally(shown, dirty=True), source.table, place, found, reader))
         except DigrapError as error:
             wrong.append(f"table {source.table.name}: {error}")
     return parts, wrong

@@ -90,6 +90,12 @@ def _front(axes: Axes, scores: Scores, rows: list[str], identity: str, ood: str)
             _below(axes, f"lr {name}", (x, y))
 
 
+def has_front(figure: Figure | None) -> bool:
+    """Whether the front is seen in it: that of one point is no line."""
+    lines = [line for axes in (figure.axes if figure else ()) for line in axes.lines]
+    return any(line.get_gid() == "front" and len(line.get_xdata()) > 1 for line in lines)
+
+
 def _name_the_front(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
     """At the middle of its longest piece."""
     if len(x) > 1:

@@ -3,10 +3,12 @@ weights went. Numbers are means over the row's runs; those of single steps are o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
-from digrap.report.layers import by_layer, histories_of, mean_over_seeds
+from digrap.report.layers import by_layer, histories_of, mean_over_seeds, parted, readable
 from digrap.report.scores import Scores
 from digrap.runs.history import History
 
@@ -33,7 +35,7 @@ def findings(scores: Scores) -> list[str]:
 def _strength(runs: list[History]) -> str:
     """A sentence on ω after the last epoch."""
     parts = {part: rows[""].iloc[-1] for part, rows in by_layer({"": runs}, "omega").items()}
-    layers = pd.concat([of_part.rename(lambda name, p=part: _named(p, name)) for part, of_part in parts.items()])
+    layers = pd.concat([of_part.rename(_names(part, of_part.index)) for part, of_part in parts.items()])
     if layers.max() == layers.min():
         return f"ω is {layers.iloc[0]:.2f} in every layer."
     means = " and ".join(f"{of_part.mean():.2f} on average over {part}" for part, of_part in parts.items())
@@ -42,8 +44,10 @@ def _strength(runs: list[History]) -> str:
     return f"ω ended at {means}, largest in {_listed(order[::-1][:count])}, smallest in {_listed(order[:count])}."
 
 
-def _named(part: str, layer: str) -> str:
-    return layer if part == "all layers" else f"{part.removesuffix(' layers')} {layer}"
+def _names(part: str, layers: Iterable[str]) -> dict[str, str]:
+    """Layer or tensor of a part → its name in a sentence."""
+    tower = "" if part == "all layers" else part.removesuffix("layers")
+    return {layer: tower + name for layer, name in readable(layers).items()}
 
 
 def _listed(layers: pd.Series) -> str:
@@ -53,7 +57,10 @@ def _listed(layers: pd.Series) -> str:
 def _taken(removed: pd.DataFrame) -> str:
     """What the projection took, from epochs × tensors."""
     shares = removed.mean()
-    median, most, where = 100 * shares.median(), 100 * shares.max(), shares.idxmax()
+    names = {
+        tensor: name for part, tensors in parted(shares.index).items() for tensor, name in _names(part, tensors).items()
+    }
+    median, most, where = 100 * shares.median(), 100 * shares.max(), names[shares.idxmax()]
     why = ", little because δ is one direction of the many" if median < 100 * LITTLE else ""
     return (
         f"The projection took {median:.2g} % of a tensor's gradient energy in the median and {most:.2g} % at most "

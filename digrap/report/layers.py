@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
@@ -14,6 +15,27 @@ MANY = 40  # layers, from which on they are taken together by block
 VISION = re.compile(r"vision|visual|image_encoder|\bvit\b", re.IGNORECASE)
 BLOCK = re.compile(r"(.*?\.\d+)\..*")
 USUAL = {"model", "base_model", "vision_tower", "vision_model", "language_model", "encoder", "layers", "self_attn"}
+HOLDERS = {"bert", "layer", "blocks", "self", "attn", "visual_encoder"}
+ADAPTER = ".default.weight"
+
+
+def parted(names: Iterable[str]) -> dict[str, list[str]]:
+    """Part of the model → its tensors or layers: vision and language, or `all layers` where nothing is vision."""
+    names = list(names)
+    vision = [name for name in names if VISION.search(name)]
+    others = [name for name in names if name not in vision]
+    return {"vision layers": vision, "language layers": others} if vision else {"all layers": others}
+
+
+def readable(names: Iterable[str]) -> dict[str, str]:
+    """Name of a layer or tensor → what a reader needs of it within its part of the model: without the words of modules
+    that hold others, and the end of an adapter's name; as it is where another one would be named alike."""
+    short = {
+        name: ".".join(part for part in name.removesuffix(ADAPTER).split(".") if part not in USUAL | HOLDERS)
+        for name in names
+    }
+    count = Counter(short.values())
+    return {name: text if text and count[text] == 1 else name for name, text in short.items()}
 
 
 def histories_of(scores: Scores) -> dict[str, list[History]]:
@@ -49,11 +71,8 @@ def by_layer(
     frames = {row: mean_over_seeds(runs, statistic, axis) for row, runs in histories.items()}
     frames = {row: frame for row, frame in frames.items() if frame is not None}
     names = list(dict.fromkeys(name for frame in frames.values() for name in frame.columns))
-    vision = [name for name in names if VISION.search(name)]
-    others = [name for name in names if name not in vision]
-    parts = {"vision layers": vision, "language layers": others} if vision else {"all layers": others}
     result = {}
-    for part, tensors in parts.items():
+    for part, tensors in parted(names).items():
         layers = _layers(tensors)
         for row, frame in frames.items():
             if own := [name for name in frame.columns if name in layers]:

@@ -97,9 +97,13 @@ def notes(scores: Scores) -> list[str]:
     if scores.runs:
         lines.append(_provenance(scores))
     lines += _decoding(scores)
-    if scores.missing:
-        lines.append(f"{len(scores.missing)} of {len(table.rows) * len(table.seeds)} runs are missing.")
-    return lines
+    return [*lines, *how_many_missing(scores)]
+
+
+def how_many_missing(scores: Scores) -> list[str]:
+    """The sentence on runs that are missing, if any are."""
+    every = len(scores.table.rows) * len(scores.table.seeds)
+    return [f"{len(scores.missing)} of {every} runs are missing."] if scores.missing else []
 
 
 def _caveats(scores: Scores) -> list[str]:

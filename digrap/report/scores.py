@@ -106,11 +106,19 @@ class Scores:
         return [row for row in found if row is not None]
 
     def _best(self, column: str, rows: Sequence[str]) -> str | None:
-        means = {row: self.cell(row, column) for row in rows}
-        order = sorted((row for row in means if means[row][2]), key=lambda row: -means[row][0])
-        if len(order) < 2 or any(means[row][2] < len(self.table.seeds) for row in order[:2]):
+        leaders = self.leaders(column, rows)
+        if len(leaders) < 2 or any(self.absent(row, column) for row in leaders):
             return None
-        return order[0] if self.compare(order[0], order[1])[column].p < ALPHA else None
+        return leaders[0] if self.compare(*leaders)[column].p < ALPHA else None
+
+    def leaders(self, column: str, rows: Sequence[str]) -> list[str]:
+        """The row with the highest mean of some rows, and the runner-up, of those that have a run."""
+        means = {row: self.cell(row, column) for row in rows}
+        return sorted((row for row in means if means[row][2]), key=lambda row: -means[row][0])[:2]
+
+    def absent(self, row: str, column: str) -> int:
+        """How many runs a cell lacks."""
+        return len(self.table.seeds) - self.cell(row, column)[2]
 
     @cached_property
     def matched(self) -> dict[str, Matched]:

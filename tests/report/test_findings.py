@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from digrap.report.findings import findings
+from digrap.report.layers import readable
 from digrap.report.scores import gather
 from tests.synthetic_runs import script
 
@@ -65,6 +66,21 @@ def test_vision_and_language_apart(said):
     (line,) = said({f"{layer}.weight": (omega, 0.02, 1.0) for layer, omega in strengths.items()})
     assert "0.20 on average over vision layers and 0.80 on average over language layers" in line
     assert "largest in language 0.a (0.80), smallest in vision 0.a (0.10)" in line
+
+
+def test_names_of_adapters_are_short(said):
+    stems = ("visual_encoder.blocks.{}.attn.qkv", "text_decoder.bert.encoder.layer.{}.crossattention.self.key")
+    names = [stem.format(block) for stem in stems for block in (0, 1)]
+    strengths = dict(zip(names, (0.1, 0.2, 0.3, 0.4), strict=True))
+    (line,) = said({f"{name}.lora_B.default.weight": (omega, omega, 1.0) for name, omega in strengths.items()})
+    assert "largest in language text_decoder.1.crossattention.key (0.40)" in line
+    assert "smallest in vision 0.qkv (0.10)" in line
+    assert "at most (language text_decoder.1.crossattention.key.lora_B)" in line
+
+
+def test_a_short_name_of_two_is_given_to_none():
+    names = ["a.layer.0.key", "a.blocks.0.key", "self"]
+    assert readable(names) == dict(zip(names, names, strict=True))
 
 
 def test_what_was_not_measured_is_said(said):

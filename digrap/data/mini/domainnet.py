@@ -48,20 +48,23 @@ def build(root: str | Path, seed: int, image_size: int, splits: Mapping[str, Map
     return DataModule(result, CLASSES)
 
 
-def kept(root: str | Path, seed: int, image_size: int, splits: Mapping[str, Mapping[str, Any]]) -> DataModule:
-    """The same splits, from what is drawn already: loading any other one raises DigrapError."""
+def kept(
+    root: str | Path, seed: int, image_size: int, splits: Mapping[str, Mapping[str, Any]], *, command: str
+) -> DataModule:
+    """The same splits, from what is drawn already: loading any other one raises DigrapError, naming the command that
+    draws it."""
     data = build(root, seed, image_size, splits)
     files = {
         name: cache_file(Path(root), seed, image_size, name, options["domain"], options["size"])
         for name, options in splits.items()
     }
-    return replace(data, splits={name: _only(split, files[name]) for name, split in data.splits.items()})
+    return replace(data, splits={name: _only(split, files[name], command) for name, split in data.splits.items()})
 
 
-def _only(split: Split, file: Path) -> Split:
+def _only(split: Split, file: Path, command: str) -> Split:
     def load() -> Dataset:
         if not file.exists():
-            raise DigrapError(f"{file} is not there: training on these pictures draws it")
+            raise DigrapError(f"{file} is not there; {command} draws it")
         return split.load()
 
     return replace(split, load=load)

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from digrap.core.errors import DigrapError
 from digrap.report.figures import as_svg
@@ -50,26 +52,42 @@ class Curves:
         for axes, colour in zip(self.panels, COLOURS, strict=False):
             self.lines += axes.plot([], [], color=colour, marker=".", linewidth=1.5)
             axes.set_xlabel("epoch", fontsize=8)
-            axes.locator_params(nbins=5)
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+            axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
             axes.tick_params(labelsize=8)
             axes.grid(alpha=0.3)
         (self.tested,) = self.panels[1].plot([], [], "o", ms=9, color=COLOURS[1], fillstyle="none")
 
     def draw(self, records: list[dict[str, Any]], metric: str, best: int | None) -> bytes | None:
         """The SVG of a log of metrics; None where it has neither losses nor validations."""
-        losses = [(record["epoch"], record["loss"]) for record in records if record["event"] == "train"]
+        losses, kind = losses_of([record for record in records if record["event"] == "train"])
         scores = [(record["epoch"], record[metric]) for record in records if record["event"] == "val"]
         if not losses and not scores:
             return None
-        titles = ("training loss", f"ID validation, {metric} (%)")
+        titles = (f"training loss, {kind}", f"ID validation, {metric} (%)")
         for axes, line, points, title in zip(self.panels, self.lines, (losses, scores), titles, strict=True):
             _set(line, points)
             axes.set_title(title, fontsize=9)
         _set(self.tested, [point for point in scores if point[0] == best])
+        last = max(1.0, *(epoch for epoch, _ in [*losses, *scores]))
         for axes in self.panels:
             axes.relim()
             axes.autoscale_view()
+            axes.set_xlim(-0.03 * last, 1.03 * last)
         return as_svg(self.figure)
+
+
+def losses_of(records: list[dict[str, Any]]) -> tuple[list[tuple[float, float]], str]:
+    """((epoch, loss) of a log's records, what each is the mean of): epochs, or where there is one, equally many steps.
+    A record is the mean of the steps since the one before it, and an epoch's last one of what is left of it."""
+    steps = np.array([record["step"] for record in records], int)
+    loss, epochs = (np.array([record[key] for record in records], float) for key in ("loss", "epoch"))
+    counts = np.diff(steps, prepend=0)
+    most = counts == counts.max(initial=0)
+    if len(set(np.ceil(epochs))) == 1 and most.sum() > 1:
+        return list(zip(epochs[most], loss[most], strict=True)), f"mean of {counts.max()} steps"
+    by_epoch = [np.ceil(epochs) == epoch for epoch in np.unique(np.ceil(epochs))]
+    return [(epochs[of].max(), float(np.average(loss[of], weights=counts[of]))) for of in by_epoch], "mean of an epoch"
 
 
 def _set(line: Line2D, points: list[tuple[float, float]]) -> None:

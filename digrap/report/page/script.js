@@ -71,6 +71,15 @@
   addEventListener("hashchange", open);
   open();
 
+  // Where a table is wider than the page, that is said.
+  const measure = () => {
+    for (const box of document.querySelectorAll(".wide")) {
+      box.previousElementSibling.hidden = box.scrollWidth <= box.clientWidth;
+    }
+  };
+  addEventListener("resize", measure);
+  measure();
+
   // On paper every table's detail is there; the runs stay as they are on the screen.
   const closed = [];
   addEventListener("beforeprint", () => {

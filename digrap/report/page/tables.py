@@ -8,6 +8,7 @@ from pathlib import Path
 from digrap.core.errors import DigrapError
 from digrap.report import figures, render
 from digrap.report.findings import findings
+from digrap.report.gather import Source, table_command
 from digrap.report.layers import histories_of
 from digrap.report.matched_column import rates_of
 from digrap.report.page import charts
@@ -15,6 +16,7 @@ from digrap.report.page.found import Found, mu_grid
 from digrap.report.page.gallery import Reader, Shown, shifts
 from digrap.report.page.verdict import verdict
 from digrap.report.scores import Scores
+from digrap.tables.spec import Table
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,13 @@ class Chart:
 
 @dataclass(frozen=True)
 class TablePart:
-    """What the page says of a table. `origin` is where its numbers were read; `notes` what could not be shown."""
+    """What the page says of a table. `origin` is where its numbers were read; `gaps` the
+    runs that it lacks; `notes` what could not be shown."""
 
     name: str
     title: str
     origin: str
+    gaps: list[str]
     sentences: list[str]
     rows_in_words: list[str]
     header: list[str]
@@ -43,18 +47,40 @@ class TablePart:
     notes: list[str] = field(default_factory=list)
 
 
-def describe(scores: Scores, origin: Path, runs: list[Found], reader: Reader | None) -> TablePart:
-    """All of a table. Raises DigrapError for damaged predictions."""
+def over_seeds_that_ran(source: Source) -> Source:
+    """A source over those of its seeds of which a run is finished."""
+    there = {run.seed for run in source.runs}
+    table = replace(source.table, seeds=tuple(seed for seed in source.table.seeds if seed in there))
+    rates, missing = ([one for one in given if one.seed in there] for given in (source.rates, source.missing))
+    return replace(source, table=table, rates=rates, missing=missing)
+
+
+def describe(scores: Scores, whole: Table, origin: Path, runs: list[Found], reader: Reader | None) -> TablePart:
+    """All of a table, of which `whole` has all seeds. Raises DigrapError for damaged predictions."""
     scores = _in_full(scores)
     sentences, rows = verdict(scores)
     shown, why_not = shifts(scores, reader) if reader else ([], "Pictures were left out (pictures=false).")
     notes = [f"The examples of the shifts are not all here: {why_not}"] if why_not else []
     drawn = _charts(scores, runs, notes)
     return TablePart(
-        scores.table.name, render.title(scores), str(origin), [*sentences, *findings(scores)], rows,
-        render.header(scores), list(render.body(scores)), render.notes(scores), render.commands(scores), drawn, shown,
-        notes,
+        scores.table.name, render.title(scores), str(origin), _gaps(scores, whole),
+        [*sentences, *findings(scores)], rows, render.header(scores), list(render.body(scores)), render.notes(scores),
+        _commands(scores, whole), drawn, shown, notes,
     )  # fmt: skip
+
+
+def _gaps(scores: Scores, whole: Table) -> list[str]:
+    """What runs are missing: seeds without any, and those of the seeds that are shown."""
+    shown, every = (", ".join(map(str, seeds)) for seeds in (scores.table.seeds, whole.seeds))
+    return [
+        *([f"Shown over seeds {shown} of {every}: no run of the others is finished."] if shown != every else []),
+        *render.how_many_missing(scores),
+    ]
+
+
+def _commands(scores: Scores, whole: Table) -> list[str]:
+    """The commands for what is missing; for seeds without any run, the one that makes the whole table."""
+    return [*render.commands(scores), *([table_command(whole)] if whole.seeds != scores.table.seeds else [])]
 
 
 def _in_full(scores: Scores) -> Scores:
@@ -67,11 +93,11 @@ def _in_full(scores: Scores) -> Scores:
 def _charts(scores: Scores, runs: list[Found], notes: list[str]) -> list[Chart]:
     """Every figure that the table's runs give; what keeps some from being drawn goes to `notes`."""
     baseline = scores.table.baseline
+    points = figures.id_against_ood(scores)
+    dashed = " Dashed: what zero-shot and vanilla reach, with any learning rate that ran."
     found = {
         "ID against OOD accuracy, mean ± standard deviation over seeds; small dots are runs. Up and to the right is "
-        "better. Dashed: what zero-shot and vanilla reach, with any learning rate that ran.": figures.id_against_ood(
-            scores
-        ),
+        "better." + dashed * figures.has_front(points): points,
         f"Difference to {baseline} on every test split, ± standard deviation over seeds. Each panel "
         "has a scale of its own.": charts.differences(scores),
     }

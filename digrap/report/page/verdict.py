@@ -25,6 +25,9 @@ def verdict(scores: Scores) -> tuple[list[str], list[str]]:
         base = scores.table.baseline
         sentences.append(_listed(keeps, f"clearly higher OOD than {base} without a clear loss ID"))
         sentences.append(_listed(gains, f"clearly higher ID than {base} without a clear loss OOD"))
+        others = [row for row in scores.table.rows if row != scores.table.baseline_of(row) and row not in found]
+        if others:
+            sentences.append(f"Not compared with {base}, for want of finished runs of one seed: {', '.join(others)}.")
     return sentences, [_line(scores, row, test, columns) for row, test in found.items()]
 
 
@@ -53,12 +56,20 @@ def _best(scores: Scores, columns: dict[str, str]) -> list[str]:
     result = []
     for name, column in columns.items():
         means = {row: scores.cell(row, column)[0] for row in scores.table.rows if scores.cell(row, column)[2]}
-        top = max(means, key=means.__getitem__)
-        clear = top in scores.best(column)
-        how = "the paired test puts it above the runner-up" if clear else "not clearly above the runner-up"
         if len(means) > 1:
-            result.append(f"Highest {name}: {top} with {means[top]:.1f} %; {how}.")
+            top = max(means, key=means.__getitem__)
+            result.append(f"Highest {name}: {top} with {means[top]:.1f} %; {_how_clearly(scores, top, column)}.")
     return result
+
+
+def _how_clearly(scores: Scores, top: str, column: str) -> str:
+    leaders = scores.leaders(column, scores.table.beside(top))
+    if missing := sum(scores.absent(row, column) for row in leaders):
+        return f"not tested: {missing} run{'s are' if missing > 1 else ' is'} missing"
+    if len(leaders) < 2:
+        return "nothing to test it against"
+    clear = top in scores.best(column)
+    return "the paired test puts it above the runner-up" if clear else "not clearly above the runner-up"
 
 
 def _listed(rows: list[str], what: str) -> str:
@@ -71,7 +82,8 @@ def _line(scores: Scores, row: str, test: dict[str, Paired], columns: dict[str, 
         _, spread, seeds = scores.difference(row, column)
         within = seeds > 1 and abs(test[column].mean) <= spread
         parts.append(f"{_word(test[column])} {_number(test[column])} {name}" + ", within the seeds’ spread" * within)
-    return f"{row}: {'; '.join(parts)}."
+    every, shared = len(scores.table.seeds), scores.difference(row, columns["ID"])[2]
+    return f"{row}: {'; '.join(parts)}{f' (over {shared} of {every} seeds)' * (shared < every)}."
 
 
 def _word(test: Paired) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -73,6 +74,22 @@ def test_the_seeds_of_a_named_table_and_what_older_tables_lack(small_table, tmp_
     text = make(monkeypatch, outputs, published=tmp_path / "results", table="small", seeds=100)
     assert "seeds 100; a seed draws" in text and "OOD at matched ID" in text  # both ran in outputs
     assert f"the page, to open in a browser: {outputs / 'page.html'}" in capsys.readouterr().out
+
+
+def test_a_table_of_which_some_seeds_ran_is_shown_over_those(demo, outputs, monkeypatch):
+    _, cells = demo
+    for row in cells.values():
+        for cell in row:
+            if cell.seed == 2 or cell.seed == 1 and cell.row.startswith("vanilla"):
+                shutil.rmtree(cell.folder(outputs), ignore_errors=True)
+    text = make(monkeypatch, outputs, table="demo").replace("&#39;", "'")
+    top = text[: text.index('<table class="sortable">')]
+    assert "Shown over seeds 0, 1 of 0, 1, 2: no run of the others is finished." in top
+    assert "4 of 10 runs are missing" in top and "<code>python train.py -m table=demo</code>" in text
+    assert "over n runs; seeds 0, 1; a seed" in text and cells["DiGraP"][2].command not in text
+    assert "Highest ID: DiGraP with 81.5 %; not tested: 1 run is missing." in text
+    assert "Shown over" not in make(monkeypatch, outputs, table="demo", seeds="0,1")
+    assert "11 of 15 runs are missing" not in make(monkeypatch, outputs, table="demo", seeds="0,1")
 
 
 def test_nothing_finished_is_said(tmp_path, monkeypatch, quick, capsys):

@@ -1,22 +1,19 @@
-"""Parts of the page: layers, µ, examples, commands, colours, words."""
+"""Parts of the page: layers, µ, examples, colours, words."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
-from digrap.config.compose import compose
-from digrap.config.identity import run_hash
 from digrap.core.errors import DigrapError
 from digrap.report import figures
 from digrap.report.marks import COLOURS, colours, spread
 from digrap.report.page import charts
-from digrap.report.page.command import overrides_of
 from digrap.report.page.found import finished, mu_grid, wanted
 from digrap.report.page.gallery import Example, errors, shifts, telling
+from digrap.report.page.runs import losses_of
 from digrap.report.page.verdict import verdict
-from digrap.report.scores import gather
+from digrap.report.scores import gather, tally
 from digrap.runs.history import History
 from digrap.tables.spec import Row
 from tests.report.page.pages import write_config
@@ -52,6 +49,28 @@ def test_every_row_is_labelled_beside_the_points(scores):
     assert axes.get_legend() is None
     (front,) = [line for line in axes.lines if line.get_gid() == "front"]
     assert front.get_xdata().tolist() == [71.0]  # vanilla is better on both than zero-shot
+
+
+def test_the_front_is_named_where_it_is_seen(scores):
+    """Zero-shot and vanilla's one rate, of which one is better on both, make no line."""
+    figure = figures.id_against_ood(scores)
+    assert not figures.has_front(figure) and not figures.has_front(None)
+    (front,) = [line for line in figure.axes[0].lines if line.get_gid() == "front"]
+    front.set_data([1, 2], [2, 1])
+    assert figures.has_front(figure)
+
+
+def test_a_loss_curve_is_of_equal_parts():
+    """Parts of 50 and 12 steps an epoch: means of epochs; of a single epoch, of 50 steps each."""
+    steps, epochs = (50, 62, 100, 124), (50 / 62, 1.0, 100 / 62, 2.0)
+    parts = [{"step": step, "epoch": epoch, "loss": step} for step, epoch in zip(steps, epochs, strict=True)]
+    points, kind = losses_of(parts)
+    means = ((50 * 50 + 12 * 62) / 62, (38 * 100 + 24 * 124) / 62)
+    assert kind == "mean of an epoch" and points == [(1.0, pytest.approx(means[0])), (2.0, pytest.approx(means[1]))]
+    assert losses_of(parts[:2]) == ([(1.0, pytest.approx(means[0]))], kind)
+    one = [{"step": step, "epoch": step / 112, "loss": 1.0} for step in (50, 100, 112)]
+    assert losses_of(one) == ([(50 / 112, 1.0), (100 / 112, 1.0)], "mean of 50 steps")
+    assert losses_of([]) == ([], kind)
 
 
 def test_the_curve_of_averages_ends_at_the_two_models(small_table, scores):
@@ -111,22 +130,6 @@ def load_table_of(dataset, table):
     return replace(table, overrides=(f"dataset={dataset}",))
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["optim=spd", "optim.strength=0.5", "seed=3"],
-        pytest.param(["optim=lp_ft", "trainer.base.lr=3e-3"], marks=pytest.mark.slow),
-        pytest.param(["dataset=minivqa", "optim=zero_shot"], marks=pytest.mark.slow),
-    ],
-)
-def test_a_command_makes_the_run_of_a_config_again(words):
-    cfg = compose(words)
-    found = overrides_of(OmegaConf.to_container(cfg), run_hash(cfg))
-    assert run_hash(compose(found)) == run_hash(cfg) and f"seed={cfg.seed}" in found
-    assert overrides_of(OmegaConf.to_container(cfg), "0123456789") is None  # a config that has changed since
-    assert overrides_of({}, run_hash(cfg)) is None
-
-
 def test_the_telling_example():
     zero, vanilla, digrap = [np.array(values, float) for values in ([1, 0, 1, 1], [1, 0, 1, 0], [1, 0, 0, 1])]
     assert telling([zero, vanilla, digrap]) == 3  # DiGraP alone of the last two is right
@@ -164,3 +167,14 @@ def test_the_verdict_is_the_paired_tests(scores):
     assert "Clearly higher OOD than vanilla without a clear loss ID: DiGraP." in sentences
     assert any(line.startswith("Highest ID: DiGraP with 91.0 %; the paired test puts it above") for line in sentences)
     assert any(line.startswith("zero-shot: loses −20.0 (") for line in rows)
+
+
+def test_the_verdict_says_what_missing_runs_keep_from_being_tested(scores):
+    less = [run for run in scores.runs if (run.row, run.seed) != ("vanilla", 101)]
+    sentences, rows = verdict(tally(replace(scores.source, runs=less), dirty=True))
+    said = "; not tested: 1 run is missing."
+    assert any(line.startswith("Highest ID: DiGraP with 91.0 %") and line.endswith(said) for line in sentences)
+    assert any(line.startswith("DiGraP: gains") and line.endswith("(over 1 of 2 seeds).") for line in rows)
+    less = [run for run in scores.runs if run.row != "DiGraP"]
+    sentences, _ = verdict(tally(replace(scores.source, runs=less), dirty=True))
+    assert "Not compared with vanilla, for want of finished runs of one seed: DiGraP." in sentences

@@ -35,12 +35,18 @@ def build(
 
 
 def kept(
-    root: str | Path, seed: int, splits: Mapping[str, Mapping[str, str]], sizes: Mapping[str, int] | None = None
+    root: str | Path,
+    seed: int,
+    splits: Mapping[str, Mapping[str, str]],
+    sizes: Mapping[str, int] | None = None,
+    *,
+    command: str,
 ) -> DataModule:
-    """The same splits, from files that are there, as they are. Raises DigrapError where there are none."""
+    """The same splits, from files that are there, as they are. Raises DigrapError, naming the command that makes them,
+    where there are none."""
     folder = folder_of(Path(root).expanduser(), seed, _checked(seed, sizes))
     if not folder.is_dir():
-        raise DigrapError(f"{folder} is not there: training on these questions makes it")
+        raise DigrapError(f"{folder} is not there; {command} makes it")
     return _read(folder, splits)
 
 
