@@ -32,7 +32,7 @@ from digrap.engine.kept_answers import Keeper
 from digrap.engine.loaders import derive_seed, order_notes
 from digrap.engine.other_data import build_other, classes_beside, classes_of, restricted
 from digrap.engine.provenance import PeakMemory
-from digrap.engine.run_data import check_pictures_fit, checked, shortened
+from digrap.engine.run_data import check_pictures_fit, check_takes_pictures, checked, shortened
 from digrap.engine.trained_state import base_of, overlay, read_weights
 from digrap.models.adapter_files import write_adapter
 from digrap.models.backbone import Backbone
@@ -62,6 +62,7 @@ def rescore(cfg: DictConfig, other_data: bool = False) -> dict[str, Any]:
     wanted = cfg.split
     cfg, weights, known = _of_run(cfg, run, other_data) if run else _of_file(cfg)
     check_task(cfg)
+    check_takes_pictures(cfg)
     check_packages(cfg)
     with open_accelerator(cfg) as accelerator:
         bare = run is None and weights is None

@@ -16,6 +16,7 @@ from digrap.data.splits import DataModule, Part, Split
 from digrap.engine.build import in_data_root
 from digrap.models.backbone import Backbone
 
+MINIATURE = "digrap.models.mini_resnet."  # a builder that takes tensors of the miniature alone
 EXAMPLES = 32  # of each split in a smoke run
 CAVEAT = "a smoke run: a few steps and a few examples show that everything works; its scores mean nothing"
 
@@ -28,13 +29,25 @@ def checked(data: DataModule, cfg: DictConfig, names: Iterable[str]) -> DataModu
     return with_checked_pictures(data, names, cfg.dataset.on_broken == "skip", in_data_root(cfg, "picture_headers"))
 
 
+def check_takes_pictures(cfg: DictConfig) -> None:
+    """Raise DigrapError where the config alone says what `check_pictures_fit` refuses: before anything is read."""
+    files = cfg.dataset.get("on_broken") is not None
+    if files and task_of(cfg) == CLASSIFICATION and str(cfg.backbone.get("_target_")).startswith(MINIATURE):
+        raise _no_pictures(cfg)
+
+
 def check_pictures_fit(backbone: Backbone, cfg: DictConfig, data: DataModule) -> None:
     """Raise DigrapError where a classifier takes tensors of one size alone, and `data` has picture files."""
     if data.pictures and task_of(cfg) == CLASSIFICATION and backbone.eval_transform is None:
-        raise DigrapError(
-            f"backbone={cfg.backbone.name} takes the miniature's pictures alone, dataset={cfg.dataset.name} has "
-            "picture files; choose another, as backbone=timm (--list backbones)"
-        )
+        raise _no_pictures(cfg)
+
+
+def _no_pictures(cfg: DictConfig) -> DigrapError:
+    return DigrapError(
+        f"backbone={cfg.backbone.name} takes the miniature's pictures alone, and its shipped weights are of the "
+        f"miniature's 45 classes; dataset={cfg.dataset.name} has picture files: take backbone=timm backbone.model=…, "
+        "or another (--list backbones; docs/own_data.md)"
+    )
 
 
 def shortened(data: DataModule, cfg: DictConfig) -> DataModule:
