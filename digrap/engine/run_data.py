@@ -14,6 +14,7 @@ from digrap.core.errors import DigrapError
 from digrap.data.checked import with_checked_pictures
 from digrap.data.splits import DataModule, Part, Split
 from digrap.engine.build import in_data_root
+from digrap.engine.loaders import check_batch
 from digrap.models.backbone import Backbone
 
 MINIATURE = "digrap.models.mini_resnet."  # a builder that takes tensors of the miniature alone
@@ -48,6 +49,17 @@ def _no_pictures(cfg: DictConfig) -> DigrapError:
         f"miniature's 45 classes; dataset={cfg.dataset.name} has picture files: take backbone=timm backbone.model=…, "
         "or another (--list backbones; docs/own_data.md)"
     )
+
+
+def check_own_data(data: DataModule, cfg: DictConfig, held_out: float) -> DataModule:
+    """`data`, its training split listed: of a user's own data, which may be a handful, raise DigrapError where no batch
+    can be made of it. That is said before a model is read, which takes longer than such a list."""
+    if cfg.trainer.smoke or "near_ood" not in cfg.dataset:
+        return data
+    (train,) = (split.kept for split in data.of_kind("id_train"))
+    count = len(train.load())
+    check_batch(cfg.trainer.batch_size, count - round(held_out * count))
+    return replace(data, splits={**data.splits, train.name: train})
 
 
 def shortened(data: DataModule, cfg: DictConfig) -> DataModule:

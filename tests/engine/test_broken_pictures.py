@@ -74,6 +74,12 @@ def test_picture_files_for_the_backbone_of_the_miniature(words, tmp_path):
         )
 
 
+def test_too_large_a_batch_is_said_before_the_model_is_read(words, tmp_path, monkeypatch):
+    monkeypatch.setattr("digrap.engine.job.build_backbone", lambda *_: pytest.fail("reads the model"))
+    with pytest.raises(DigrapError, match="trainer.batch_size=64 is more than the 12 examples to train on"):
+        engine.run(compose([*words, "trainer.batch_size=64"]), tmp_path / "run")
+
+
 def test_that_is_said_before_anything_is_read(words, tmp_path, caplog):
     caplog.set_level("INFO")
     own = [word for word in words if not word.startswith("backbone")]
