@@ -170,7 +170,7 @@ def _run(
         here.write_config(cfg)
         about = {"host": platform.node(), "versions": provenance.versions(cfg), "started": started, "starts": code}
         here.write_facts({**origin, **about})
-    log.info("%s on %s, seed %d → %s", cfg.optim.name, cfg.dataset.name, cfg.seed, here.path)
+    log.info("%s on %s, seed %d → %s", method.name, cfg.dataset.name, cfg.seed, here.path)
 
     job = Job.build(cfg, method, here, accelerator, memory, further, start and start.weights(), still_mine)
     if main:
