@@ -1,4 +1,4 @@
-"""What a run's config has of its own: the choices and values that differ from the defaults of its dataset, backbone, method."""
+"""What a run's config has of its own: what differs from the defaults of its dataset, backbone and method."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def listed(folder: Path) -> Listed | None:
     state, headline = state_of(folder).name, None
     try:
         if (results := run.finished()) is not None:
-            method = results.method  # of optim=file, the class
+            method = results.method if method == "file" else method  # the class of optim=file
             headline = None if results.smoke else Headline.of(results)
     except DigrapError:
         state = "damaged"
