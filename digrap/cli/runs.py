@@ -17,6 +17,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from digrap.cli.arguments import as_number, bare_keys
+from digrap.core.counted import counted
 from digrap.core.errors import DigrapError, nearest
 from digrap.core.paths import OUTPUTS
 from digrap.core.progress import track
@@ -74,5 +75,9 @@ def _print(runs: list[Listed], total: int) -> None:
         table.add_column(title, justify="left" if place < TEXT_COLUMNS else "right")
     for run in runs:
         table.add_row(*map(Text, run.texts(now)))
-    rest = f"the last {len(runs)} of {total} runs; last=all shows every one" if len(runs) < total else f"{total} runs"
+    rest = (
+        f"the last {len(runs)} of {total} runs; last=all shows every one"
+        if len(runs) < total
+        else counted(total, "run")
+    )
     Console(width=None if sys.stdout.isatty() else 160).print(table, rest, sep="\n", highlight=False)

@@ -23,12 +23,12 @@ from digrap.core.errors import DigrapError, nearest
 from digrap.core.paths import CONFIGS
 from digrap.data.splits import DataModule
 from digrap.engine.trained_state import base_of
-from digrap.methods.from_file import from_file
+from digrap.methods.from_file import find_class, from_file
 from digrap.methods.method import Method
 from digrap.methods.trained import CHOICES
 from digrap.models.backbone import Backbone, Decoding
 from digrap.models.qlora import check_installed
-from digrap.optim.arguments import arguments_for
+from digrap.optim.arguments import accepted, arguments_for
 from digrap.tasks.task import Setting, Task, backbones_for, check_choice, find_weights, task_named
 
 
@@ -233,8 +233,12 @@ def _with_what_it_takes(cfg: DictConfig, optimizer: Any) -> functools.partial:
     common = {key: value for key, value in given.items() if key in values and value == values[key]}
     own = {key: value for key, value in given.items() if key not in common}
     found = arguments_for(optimizer.func, common, own, "optim.optimizer")
-    if left := sorted(common.keys() - found.keys()):
-        log.info("optim=%s: %s takes no %s: left out", cfg.optim.name, optimizer.func.__qualname__, ", ".join(left))
+    make, taken = optimizer.func, found.keys()
+    if make is from_file:  # which takes everything, for its class
+        make = find_class(given["file"], given["cls"])
+        taken = common.keys() if (names := accepted(make)) is None else names
+    if left := sorted(common.keys() - taken):
+        log.info("optim=%s: %s takes no %s: left out", cfg.optim.name, make.__qualname__, ", ".join(left))
     return functools.partial(optimizer.func, **found)
 
 

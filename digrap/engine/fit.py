@@ -26,7 +26,7 @@ from digrap.engine.evaluate import Throughput
 from digrap.engine.job import Job
 from digrap.engine.layer_decay import with_layer_decay
 from digrap.engine.layers import layer_report
-from digrap.engine.loaders import micro_batch, train_batches
+from digrap.engine.loaders import batch_sizes, train_batches
 from digrap.engine.profiling import profiling
 from digrap.engine.rng import restore_rng, rng_state
 from digrap.engine.running_statistics import RunningStatistics
@@ -62,16 +62,14 @@ class Fit:
         self.job, self.cfg, self.accelerator, self.task = job, cfg, job.accelerator, job.task
         self.root, self.train_data, self.validation_data = job.run.checkpoints, job.data.train, job.data.validation
         self.identity = run_hash(cfg)
-        self.micro_batch = micro_batch(cfg.trainer, job.accelerator.num_processes)
-        self.steps_per_epoch = len(self.train_data) // cfg.trainer.batch_size  # an incomplete last batch is left out
-        if not self.steps_per_epoch:
-            raise DigrapError(
-                f"trainer.batch_size={cfg.trainer.batch_size} is more than the {len(self.train_data)} examples to "
-                "train on; give a smaller one"
-            )
+        sizes = batch_sizes(cfg.trainer, len(self.train_data), job.accelerator.num_processes)
+        self.batch_size, self.micro_batch = sizes
+        self.steps_per_epoch = len(self.train_data) // self.batch_size  # an incomplete last batch is left out
         whole = self.steps_per_epoch * cfg.trainer.epochs
         self.total_steps = min(whole, cfg.trainer.max_steps or whole)
         self.epochs = math.ceil(self.total_steps / self.steps_per_epoch)  # the last one may be cut short
+        self.log = TrainingLog(job, self.steps_per_epoch, self.epochs)
+        self.log.begin(self.batch_size)  # before parameters are in shards
         shard(cfg, job.accelerator, backbone.module)
         with method_errors(method.name):
             adapted = has_adapters(backbone.module)
@@ -86,7 +84,6 @@ class Fit:
             self.after_step = method.after_step(job.context()) if method.after_step else None
         self.statistics = RunningStatistics(backbone.module, job.accelerator)
         self.position = Position()
-        self.log = TrainingLog(job, self.steps_per_epoch, self.epochs)
         self.throughput = Throughput()
         self.saved_at = time.monotonic()
 
@@ -129,7 +126,7 @@ class Fit:
             return 0.0
         batches = train_batches(
             self.train_data, self.job.backbone.train_transform, self.task.collate, seed=self.cfg.seed,
-            epoch=here.epoch, start=here.step_in_epoch, limit=self.steps_per_epoch, batch_size=cfg.batch_size,
+            epoch=here.epoch, start=here.step_in_epoch, limit=self.steps_per_epoch, batch_size=self.batch_size,
             micro_batch=self.micro_batch, rank=self.accelerator.process_index, world=self.accelerator.num_processes,
             workers=cfg.workers, pin=self.accelerator.device.type == "cuda",
         )  # fmt: skip
@@ -147,7 +144,7 @@ class Fit:
                 self._save()
             self._leave_if_asked(stop)
         seconds = time.monotonic() - started
-        self.throughput.add((end - first) * cfg.batch_size, seconds)
+        self.throughput.add((end - first) * self.batch_size, seconds)
         return seconds
 
     def _step(self, batches: Iterator[Batch]) -> None:

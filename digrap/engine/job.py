@@ -18,7 +18,7 @@ from digrap.engine.evaluate import Evaluator
 from digrap.engine.held_out import HeldOutBatches, hold_out
 from digrap.engine.kept_answers import Keeper
 from digrap.engine.provenance import PeakMemory
-from digrap.engine.run_data import check_pictures_fit, checked, shortened
+from digrap.engine.run_data import check_own_data, check_pictures_fit, checked, shortened
 from digrap.engine.trained_state import TrainedState, base_of, overlay, read_weights
 from digrap.methods.method import Context, Method
 from digrap.methods.trained import choose_trained
@@ -113,6 +113,8 @@ class Job:
         """Everything else that `cfg` names; the backbone gets the weights in the file `start`, where one is given."""
         splits = build_data(cfg)
         find_task_weights(cfg)
+        if method.trains:
+            splits = check_own_data(splits, cfg, method.holdout)
         backbone = build_backbone(cfg, splits.classes)
         task = build_task(cfg, backbone, splits.classes, accelerator.device)
         base = base_of(backbone)

@@ -12,6 +12,8 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader, Dataset
 
+from digrap.config.schema import SMOKE_STEPS
+from digrap.core.counted import counted
 from digrap.core.errors import DigrapError
 from digrap.engine import interruption
 from digrap.tasks.task import Batch
@@ -81,6 +83,26 @@ def train_batches(
     if transform is not None:
         dataset = Transformed(dataset, transform, derive_seed(seed, "augment", epoch))
     return iter(make_loader(dataset, batches, partial(collate, train=True), workers, pin))
+
+
+def batch_sizes(trainer: DictConfig, examples: int, world: int) -> tuple[int, int]:
+    """Examples per optimizer step, and of these per process and forward pass: as the recipe says; in a smoke run on
+    fewer examples than that, what these allow. Raises DigrapError where there are too few."""
+    if trainer.smoke and examples < trainer.batch_size:
+        share = max(1, examples // SMOKE_STEPS // world)
+        micro = min(trainer.micro_batch, share)
+        check_batch(batch := share // micro * micro * world, examples)
+        return batch, micro
+    check_batch(trainer.batch_size, examples)
+    return trainer.batch_size, micro_batch(trainer, world)
+
+
+def check_batch(size: int, examples: int) -> None:
+    """Raise DigrapError where there is not one batch of that size."""
+    if examples < size:
+        raise DigrapError(
+            f"trainer.batch_size={size} is more than the {counted(examples, 'example')} to train on; give a smaller one"
+        )
 
 
 def micro_batch(trainer: DictConfig, world: int) -> int:

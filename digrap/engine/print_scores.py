@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -20,16 +21,9 @@ log = logging.getLogger(__name__)
 def announce(result: Results, cfg: DictConfig) -> None:
     """Print the scores of a result with their OOD mean, and those of all variants where there are several. The title
     has the values of `cfg` that differ from the defaults. In a sweep this is one line: its end shows all runs."""
-    metric, tables = result.metric, [Table(), Table()]
-    for title in ("split", "kind", "n", f"{metric} %"):
-        tables[0].add_column(title, justify="left" if title in ("split", "kind") else "right")
-    for name, score in result.scores.items():
-        tables[0].add_row(name, score["kind"], str(score["n"]), f"{score[metric]:.2f}" if metric in score else "—")
+    metric, tables = result.metric, [scores_table(result.scores, result.metric), Table()]
     for title in ("variant", *result.scores):
         tables[1].add_column(title, justify="right")
-    if sum(score["kind"] in OOD for score in result.scores.values()) > 1 and not math.isnan(mean := result.mean(OOD)):
-        tables[0].add_section()
-        tables[0].add_row("OOD mean", "", "", f"{mean:.2f}")
     for name, scores in result.variants.items():
         tables[1].add_row(name, *(f"{score[metric]:.1f}" if metric in score else "—" for score in scores.values()))
     own = as_words(changes(OmegaConf.to_container(cfg)) or {})
@@ -40,3 +34,17 @@ def announce(result: Results, cfg: DictConfig) -> None:
         return
     caveats = [f"! {caveat}" for caveat in result.caveats]
     Console().print(title, *caveats, *tables[: 1 + (len(result.variants) > 1)], sep="\n", highlight=False)
+
+
+def scores_table(scores: dict[str, dict[str, Any]], metric: str) -> Table:
+    """A row a split with its score by `metric`, and the OOD mean where several are out of distribution."""
+    table = Table()
+    for title in ("split", "kind", "n", f"{metric} %"):
+        table.add_column(title, justify="left" if title in ("split", "kind") else "right")
+    for name, score in scores.items():
+        table.add_row(name, score["kind"], str(score["n"]), f"{score[metric]:.2f}" if metric in score else "—")
+    ood = [score.get(metric, math.nan) for score in scores.values() if score["kind"] in OOD]
+    if len(ood) > 1 and not math.isnan(mean := sum(ood) / len(ood)):
+        table.add_section()
+        table.add_row("OOD mean", "", "", f"{mean:.2f}")
+    return table

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from accelerate.utils import set_seed
 from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
 
 from digrap.config.schema import CLASSIFICATION, task_of, typed
 from digrap.config.targets import allowed
@@ -31,8 +33,10 @@ from digrap.engine.evaluate import Evaluator
 from digrap.engine.kept_answers import Keeper
 from digrap.engine.loaders import derive_seed, order_notes
 from digrap.engine.other_data import build_other, classes_beside, classes_of, restricted
+from digrap.engine.print_scores import scores_table
 from digrap.engine.provenance import PeakMemory
-from digrap.engine.run_data import check_pictures_fit, checked, shortened
+from digrap.engine.ranks import rank
+from digrap.engine.run_data import check_pictures_fit, check_takes_pictures, checked, shortened
 from digrap.engine.trained_state import base_of, overlay, read_weights
 from digrap.models.adapter_files import write_adapter
 from digrap.models.backbone import Backbone
@@ -46,6 +50,8 @@ from digrap.runs.written import kept_answers
 
 OWN_KEYS = ("run", "weights", "split", "out", "bundle", "allow", "edited", "outputs")  # of configs/evaluate.yaml
 BESIDE = (*OWN_KEYS, "device", "trainer.devices")  # what goes with run=…, whose own config says the rest
+DIGITS = 2  # of percentages as they are printed; out=FILE has them whole
+OTHER = "other_data"  # the kind of a split that is in distribution for a run trained there alone
 LONG = ("per_class", "confusions", "by_type")  # parts of a report that only out=FILE gets
 
 
@@ -59,9 +65,12 @@ def rescore(cfg: DictConfig, other_data: bool = False) -> dict[str, Any]:
     """
     run, out, bundle = (_path(cfg, key) for key in ("run", "out", "bundle"))
     run = run and RunFolder(find_run(str(run), Path(cfg.get("outputs", OUTPUTS))))
-    wanted = cfg.split
+    wanted, foreign = cfg.split, run is not None and other_data and not _own_data(run, cfg)
     cfg, weights, known = _of_run(cfg, run, other_data) if run else _of_file(cfg)
+    if run and rank() == 0:
+        print(f"{run.path}: {run.results().method} on {run.results().dataset}, seed {cfg.seed}", file=sys.stderr)
     check_task(cfg)
+    check_takes_pictures(cfg)
     check_packages(cfg)
     with open_accelerator(cfg) as accelerator:
         bare = run is None and weights is None
@@ -86,6 +95,7 @@ def rescore(cfg: DictConfig, other_data: bool = False) -> dict[str, Any]:
         data = shortened(data, cfg) if known is None else data
         chosen = [data.splits[name].kept for name in names]
         scores = evaluator.score(module, chosen, bundle and bundle / PREDICTIONS, labels, full=True)
+        scores = {name: _elsewhere(score) for name, score in scores.items()} if foreign else scores
         caveats = [*data.caveats, *_fewer(data.classes, known or ())]
         other = {} if known is None else {"dataset": cfg.dataset.name}
         result = {"run": run and str(run.path), "backbone": cfg.backbone.name, **other, "seed": cfg.seed,
@@ -96,6 +106,7 @@ def rescore(cfg: DictConfig, other_data: bool = False) -> dict[str, Any]:
                 for file in kept_answers(bundle, split.name):
                     file.unlink()
             print(json.dumps({**result, "scores": {name: _short(score) for name, score in scores.items()}}, indent=2))
+            Console(stderr=True).print(scores_table(scores, task.metric), highlight=False)
             if out:
                 write_json(out, {**result, "tested": evaluator.tested})
     return result
@@ -121,8 +132,8 @@ def _of_run(cfg: DictConfig, run: RunFolder, other_data: bool) -> Subject:
         known = classes_of(run, whole)
         if task_of(whole) != task_of(cfg):
             raise DigrapError(
-                f"dataset={cfg.dataset.name} is of the task {task_of(cfg)}, the run was trained for {task_of(whole)}; "
-                "choose another dataset"
+                f"dataset={cfg.dataset.name} is of the task {task_of(cfg)}, {run.path} was trained for "
+                f"{task_of(whole)}; choose another dataset"
             )
         whole.dataset = OmegaConf.to_container(cfg.dataset, resolve=True)
     return whole, weights, known
@@ -181,7 +192,27 @@ def _path(cfg: DictConfig, key: str) -> Path | None:
 
 
 def _short(score: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in score.items() if key not in LONG}
+    return {key: _rounded(value) for key, value in score.items() if key not in LONG}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_rounded(one) for one in value]
+    return round(value, DIGITS) if isinstance(value, float) else value
+
+
+def _own_data(run: RunFolder, cfg: DictConfig) -> bool:
+    """Whether the dataset of `cfg` is the run's own: by its name, and by its folder where the user names that."""
+    own = (run.plain_config() or {}).get("dataset") or {}
+    given = cfg.dataset.get("root") if "near_ood" in cfg.dataset else None
+    root = own.get("root")
+    same = given is None or root is None or Path(given).expanduser().resolve() == Path(root).expanduser().resolve()
+    return own.get("name") == cfg.dataset.name and same
+
+
+def _elsewhere(score: dict[str, Any]) -> dict[str, Any]:
+    """A split's scores, which is in no distribution of a run that was trained on other data."""
+    return score | ({"kind": OTHER} if score["kind"].startswith("id_") else {})
 
 
 def _chosen(data: DataModule, wanted: Any) -> list[str]:

@@ -40,6 +40,7 @@ from digrap.engine.job import Job
 from digrap.engine.loaders import derive_seed, order_notes
 from digrap.engine.loggers import Sink, sinks
 from digrap.engine.print_scores import announce
+from digrap.engine.run_data import check_takes_pictures
 from digrap.engine.trained_state import overlay
 from digrap.methods.method import Method, Variant
 from digrap.runs.folder import SCHEMA, Results, RunFolder
@@ -73,6 +74,7 @@ def run(cfg: DictConfig, folder: Path) -> float:
         return result.selection["score"]
     check_known_keys(cfg)
     check_task(cfg)
+    check_takes_pictures(cfg)
     check_packages(cfg)
     check_weights(cfg)
     keep_freed_memory()
@@ -168,7 +170,7 @@ def _run(
         here.write_config(cfg)
         about = {"host": platform.node(), "versions": provenance.versions(cfg), "started": started, "starts": code}
         here.write_facts({**origin, **about})
-    log.info("%s on %s, seed %d → %s", cfg.optim.name, cfg.dataset.name, cfg.seed, here.path)
+    log.info("%s on %s, seed %d → %s", method.name, cfg.dataset.name, cfg.seed, here.path)
 
     job = Job.build(cfg, method, here, accelerator, memory, further, start and start.weights(), still_mine)
     if main:

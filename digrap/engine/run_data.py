@@ -14,8 +14,10 @@ from digrap.core.errors import DigrapError
 from digrap.data.checked import with_checked_pictures
 from digrap.data.splits import DataModule, Part, Split
 from digrap.engine.build import in_data_root
+from digrap.engine.loaders import check_batch
 from digrap.models.backbone import Backbone
 
+MINIATURE = "digrap.models.mini_resnet."  # a builder that takes tensors of the miniature alone
 EXAMPLES = 32  # of each split in a smoke run
 CAVEAT = "a smoke run: a few steps and a few examples show that everything works; its scores mean nothing"
 
@@ -28,13 +30,36 @@ def checked(data: DataModule, cfg: DictConfig, names: Iterable[str]) -> DataModu
     return with_checked_pictures(data, names, cfg.dataset.on_broken == "skip", in_data_root(cfg, "picture_headers"))
 
 
+def check_takes_pictures(cfg: DictConfig) -> None:
+    """Raise DigrapError where the config alone says what `check_pictures_fit` refuses: before anything is read."""
+    files = cfg.dataset.get("on_broken") is not None
+    if files and task_of(cfg) == CLASSIFICATION and str(cfg.backbone.get("_target_")).startswith(MINIATURE):
+        raise _no_pictures(cfg)
+
+
 def check_pictures_fit(backbone: Backbone, cfg: DictConfig, data: DataModule) -> None:
     """Raise DigrapError where a classifier takes tensors of one size alone, and `data` has picture files."""
     if data.pictures and task_of(cfg) == CLASSIFICATION and backbone.eval_transform is None:
-        raise DigrapError(
-            f"backbone={cfg.backbone.name} takes the miniature's pictures alone, dataset={cfg.dataset.name} has "
-            "picture files; choose another, as backbone=timm (--list backbones)"
-        )
+        raise _no_pictures(cfg)
+
+
+def _no_pictures(cfg: DictConfig) -> DigrapError:
+    return DigrapError(
+        f"backbone={cfg.backbone.name} takes the miniature's pictures alone, and its shipped weights are of the "
+        f"miniature's 45 classes; dataset={cfg.dataset.name} has picture files: take backbone=timm backbone.model=…, "
+        "or another (--list backbones; docs/own_data.md)"
+    )
+
+
+def check_own_data(data: DataModule, cfg: DictConfig, held_out: float) -> DataModule:
+    """`data`, its training split listed: of a user's own data, which may be a handful, raise DigrapError where no batch
+    can be made of it. That is said before a model is read, which takes longer than such a list."""
+    if cfg.trainer.smoke or "near_ood" not in cfg.dataset:
+        return data
+    (train,) = (split.kept for split in data.of_kind("id_train"))
+    count = len(train.load())
+    check_batch(cfg.trainer.batch_size, count - round(held_out * count))
+    return replace(data, splits={**data.splits, train.name: train})
 
 
 def shortened(data: DataModule, cfg: DictConfig) -> DataModule:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from digrap.config.schema import CLASSIFICATION, task_of
+from digrap.core.counted import counted
 from digrap.core.errors import DigrapError
 from digrap.engine import checkpoint
 from digrap.engine.job import Job
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 RECENT = 20  # losses whose mean a bar shows
 DEVIATIONS = 2  # a score that many of them above chance is above it
+FEW_STEPS = 10  # an epoch: a smaller batch makes more of them
 log = logging.getLogger(__name__)
 
 
@@ -30,6 +33,20 @@ class TrainingLog:
         self.losses = Losses(job.accelerator)
         self.main = job.accelerator.is_main_process
         self.begin_epoch()
+
+    def begin(self, batch_size: int) -> None:
+        """Say what trains on what: examples, classes, steps and parameters."""
+        job, wanted = self.job, self.job.cfg.trainer.batch_size
+        things = "picture" if task_of(job.cfg) == CLASSIFICATION else "question"
+        classes = job.data.source.classes
+        of = f" of {counted(len(classes), 'class', 'classes')}" if classes else ""
+        shrunk = f" of {batch_size} instead of {wanted} (smoke)" if batch_size < wanted else ""
+        sizes = [(_size(param), param.requires_grad) for param in job.backbone.module.parameters()]
+        trained, whole = sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
+        log.info(
+            "%s%s, %s an epoch%s, %s of %s M parameters train", counted(len(job.data.train), things), of,
+            counted(self.steps_per_epoch, "step"), shrunk, _millions(trained), _millions(whole),
+        )  # fmt: skip
 
     def begin_epoch(self) -> None:
         """Forget the numbers of the epoch before, or of an earlier start in this one."""
@@ -82,11 +99,13 @@ class TrainingLog:
         """Warn of a run that has learnt nothing, or was best at its first validation; not of a smoke run."""
         if self.job.cfg.trainer.smoke:
             return
+        few = self.steps_per_epoch < FEW_STEPS
         n, chance = len(self.job.data.validation), self.job.task.chance
+        smaller = f", a smaller trainer.batch_size (now {self.job.cfg.trainer.batch_size})," if few else ","
         if chance is not None and here.best_score <= chance + DEVIATIONS * math.sqrt(chance * (100 - chance) / n):
             log.warning(
                 "ID validation is %.1f %%, and guessing scores %.1f %%: this run has learnt next to nothing; another "
-                "trainer.base.lr, more trainer.epochs, or another backbone may help", here.best_score, chance,
+                "trainer.base.lr, more trainer.epochs%s or another backbone may help", here.best_score, chance, smaller,
             )  # fmt: skip
         elif here.best_epoch == self.job.cfg.trainer.validate_every and here.best_epoch < self.epochs:
             log.warning(
@@ -97,3 +116,13 @@ class TrainingLog:
 
 def _loss(losses: list[float]) -> str:
     return f"  loss {sum(losses) / len(losses):.4g}" if losses else ""
+
+
+def _size(param: torch.Tensor) -> int:
+    """The number of values; of weights in 4 bits, two of which share a byte, those that they stand for."""
+    state = getattr(param, "quant_state", None)
+    return param.numel() if state is None else math.prod(state.shape)
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.3g}" if count < 1e9 else f"{count / 1e6:,.0f}"

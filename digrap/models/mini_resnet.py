@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torchvision.transforms import v2
 
+from digrap.core.errors import DigrapError
 from digrap.core.paths import REPO
 from digrap.models.backbone import Backbone
 from digrap.models.weights import WeightFile, random_weights
@@ -18,7 +19,8 @@ WEIGHTS = REPO / "data" / "mini" / "mini_resnet.safetensors"
 WEIGHTS_SHA256 = "1593511281c48a66d26baa188afe667b53212860612ffe952a97b7e94a6113df"
 """Of the shipped file. tools/pretrain_mini.py prints the new value when it writes other weights."""
 SOURCE = "data/mini/mini_resnet.safetensors"
-FIX = f"`git checkout -- {SOURCE}` restores the shipped weights, which are of 45 classes"
+FIX = f"`git checkout -- {SOURCE}` restores the shipped weights"
+CLASSES = 45  # of the shipped weights
 OTHERWISE = "give a file of such a model's weights, or leave backbone.weights out for the shipped ones, of 45 classes"
 
 MEAN = STD = (0.5, 0.5, 0.5)
@@ -42,7 +44,7 @@ def image_transform() -> v2.Compose:
 
 
 def mini_resnet(
-    num_classes: int = 45,
+    num_classes: int = CLASSES,
     classes: Sequence[str] | None = None,
     pretrained: bool = True,
     weights: str | Path = WEIGHTS,
@@ -59,6 +61,12 @@ def mini_resnet(
         file = WeightFile.find(weights, FIX if shipped else OTHERWISE)
         if shipped:
             file.check_shipped(WEIGHTS_SHA256)
+            if num_classes != CLASSES:
+                raise DigrapError(
+                    f"backbone=mini_resnet: its shipped weights are of the miniature's {CLASSES} classes, and these "
+                    f"data have {num_classes}; for pictures of your own take backbone=timm backbone.model=… "
+                    "(docs/own_data.md), or begin with random weights: backbone.pretrained=false"
+                )
         file.load_into(module)
         provenance = file.provenance(SOURCE if shipped else "file")
     return Backbone(module, image_transform(), head=("fc",), has_head=pretrained, provenance=provenance)

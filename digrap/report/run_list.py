@@ -71,8 +71,9 @@ def listed(folder: Path) -> Listed | None:
         plain, dataset, method, seed = None, folder.parent.name, "?", None
     state, headline = state_of(folder).name, None
     try:
-        if (results := run.finished()) is not None and not results.smoke:
-            headline = Headline.of(results)
+        if (results := run.finished()) is not None:
+            method = results.method if method == "file" else method  # the class of optim=file
+            headline = None if results.smoke else Headline.of(results)
     except DigrapError:
         state = "damaged"
     return Listed(folder, dataset, method, seed, _own(plain), state, _last_change(run), headline)

@@ -67,8 +67,22 @@ def test_pictures_of_questions_and_of_lists_are_looked_at(tmp_path):
 
 def test_picture_files_for_the_backbone_of_the_miniature(words, tmp_path):
     own = [word for word in words if not word.startswith("backbone")]
-    with pytest.raises(DigrapError, match="backbone=mini_resnet takes the miniature's pictures alone, dataset=folder"):
+    with pytest.raises(DigrapError, match="backbone=mini_resnet takes the miniature's pictures alone"):
         engine.run(
             compose([*own, "backbone=mini_resnet", "backbone.pretrained=false", "dataset.on_broken=skip"]),
             tmp_path / "run",
         )
+
+
+def test_too_large_a_batch_is_said_before_the_model_is_read(words, tmp_path, monkeypatch):
+    monkeypatch.setattr("digrap.engine.job.build_backbone", lambda *_: pytest.fail("reads the model"))
+    with pytest.raises(DigrapError, match="trainer.batch_size=64 is more than the 12 examples to train on"):
+        engine.run(compose([*words, "trainer.batch_size=64"]), tmp_path / "run")
+
+
+def test_that_is_said_before_anything_is_read(words, tmp_path, caplog):
+    caplog.set_level("INFO")
+    own = [word for word in words if not word.startswith("backbone")]
+    with pytest.raises(DigrapError, match="45 classes; dataset=folder .* take backbone=timm backbone.model=…"):
+        engine.run(compose([*own, "backbone=mini_resnet"]), tmp_path / "run")
+    assert not caplog.messages and not (tmp_path / "run").exists()

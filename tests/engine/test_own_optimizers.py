@@ -110,6 +110,17 @@ def test_adafactor_with_a_value_of_its_own(of_yaml):
     assert optimizer_of(of_yaml(text)).defaults["eps"] == [None, 0.001]
 
 
+def test_what_a_class_from_a_file_does_not_take_is_said(small, tmp_path, caplog):
+    file = tmp_path / "rule.py"
+    file.write_text(
+        "import torch\n\nclass Half(torch.optim.SGD):\n    def __init__(self, params, lr, keep=0.5):\n"
+        "        super().__init__(params, lr=lr)\n"
+    )
+    with caplog.at_level(logging.INFO):
+        assert build_method(small("optim=file", f"optim.file={file}", "+optim.options.keep=1")).name == "Half"
+    assert "Half takes no anchor, base, betas, eps, momentum, nesterov, weight_decay: left out" in caplog.text
+
+
 class Passing(torch.optim.AdamW):
     def __init__(self, params, pull=1.0, **options):
         super().__init__(params, **options)

@@ -9,6 +9,7 @@ from digrap.config.identity import run_hash
 from digrap.core.errors import DigrapError, Interrupted
 from digrap.engine import run as engine
 from digrap.engine.fit import Fit
+from digrap.engine.loaders import batch_sizes
 from digrap.engine.rescore import rescore
 from digrap.report.gather import from_outputs
 from digrap.report.page.found import finished
@@ -84,7 +85,7 @@ def test_evaluate_scores_the_same_examples(made, capsys):
 def test_it_is_in_no_list_of_results(made, capsys):
     outputs = made[1].parents[1]
     assert finished(outputs) == ([], []) and measured(outputs, ["minidomainnet"]) == []
-    assert listed(made[1]).headline is None and "smoke=True" in listed(made[1]).own
+    assert listed(made[1]).headline is None and "smoke" in listed(made[1]).own.split()
     print_sweep([Job(("optim=digrap",), made[1]), Job(("optim=vanilla",), made[1])])
     printed = capsys.readouterr().out
     assert "Smoke runs:" in printed and "Best:" not in printed
@@ -105,3 +106,21 @@ def test_questions(dataset, tmp_path):
 
     engine.run(compose([f"dataset={dataset}", SMOKE, f"data_root={tmp_path}", "device=cpu"]), tmp_path / "run")
     assert results(tmp_path / "run")["smoke"] is True
+
+
+@pytest.mark.parametrize(("examples", "world", "sizes"), [(300, 1, (256, 64)), (255, 1, (64, 64)), (10, 1, (5, 5)),
+                                                          (10, 2, (4, 2)), (2, 2, (2, 1))])  # fmt: skip
+def test_batches_of_what_there_is(small, examples, world, sizes):
+    trainer = small(SMOKE, "trainer.batch_size=256", "trainer.micro_batch=64").trainer
+    assert batch_sizes(trainer, examples, world) == sizes
+    with pytest.raises(DigrapError, match="trainer.batch_size=2 is more than the 1 example to train on"):
+        batch_sizes(trainer, 1, 2)
+
+
+def test_a_handful_of_data_takes_smaller_batches(small, tmp_path, caplog):
+    caplog.set_level("INFO")
+    few = ["dataset.splits.real_train.size=9", "trainer.batch_size=256", "trainer.micro_batch=3"]
+    engine.run(small(SMOKE, *few), tmp_path / "run")
+    assert "9 pictures of 45 classes, 3 steps an epoch of 3 instead of 256 (smoke), " in caplog.text
+    with pytest.raises(DigrapError, match="trainer.batch_size=256 is more than the 9 examples to train on"):
+        engine.run(small(*few), tmp_path / "real")

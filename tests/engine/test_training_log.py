@@ -23,6 +23,7 @@ def lines(caplog):
 def test_a_line_an_epoch(small, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     run(small("optim=vanilla", "trainer.epochs=3", "trainer.validate_every=2", "log_every=4"), tmp_path)
+    assert "192 pictures of 45 classes, 6 steps an epoch, 0.377 of 0.377 M parameters train" in caplog.messages
     told = lines(caplog)
     assert [(number, of) for number, of, *_ in told] == [("1", "3"), ("2", "3"), ("3", "3")]
     records = metrics(tmp_path)
@@ -113,6 +114,7 @@ def test_answers_have_no_label_smoothing(tmp_path):
 def test_a_run_at_chance_says_so(small, tmp_path, caplog):
     run(small("optim=vanilla", "trainer.base.lr=0", "trainer.max_steps=2", "backbone.pretrained=false"), tmp_path)
     assert "this run has learnt next to nothing" in caplog.text
+    assert "more trainer.epochs, a smaller trainer.batch_size (now 32), or another backbone" in caplog.text
 
 
 def test_a_run_that_was_best_at_first_says_so(small, tmp_path, caplog):

@@ -24,7 +24,10 @@ def test_equals_the_slow_versions(seed, n, classes):
     names = tuple(map(str, range(classes)))
     found = classification.report({"prediction": prediction, "probability": probability, "top": top}, label, names)
     assert list(found["per_class"].values()) == pytest.approx(slow.per_class(prediction, label, classes))
-    assert found["top2"] == pytest.approx(100 * np.mean([y in row for y, row in zip(label, top, strict=True)]))
+    assert ("top2" in found) == (classes > 2)  # one of two is always right
+    assert classes == 2 or found["top2"] == pytest.approx(
+        100 * np.mean([y in row for y, row in zip(label, top, strict=True)])
+    )
     assert sum(count for *_, count in found["confusions"]) <= n - right.sum()
 
 

@@ -35,6 +35,14 @@ def finish(folder, validation, identity=60.0, seed=0):
         (["dataset=folder", "backbone=moco_resnet50", "dataset.root=/my", "data_root=/my"], "root=/my"),
         (["optim=lp_ft", "trainer.base.lr=0.5", "++optim.start.trainer.base.lr=0.25"],
          "trainer.base.lr=0.5 optim.start.trainer.base.lr=0.25"),
+        (["dataset=vqa_json", "backbone=tiny_llava", "trainer=vqa"], "trainer=vqa"),
+        (["dataset=vqa_json", "backbone=tiny_llava", "trainer=vqa", "trainer.smoke=true", "optim.mu=3"],
+         "trainer=vqa smoke mu=3"),
+        (["dataset=folder", "trainer=mini", "trainer.epochs=3"], "trainer=mini epochs=3"),
+        (["trainer.epochs=3", "trainer.base.lr=1"], "lr=1 epochs=3"),
+        (["schedule=constant"], "schedule=constant"),
+        (["schedule=lavis", "schedule.warmup_steps=5"], "schedule=lavis warmup_steps=5"),
+        (["optim=file", "optim.file=README.md", "+optim.options.keep=0.25"], "file=README.md keep=0.25"),
     ],
 )  # fmt: skip
 def test_what_differs_from_the_defaults(overrides, words):
