@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
+from digrap.core.counted import counted
 from digrap.core.errors import DigrapError
 from digrap.data.headers import Found, look_at
 from digrap.data.splits import DataModule, Part
@@ -61,7 +62,7 @@ def _refuse(found: dict[str, Found]) -> None:
         count = len({file for one in broken.values() for file in one.broken})
         lines = [f"  {name}: {len(one.broken)} of {len(one.stamps)}: {_first(one)}" for name, one in broken.items()]
         raise DigrapError(
-            "\n".join([f"{count} pictures cannot be read; repair or remove them, or leave them out by "
+            "\n".join([f"{counted(count, 'picture')} cannot be read; repair or remove them, or leave them out by "
                        "dataset.on_broken=skip", *lines])
         )  # fmt: skip
 
@@ -77,10 +78,13 @@ def _tell(found: dict[str, Found]) -> None:
         return
     files = {file for one in found.values() for file in one.stamps}
     broken = {file for one in found.values() for file in one.broken}
-    log.info("pictures: %d files in %d splits, %d of them cannot be read", len(files), len(found), len(broken))
+    log.info(
+        "pictures: %s in %s, %d of them cannot be read", counted(len(files), "file"), counted(len(found), "split"),
+        len(broken),
+    )  # fmt: skip
     for name, one in found.items():
         if one.broken:
-            log.warning("%s: %d pictures left out: %s", name, len(one.broken), _first(one))
+            log.warning("%s: %s left out: %s", name, counted(len(one.broken), "picture"), _first(one))
         if one.moving:
             some = sorted(one.moving)[:SHOWN]
             more = ", …" if len(one.moving) > SHOWN else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from digrap.core.errors import DigrapError
@@ -50,11 +51,14 @@ def build(
     if known or (known is not None and not (root / train).is_dir()):
         return _tested_alone(root, table, words)
     paths = {name: _existing(root, folder, name, kind) for name, (folder, kind) in table.items()}
-    used = {folder for folder, _ in table.values()}
+    used, caveats = {folder for folder, _ in table.values()}, ()
     if unused := [name for name in subfolders(root) if name.startswith("test_") and name not in used]:
         listed = ",".join(name.removeprefix("test_") for name in unused)
-        log.info("not used: %s; name them with dataset.near_ood=[%s] (or far_ood)", ", ".join(unused), listed)
-    return of_equal_classes("folder", paths, {name: kind for name, (_, kind) in table.items()}, words, holdout)
+        caveat = f"not used: {', '.join(unused)}; name them with dataset.near_ood=[{listed}] (or far_ood)"
+        log.info(caveat)
+        caveats = (caveat,)
+    kinds = {name: kind for name, (_, kind) in table.items()}
+    return replace(of_equal_classes("folder", paths, kinds, words, holdout), caveats=caveats)
 
 
 def of_equal_classes(

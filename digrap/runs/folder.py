@@ -136,7 +136,10 @@ class RunFolder:
         if self.path.is_file():
             return f"{self.path} is a file; give the folder of a run{_such_as(self.path.parent)}"
         if not self.path.is_dir():
-            return f"{self.path} does not exist; give a run folder, as in outputs/minidomainnet/<hash>"
+            return (
+                f"{self.path} does not exist; give a run folder, as in outputs/minidomainnet/<hash>; "
+                "python scripts/runs.py lists them"
+            )
         if self.config_file.exists() or self.facts_file.exists():
             return f"{self.path} has no {RESULTS}; finish the run first with the same train.py command"
         if inner := next((path for path in sorted(self.path.glob(f"*/{RESULTS}"))), None):

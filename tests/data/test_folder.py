@@ -55,6 +55,7 @@ def test_splits_kinds_and_labels(root, caplog):
         "train": "id_train", "val": "id_val", "test": "id_test", "sketch": "near_ood", "xray": "far_ood",
     }  # fmt: skip
     assert "not used: test_other; name them with dataset.near_ood=[other]" in caplog.text
+    assert any(caveat.startswith("not used: test_other") for caveat in data.caveats), "said beside the scores too"
     sizes = {name: len(split.load()) for name, split in data.splits.items()}
     assert sizes == {"train": 12, "val": 6, "test": 6, "sketch": 4, "xray": 1}
     sketch = data.splits["sketch"].load()

@@ -58,10 +58,14 @@ def evaluate(*overrides, other_data=True):
     return rescore(cfg, other_data)
 
 
-def test_its_own_test_data_give_its_own_score(trained):
+def test_its_own_test_data_give_its_own_score(trained, capsys):
     own = json.loads((trained / "results.json").read_text())["scores"]["test"]["accuracy"]
     found = evaluate(f"run={trained}", f"dataset.root={trained.parents[2] / 'data'}", "split=test")
     assert found["scores"]["test"]["accuracy"] == own and "caveats" not in found and found["dataset"] == "folder"
+    assert found["scores"]["test"]["kind"] == "id_test" and "top3" not in found["scores"]["test"]
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith(f"{trained}: ") and " on folder, seed " in told[0]
+    assert any("accuracy %" in line for line in told)
 
 
 def test_a_folder_of_classes_alone_written_otherwise_and_in_another_order(trained, tmp_path):
@@ -77,6 +81,7 @@ def test_a_folder_of_classes_alone_written_otherwise_and_in_another_order(traine
     plain = evaluate(f"run={trained}", f"dataset.root={source}", f"bundle={tmp_path / 'a'}")
     spelt = evaluate(f"run={trained}", f"dataset.root={other}", f"bundle={tmp_path / 'b'}")
     assert plain["scores"]["test"]["accuracy"] == spelt["scores"]["test"]["accuracy"]
+    assert plain["scores"]["test"]["kind"] == "other_data", "the run has no distribution there"
 
 
 def test_a_subset_is_scored_over_that_subset(trained, tmp_path):

@@ -71,7 +71,8 @@ def with_pictures(root: Path, records: Iterable[Question], problems: Problems, f
     for image in sorted(absent):
         problems.add("missing picture", f"{Path(root) / image}")
     if records and not kept:
-        raise DigrapError(f"{Path(root) / records[0].image}: all of the {len(absent)} pictures are missing; {fix}")
+        which = "the only picture is" if len(absent) == 1 else f"all of the {len(absent)} pictures are"
+        raise DigrapError(f"{Path(root) / records[0].image}: {which} missing; {fix}")
     if lost := len(records) - len(kept):
         problems.add("question left out because its picture is missing", f"{records[0].dataset}", lost)
     return kept
