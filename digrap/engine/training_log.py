@@ -109,7 +109,7 @@ class TrainingLog:
             )  # fmt: skip
         elif here.best_epoch == self.job.cfg.trainer.validate_every and here.best_epoch < self.epochs:
             log.warning(
-                "the best epoch is number %d, the first that was validated: ID validation fell after it; a smaller "
+                "the best epoch is number %d, the first that was validated: none after it was better; a smaller "
                 "trainer.base.lr is the usual fix", here.best_epoch,
             )  # fmt: skip
 
