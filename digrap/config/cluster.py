@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, first_line
 
 SETUP = ("export SLURM_KILL_BAD_EXIT=1", "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK")  # since 22.05 srun asks anew
 
@@ -74,9 +74,7 @@ def cluster_of(cfg: DictConfig) -> Cluster:
         cluster: Cluster = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "cluster"
-        raise DigrapError(
-            f"cluster.{key}: {str(error).splitlines()[0]}; configs/cluster/_base.yaml has all keys"
-        ) from error
+        raise DigrapError(f"cluster.{key}: {first_line(error)}; configs/cluster/_base.yaml has all keys") from error
     for key in ("nodes", "gpus", "cpus", "mem_gb", "minutes", "warn_s", "parallel"):
         if (value := getattr(cluster, key)) is not None and value < 1:
             none = ", or null for none" if key in ("gpus", "mem_gb") else ""

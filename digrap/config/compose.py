@@ -26,7 +26,7 @@ from digrap.config.groups import composed
 from digrap.config.overrides import parsed
 from digrap.config.references import Place, resolve_all_but, resolve_at, resolve_in
 from digrap.config.schema import NO_PART_OF_A_RUN, Train, finished, resolved, typed, with_types
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, first_line
 from digrap.core.files import sha256
 from digrap.core.garbage import no_garbage_collection
 from digrap.core.paths import CONFIGS, REPO
@@ -227,7 +227,7 @@ def start_config(cfg: DictConfig) -> DictConfig | None:
             resolve_in(earlier, ("optim",))
         return finished(earlier)
     except (HydraException, OmegaConfBaseException, KeyError) as error:
-        raise DigrapError(f"optim.start={cfg.optim.start}: {str(error).splitlines()[0]}") from error
+        raise DigrapError(f"optim.start={cfg.optim.start}: {first_line(error)}") from error
 
 
 @cache  # it takes as long as composing a run, and every hash of a run with a start needs it

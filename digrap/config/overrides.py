@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 from hydra.errors import HydraException
 
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, first_line
 
 # The keys whose values are names or paths, never lists, numbers or booleans: whole keys, and last parts within groups.
 TEXTS = {"data_root", "outputs", "run", "out", "bundle", "optim.file"}
@@ -94,7 +94,7 @@ def _parsed(argument: str) -> tuple[Override | None, str]:
     try:
         return parsed(argument), ""
     except HydraException as error:
-        return None, str(error).splitlines()[0]
+        return None, first_line(error)
 
 
 def _means(parsed: Override | None, text: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import MISSING, BooleanNode, DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from digrap.core.errors import DigrapError, nearest
+from digrap.core.errors import DigrapError, first_line, nearest
 from digrap.core.paths import DATA
 
 # The booleans of groups without types. `pretrained` may also be a name of weights.
@@ -143,7 +143,7 @@ def _naming_keys() -> Iterator[None]:
         if isinstance(error, (ConfigKeyError, ConfigAttributeError)) and is_dataclass(error.object_type):
             known = [one.name for one in fields(error.object_type)]
             raise DigrapError(f"{key}: there is no such option; {nearest(str(error.key), known)}") from error
-        raise DigrapError(f"{key}: {str(error).splitlines()[0]}") from error
+        raise DigrapError(f"{key}: {first_line(error)}") from error
 
 
 def _type_flags(cfg: DictConfig) -> None:

@@ -1,4 +1,4 @@
-"""The error whose text is written for the user, the nearest valid names for such texts, and the interruption."""
+"""The error whose text is written for the user, what such texts are made of, and the interruption."""
 
 from __future__ import annotations
 
@@ -41,3 +41,8 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     choices = list(choices)
     near = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
     return f"nearest: {', '.join(near)}" if near else f"valid: {', '.join(choices)}"
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or its class where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, first_line
 from digrap.data.domainnet.lists import spoken
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def read_names(file: str | Path) -> dict[str, str]:
         else:
             found = dict(line.split(maxsplit=1) for line in text.splitlines() if line.strip())
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DigrapError(f"dataset.names={file}: cannot be read ({str(error).splitlines()[0]}); {FORMS}") from error
+        raise DigrapError(f"dataset.names={file}: cannot be read ({first_line(error)}); {FORMS}") from error
     if not isinstance(found, dict) or not found or not all(isinstance(words, str) for words in found.values()):
         raise DigrapError(f"dataset.names={file}: no mapping from folders to words; {FORMS}")
     found = {str(folder): words.strip() for folder, words in found.items()}

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from digrap.config.changes import changes
 from digrap.config.choices import choices
 from digrap.config.schema import CLASSIFICATION, DECODINGS, task_of
-from digrap.core.errors import DigrapError, nearest
+from digrap.core.errors import DigrapError, first_line, nearest
 from digrap.core.paths import CONFIGS
 from digrap.data.splits import DataModule
 from digrap.engine.trained_state import base_of
@@ -59,7 +59,7 @@ def _target(group: str, node: DictConfig) -> Callable[..., Any]:
     try:
         return get_method(name)
     except (ImportError, ValueError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise DigrapError(f"{group}._target_={name}: there is no such function ({reason})") from error
 
 

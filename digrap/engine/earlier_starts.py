@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from digrap.config.identity import NOT_IDENTITY, run_hash
-from digrap.core.errors import Busy, DigrapError
+from digrap.core.errors import Busy, DigrapError, first_line
 from digrap.engine import checkpoint
 from digrap.runs.folder import RunFolder
 from digrap.runs.lock import forget_gone, hold
@@ -49,7 +49,7 @@ def _held(here: RunFolder, mine: str) -> str | None:
         except (DigrapError, OmegaConfBaseException, KeyError, AttributeError, TypeError) as error:
             remedy = f"delete {here.variants_file} to test every variant again, or give another hydra.run.dir"
             raise DigrapError(
-                f"{here.config_file} does not tell which run the folder holds ({str(error).splitlines()[0]}); {remedy}"
+                f"{here.config_file} does not tell which run the folder holds ({first_line(error)}); {remedy}"
             ) from error
     return None
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from digrap.config.changes import as_words, changes
-from digrap.runs.results import OOD, Results
+from digrap.runs.results import OOD, Results, mean_of
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ def scores_table(scores: dict[str, dict[str, Any]], metric: str) -> Table:
         table.add_column(title, justify="left" if title in ("split", "kind") else "right")
     for name, score in scores.items():
         table.add_row(name, score["kind"], str(score["n"]), f"{score[metric]:.2f}" if metric in score else "—")
-    ood = [score.get(metric, math.nan) for score in scores.values() if score["kind"] in OOD]
-    if len(ood) > 1 and not math.isnan(mean := sum(ood) / len(ood)):
+    several = sum(score["kind"] in OOD for score in scores.values()) > 1
+    if several and not math.isnan(mean := mean_of(scores, metric, OOD)):
         table.add_section()
         table.add_row("OOD mean", "", "", f"{mean:.2f}")
     return table

@@ -68,7 +68,8 @@ def rescore(cfg: DictConfig, other_data: bool = False) -> dict[str, Any]:
     wanted, foreign = cfg.split, run is not None and other_data and not _own_data(run, cfg)
     cfg, weights, known = _of_run(cfg, run, other_data) if run else _of_file(cfg)
     if run and rank() == 0:
-        print(f"{run.path}: {run.results().method} on {run.results().dataset}, seed {cfg.seed}", file=sys.stderr)
+        trained = run.results()
+        print(f"{run.path}: {trained.method} on {trained.dataset}, seed {cfg.seed}", file=sys.stderr)
     check_task(cfg)
     check_takes_pictures(cfg)
     check_packages(cfg)

@@ -20,9 +20,9 @@ from typing import NamedTuple
 import huggingface_hub
 from huggingface_hub import constants, errors
 
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, first_line
 from digrap.core.files import sha256
-from digrap.models.weights import Provenance, first_line, hub_revision
+from digrap.models.weights import Provenance, hub_revision
 
 PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors")
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")

@@ -16,10 +16,10 @@ from huggingface_hub import constants
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from torch import nn
 
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, first_line
 from digrap.models.backbone import nearest_models
 from digrap.models.hub_model import ask, cached_file
-from digrap.models.weights import WeightFile, first_line, last_line
+from digrap.models.weights import WeightFile, last_line
 
 QUICK = "QuickGELU"
 # Size and licence of ClipMatch's weights, for messages.

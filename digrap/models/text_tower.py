@@ -18,7 +18,7 @@ import open_clip
 import torch
 from torch import nn
 
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, first_line
 from digrap.core.files import sha256
 from digrap.core.progress import track
 from digrap.models.kept_array import kept_array
@@ -33,7 +33,7 @@ from digrap.models.open_clip_weights import (
     tokenizer_of,
     weight_file,
 )
-from digrap.models.weights import WeightFile, first_line
+from digrap.models.weights import WeightFile
 
 log = logging.getLogger(__name__)
 MODEL, WEIGHTS = "EVA01-g-14", "laion400m_s11b_b41k"

@@ -18,10 +18,10 @@ from timm.data.transforms import str_to_interp_mode
 from torch import nn
 from torchvision.transforms import v2
 
-from digrap.core.errors import DigrapError, nearest
+from digrap.core.errors import DigrapError, first_line, nearest
 from digrap.models.backbone import Backbone, check_image_size, nearest_models
 from digrap.models.hub_model import ask, cache_alone, cached_file
-from digrap.models.weights import Account, Provenance, WeightFile, first_line, last_line, random_weights
+from digrap.models.weights import Account, Provenance, WeightFile, last_line, random_weights
 
 log = logging.getLogger(__name__)
 OTHERWISE = "give backbone.weights=<file> or backbone.pretrained=false"

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, first_line
 from digrap.core.files import sha256
 
 SHOWN = 3  # keys that a message names
@@ -176,11 +176,6 @@ def hub_revision(path: Path) -> str | None:
     """The commit that a file in the Hugging Face hub's cache belongs to (…/snapshots/<commit>/<file>), else None."""
     parents = [parent.name for parent in path.parents]
     return parents[parents.index("snapshots") - 1] if "snapshots" in parents[1:] else None
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its class where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def last_line(error: Exception) -> str:

@@ -75,7 +75,7 @@ def _front(axes: Axes, scores: Scores, rows: list[str], identity: str, ood: str)
     Rates on it that no row prints get a mark and their name, below, where methods are rarely."""
     if not rows:
         return
-    untrained = _rows_of(scores, ZERO_SHOT)
+    untrained = scores.rows_of(ZERO_SHOT)
     points = [(scores.cell(row, identity)[0], scores.cell(row, ood)[0]) for row in rows if row in untrained]
     rates = rates_of(scores, rows[0])
     points += map(tuple, rates.points)
@@ -112,18 +112,14 @@ def _below(axes: Axes, text: str, place: tuple[float, float]) -> None:
 def _averaged(scores: Scores, row: str, identity: str, ood: str) -> list[tuple[float, float]]:
     """(ID, OOD mean) along WiSE-FT's curve, its ends the model before training and the row that it starts from, where
     the table has them; empty for another method."""
-    averages = _variants(scores, row) if row in _rows_of(scores, WISE_FT) else {}
+    averages = _variants(scores, row) if row in scores.rows_of(WISE_FT) else {}
     if len(averages) < 2:
         return []
-    untrained = _rows_of(scores, ZERO_SHOT)
+    untrained = scores.rows_of(ZERO_SHOT)
     ends = {"0": untrained.intersection(scores.table.beside(row)), "1": {scores.table.rows[row].start} - {None}}
     models = {name: (scores.cell(end, identity)[0], scores.cell(end, ood)[0]) for name in ends for end in ends[name]}
     found = averages | models
     return [found[name] for name in sorted(found, key=float)]
-
-
-def _rows_of(scores: Scores, method: str) -> set[str]:
-    return {run.row for run in scores.runs if run.results.method == method}
 
 
 def _variants(scores: Scores, row: str) -> dict[str, tuple[float, float]]:

@@ -20,7 +20,7 @@ LITTLE = 0.01  # share of a tensor's gradient energy
 def findings(scores: Scores) -> list[str]:
     """Two sentences on every row that projects, or that it was not measured."""
     histories = histories_of(scores)
-    projecting = {run.row for run in scores.runs if run.results.method == METHOD}
+    projecting = scores.rows_of(METHOD)
     result = []
     for row, runs in histories.items():
         removed = mean_over_seeds(runs, "removed", "epochs")

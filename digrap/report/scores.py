@@ -49,6 +49,10 @@ class Scores:
     def runs(self) -> list[Run]:
         return self.source.runs
 
+    def rows_of(self, method: str) -> set[str]:
+        """The rows with a finished run of a method."""
+        return {run.row for run in self.runs if run.results.method == method}
+
     @property
     def printed(self) -> list[str]:
         """The columns of the printed table: those that it names, else all."""

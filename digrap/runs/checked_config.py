@@ -11,7 +11,7 @@ from digrap.config.compose import register_resolvers
 from digrap.config.identity import run_hash
 from digrap.config.schema import typed
 from digrap.config.targets import check_targets
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, first_line
 from digrap.runs.folder import CONFIG_REMEDY, RESULTS, RunFolder
 
 NEEDED = (
@@ -35,7 +35,7 @@ def checked_config(run: RunFolder, allow: Iterable[str] = (), edited: bool = Fal
             raise DigrapError(f"no {', '.join(missing)}")
         found = None if edited else run_hash(cfg)
     except (DigrapError, OmegaConfBaseException, KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise DigrapError(f"{file} is damaged ({reason}); {CONFIG_REMEDY}") from error
     if found not in (None, results.hash):
         raise DigrapError(

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from digrap.config.first_release import renamed
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, first_line
 from digrap.core.files import check_sha256, inside, write_json, write_text
 from digrap.core.json_files import read_bytes
 from digrap.runs.predictions import PREDICTIONS
@@ -191,7 +191,7 @@ class RunFolder:
                 f"{self.config_file} is missing; run the same train.py command again, which writes it"
             ) from error
         except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise DigrapError(f"{self.config_file} is damaged ({reason}); {CONFIG_REMEDY}") from error
         if not isinstance(cfg, DictConfig):
             raise DigrapError(f"{self.config_file} is damaged (it is no mapping); {CONFIG_REMEDY}")

@@ -90,8 +90,7 @@ class Results:
     def mean(self, kinds: tuple[str, ...]) -> float:
         """The mean over the splits of some kinds in percent, by the metric that chose the checkpoint; NaN without any,
         and where one of them has no such score."""
-        found = [one.get(self.metric, math.nan) for one in self.scores.values() if one["kind"] in kinds]
-        return sum(found) / len(found) if found else math.nan
+        return mean_of(self.scores, self.metric, kinds)
 
     def score(self, split: str, metric: str | None = None) -> float:
         """A split's score in percent; by default of the metric that chose the checkpoint.
@@ -104,6 +103,12 @@ class Results:
         if metric not in (known := self.metrics(split)):
             raise DigrapError(f"run {self.hash} has no {metric!r} of split {split}; {nearest(metric, known)}")
         return float(self.scores[split][metric])
+
+
+def mean_of(scores: dict[str, dict[str, Any]], metric: str, kinds: tuple[str, ...]) -> float:
+    """The mean over the splits of some kinds in percent; NaN without any, and where one of them has no such score."""
+    found = [one.get(metric, math.nan) for one in scores.values() if one["kind"] in kinds]
+    return sum(found) / len(found) if found else math.nan
 
 
 def read_results(file: Path, remedy: str = REMEDY) -> Results:

@@ -17,7 +17,7 @@ from digrap.config.choices import how_to_list
 from digrap.config.compose import compose, start_config
 from digrap.config.identity import run_hash
 from digrap.config.overrides import as_typed
-from digrap.core.errors import DigrapError, nearest
+from digrap.core.errors import DigrapError, first_line, nearest
 from digrap.core.paths import CONFIGS, OUTPUTS
 from digrap.tables.table_form import ROW_KEYS, check_form, check_keys, check_target_rows
 
@@ -165,7 +165,7 @@ def load_table(
     try:
         plain = OmegaConf.to_container(OmegaConf.load(path))
     except (OmegaConfBaseException, YAMLError, OSError) as error:
-        raise DigrapError(f"{path}: {str(error).splitlines()[0]}") from error
+        raise DigrapError(f"{path}: {first_line(error)}") from error
     check_form(path, plain)
     rows = _rows(path, plain["rows"])
     blocks = {str(title): _overrides(path, own or ()) for title, own in (plain.get("blocks") or {}).items()}

@@ -38,9 +38,8 @@ def _against_baseline(scores: Scores, row: str) -> dict[str, Paired]:
 
 def _what_tuning_does(scores: Scores, columns: dict[str, str]) -> list[str]:
     """A sentence a block: the baseline against the model as it was before."""
-    plain = [
-        row for row in scores.table.rows if row in {run.row for run in scores.runs if run.results.method == ZERO_SHOT}
-    ]
+    untrained = scores.rows_of(ZERO_SHOT)
+    plain = [row for row in scores.table.rows if row in untrained]
     result = []
     for row in plain:
         base = scores.table.baseline_of(row)
