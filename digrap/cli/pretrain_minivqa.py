@@ -53,8 +53,8 @@ DEFAULTS: dict[str, Any] = {
     "single": 2,
 }  # fmt: skip
 SECOND: dict[str, Any] = {
-    "seed": 1, "steps": 900, "lr": 1.5e-3, "asking_first": 0.3, "places": 0.5,
-    "plain": 12, "clipart": 3, "sketch": 3, "painting": 3, "words": 3, "single": 20,
+    "seed": 1, "steps": 2400, "asking_first": 0.3, "places": 0.3,
+    "plain": 14, "clipart": 5, "sketch": 5, "painting": 5, "words": 4, "single": 16,
 }  # fmt: skip
 """What is other by default in the second stage, which start=… begins."""
 BESIDE_THE_RECIPE = ("device", "out", "save_every", "stop", "threads")

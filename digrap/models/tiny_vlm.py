@@ -37,8 +37,8 @@ MAX_LENGTH = 128  # tokens of a picture, a question and an answer
 NAMES = ("tiny_paligemma", "tiny_llava", "tiny_blip", "tiny_albef")
 WEIGHTS = {name: REPO / "data" / "mini" / f"{name}.safetensors" for name in NAMES}
 WEIGHTS_SHA256 = {
-    "tiny_paligemma": "02db20d676d4dc737a5e2d0b52a6e38ceffc53afcc7a14ca6776e90b7ac858ad",
-    "tiny_llava": "d9cfc7706ba1d08b1ab1819f4ad38aaf4ca842007a635645c84eed47da837cac",
+    "tiny_paligemma": "c33cd08b69905236ef8852657738e703e4f0a4c4cf2c6b5a91fdd9e040b8d08a",
+    "tiny_llava": "c5cc9fc32dfc8ebcc72e36947fa868ccf7137ff8aebd856b5318cfbc7476a10c",
     "tiny_blip": "c387c3f492c0bad3a3941f0cc28ffd2925a789d506c2feca43647178309b4730",
 }
 """Of the shipped files; tools/pretrain_minivqa.py prints it. A file of a model that is not named here is as it is."""

@@ -84,7 +84,14 @@ def test_damaged_and_foreign_weights_end_in_one_message(name, tmp_path, monkeypa
 def test_the_shipped_weights_see():
     """Colors and names are answered from the picture: with shuffled pictures far fewer are right."""
     backbone = tiny("tiny_paligemma", pretrained=True)
-    found = measure(backbone, exam(seed=1, style="real", count=60))
+    found = measure(backbone, exam(seed=2, style="real", count=60))
     assert backbone.provenance["sha256"] == tiny_vlm.WEIGHTS_SHA256["tiny_paligemma"]
     assert found["colors"] > 50 > 35 > found["shuffled colors"]
     assert found["names"] > 40 > 20 > found["shuffled names"]
+
+
+def test_the_shipped_weights_name_single_symbols(name):
+    """Well in the domains of pre-training; in fine-tuning's better than by chance, with much to learn."""
+    found = measure(tiny(name, pretrained=True), exam(seed=2, style="single", count=100))
+    assert found["clipart"] > 30 and found["sketch"] > 25 and 50 > found["real"] > 5
+    assert max(value for key, value in found.items() if "shuffled" in key) < 10
