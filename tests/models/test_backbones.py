@@ -8,13 +8,14 @@ from hydra.utils import get_method
 from digrap.config.choices import choices
 from digrap.config.compose import compose
 from digrap.core.errors import DigrapError
+from digrap.engine.build import DESCRIPTIVE
 from digrap.models.backbone import check_image_size, nearest_models
 
 
 @pytest.mark.parametrize("name", choices("backbones"))
 def test_a_builder_takes_the_keys_of_its_config_and_no_others(name):
     config = compose([f"backbone={name}"]).backbone
-    keys, builder = set(config) - {"name", "tasks", "_target_"}, get_method(config._target_)
+    keys, builder = set(config) - {*DESCRIPTIVE, "_target_"}, get_method(config._target_)
     given = {"num_classes", "classes", "cache"}  # by the engine, the last where the builder takes it
     assert inspect.signature(builder).parameters.keys() - given == keys - given
     with pytest.raises(TypeError, match="wieghts"):

@@ -5,6 +5,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from digrap.core.paths import CONFIGS
+from digrap.engine.build import DESCRIPTIVE
 from digrap.methods.trained import untie
 from digrap.models import tiny_vlm
 from digrap.models.backbone import Decoding
@@ -18,7 +19,7 @@ ANSWERS = ("2", "red", "no", "blue sun , none")
 def options(name):
     """The backbone's options in its config."""
     plain = OmegaConf.to_container(OmegaConf.load(CONFIGS / "backbone" / f"{name}.yaml"))
-    return {key: value for key, value in plain.items() if key not in ("name", "tasks", "_target_", "weights")}
+    return {key: value for key, value in plain.items() if key not in (*DESCRIPTIVE, "_target_", "weights")}
 
 
 def tiny(name, scale=1.0, decoding=GREEDY, **changes):
