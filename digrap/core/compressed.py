@@ -9,7 +9,7 @@ import shlex
 import zlib
 from pathlib import Path
 
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, Unreadable
 
 PACKED = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\x00": lzma.decompress}
 ARCHIVES = {  # first bytes and their place: the command that unpacks, what it is
@@ -30,7 +30,7 @@ def unpacked(data: bytes, path: Path | str) -> bytes:
                 data = unpack(data)
             except (EOFError, OSError, ValueError, lzma.LZMAError, zlib.error) as error:
                 name = unpack.__module__.removeprefix("_")
-                raise DigrapError(f"{path} is a damaged {name} file ({error}): write or download it again") from error
+                raise Unreadable(f"{path} is a damaged {name} file ({error})", "write or download it again") from error
             break
     for (place, start), (command, what) in ARCHIVES.items():
         if data.startswith(start, place):

@@ -20,6 +20,15 @@ class DigrapError(Exception):
         super().__init__(text)
 
 
+class Unreadable(DigrapError):
+    """A file that cannot be read. `fault` is the text without its advice: who knows where the file comes from gives a
+    better one."""
+
+    def __init__(self, fault: str, advice: str = ""):
+        super().__init__(f"{fault}; {advice}" if advice else fault)
+        self.fault = fault
+
+
 class Busy(DigrapError):
     """The run folder is locked: another process is writing it."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from digrap.core.compressed import unpacked
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, Unreadable
 from digrap.core.files import sha256
 from digrap.core.problems import Problems
 
@@ -23,18 +23,20 @@ def read_json(path: Path | str, what: str, hook: Callable[[list], Any] | None = 
     """
     text = read_text(path, what)
     if not text.strip():
-        raise DigrapError(f"{path} is empty: give a file with {what}")
+        raise Unreadable(f"{path} is empty", f"give a file with {what}")
     try:
         return json.loads(text, object_pairs_hook=hook)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         cut = error.pos >= len(text.rstrip()) - 1 or "Unterminated" in error.msg
-        hint = "the file is cut off: write or download it again" if cut else "fix it there"
-        raise DigrapError(f"{path} is not JSON ({error.msg}, {place}); {hint}") from error
+        fault = f"{path} is not JSON ({error.msg}, {place})"
+        if cut:
+            raise Unreadable(f"{fault}: it is cut off", "write or download it again") from error
+        raise Unreadable(fault, "fix it there") from error
     except RecursionError as error:
-        raise DigrapError(f"{path} is nested too deeply to be {what}") from error
+        raise Unreadable(f"{path} is nested too deeply to be {what}") from error
     except ValueError as error:  # a number of thousands of digits
-        raise DigrapError(f"{path} is not JSON that can be read ({error}): give a file with {what}") from error
+        raise Unreadable(f"{path} is not JSON that can be read ({error})", f"give a file with {what}") from error
 
 
 def read_text(path: Path | str, what: str) -> str:
@@ -42,7 +44,7 @@ def read_text(path: Path | str, what: str) -> str:
     try:
         return read_bytes(path, what).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DigrapError(f"{path} is not UTF-8 (byte {error.start}): save {what} as UTF-8") from error
+        raise Unreadable(f"{path} is not UTF-8 (byte {error.start})", f"save {what} as UTF-8") from error
 
 
 def read_bytes(path: Path | str, what: str) -> bytes:
@@ -50,9 +52,9 @@ def read_bytes(path: Path | str, what: str) -> bytes:
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError as error:
-        raise DigrapError(f"{path} does not exist: give a file with {what}") from error
+        raise Unreadable(f"{path} does not exist", f"give a file with {what}") from error
     except OSError as error:
-        raise DigrapError(f"{path} cannot be read ({error.strerror}): give a file with {what}") from error
+        raise Unreadable(f"{path} cannot be read ({error.strerror})", f"give a file with {what}") from error
     return unpacked(data, path)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, Unreadable
 from digrap.core.json_files import read_bytes, read_json
 
 NOT_UTF8 = "line that is not UTF-8 (left out)"
@@ -43,9 +43,7 @@ def read_json_or_lines(path: Path | str, what: str, hook: Callable[[list], Any] 
             raise
         for where, line in read:
             if isinstance(line, BadLine):
-                raise DigrapError(
-                    f"{where} is not JSON in UTF-8, or cut off: fix it or write the file again"
-                ) from error
+                raise Unreadable(f"{where} is not JSON in UTF-8, or cut off", "fix it or write it again") from error
         return [line for _, line in read]
     return [value] if isinstance(value, dict) and named_lines(path) else value
 

@@ -61,6 +61,7 @@ def test_a_file_that_is_none_ends_in_one_message(own, spoil):
     assert path.name in str(caught.value)
     if spoil not in ("other", "twice"):
         assert "scripts/download.py dataset=vqav2" in str(caught.value)
+        assert "write or download it again" not in str(caught.value) and "; save" not in str(caught.value)  # one advice
 
 
 def test_files_are_found_where_an_archive_unpacked_them(own):

@@ -155,7 +155,7 @@ def test_compressed_files_are_read_whatever_their_name(tmp_path, pack):
     assert read_annotations(made, Problems(strict=True))[0].question_id == "1"
     log = pack(b'{"question_id": 1, "filtered_resps": ["a"]}\n{"question_id": 2, "filtered_resps": ["b"]}\n')
     assert len(read_predictions(write(tmp_path / "p.jsonl.gz", log), Problems(strict=True))) == 2
-    with pytest.raises(DigrapError, match=r"a.json.gz is a damaged \w+ file .*: write or download it again"):
+    with pytest.raises(DigrapError, match=r"a.json.gz is a damaged \w+ file .*; write or download it again"):
         read_annotations(write(tmp_path / "a.json.gz", made.read_bytes()[:-9]), Problems())
 
 

@@ -114,7 +114,7 @@ def test_one_annotation_that_cannot_be_scored_is_left_out_and_counted(tmp_path):
 
 
 def test_missing_file_and_bad_answer_ids(tmp_path):
-    with pytest.raises(DigrapError, match="does not exist: give a file with annotations"):
+    with pytest.raises(DigrapError, match="does not exist; give a file with annotations"):
         read_annotations(tmp_path / "none.json", Problems())
     with pytest.raises(DigrapError, match="cannot be read"):
         read_annotations(tmp_path, Problems())

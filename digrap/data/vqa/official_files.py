@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from digrap.core import json_files as reading
-from digrap.core.errors import DigrapError
+from digrap.core.errors import DigrapError, Unreadable
 from digrap.core.json_lines import read_json_or_lines
 from digrap.core.problems import Problems
 from digrap.data.vqa.vqa_set import VQASet
@@ -155,12 +155,12 @@ def coco_number(value: Any) -> int | None:
 
 
 def read_json(path: Path, fix: str) -> Any:
-    """Return a JSON file's value. Raises DigrapError, which ends with `fix`, where the file is missing, not UTF-8, or
-    no whole JSON."""
+    """Return a JSON file's value. Raises DigrapError where the file is missing, not UTF-8, or no whole JSON, with `fix`
+    in place of the reader's own advice."""
     try:
         return read_json_or_lines(path, "JSON")
-    except DigrapError as error:
-        raise DigrapError(f"{error}; {fix}") from error
+    except Unreadable as error:
+        raise DigrapError(f"{error.fault}; {fix}") from error
 
 
 def paired(
