@@ -65,8 +65,8 @@ def _check(options: DictConfig) -> int:
 
 
 def _wanted(run: Listed, options: DictConfig) -> bool:
-    given = {"method": run.method, "state": run.state, "seed": str(run.seed)}
-    return all(options[key] in (None, value) for key, value in given.items())
+    given = {"method": (run.method, run.choice), "state": (run.state,), "seed": (str(run.seed),)}
+    return all(options[key] in (None, *values) for key, values in given.items())
 
 
 def _print(runs: list[Listed], total: int) -> None:

@@ -35,11 +35,13 @@ class Headline:
 
 @dataclass(frozen=True)
 class Listed:
-    """A run folder for a list. `own` are the values of its config that differ from the defaults, as text; `changed` is
-    the time of its last change in seconds since the epoch; `headline` None before the run is done and of smoke runs."""
+    """A run folder for a list. `choice` is its optim=…, `method` what that is called: of optim=file, the class, once
+    the run is done; `own` are the values of its config that differ from the defaults, as text; `changed` is the time of
+    its last change in seconds since the epoch; `headline` None before the run is done and of smoke runs."""
 
     folder: Path
     dataset: str
+    choice: str
     method: str
     seed: int | None
     own: str
@@ -64,19 +66,19 @@ def listed(folder: Path) -> Listed | None:
     run = RunFolder(folder)
     plain = run.plain_config()
     try:
-        dataset, method, seed = plain["dataset"]["name"], plain["optim"]["name"], plain["seed"]
+        dataset, choice, seed = plain["dataset"]["name"], plain["optim"]["name"], plain["seed"]
     except (KeyError, TypeError):
         if not run.done():
             return None
-        plain, dataset, method, seed = None, folder.parent.name, "?", None
-    state, headline = state_of(folder).name, None
+        plain, dataset, choice, seed = None, folder.parent.name, "?", None
+    state, headline, method = state_of(folder).name, None, choice
     try:
         if (results := run.finished()) is not None:
-            method = results.method if method == "file" else method  # the class of optim=file
+            method = results.method if choice == "file" else choice
             headline = None if results.smoke else Headline.of(results)
     except DigrapError:
         state = "damaged"
-    return Listed(folder, dataset, method, seed, _own(plain), state, _last_change(run), headline)
+    return Listed(folder, dataset, choice, method, seed, _own(plain), state, _last_change(run), headline)
 
 
 def _own(plain: dict[str, Any] | None) -> str:

@@ -5,9 +5,11 @@ import math
 import pytest
 from omegaconf import OmegaConf
 
+from digrap.cli import runs
 from digrap.cli.print_sweep import print_sweep
 from digrap.config.changes import as_words, changes
 from digrap.config.compose import compose
+from digrap.core.errors import DigrapError
 from digrap.report.run_list import Headline, listed
 from digrap.report.sweep_summary import Job, configurations, doubt, shared
 from digrap.runs.folder import RunFolder
@@ -63,6 +65,20 @@ def test_a_finished_run_as_a_line(tmp_path):
     assert line.texts(line.changed + 120) == [
         "minidomainnet/0123456789", "digrap", "mu=3", "3", "done", "51.2", "60.0", "35.0", "2 min"
     ]  # fmt: skip
+
+
+def test_a_run_of_an_own_class_is_found_by_both_names(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "minidomainnet" / "0123456789"
+    run = finish(folder, 50.0)
+    run.write_results(result(SCORES, 0, folder.name, method="Pull"))
+    run.write_config(compose(["optim=file", "optim.file=README.md"]))
+    for name in ("file", "Pull"):
+        monkeypatch.setattr("sys.argv", ["runs.py", f"method={name}", f"outputs={tmp_path}"])
+        runs.main()
+        assert "0123456789" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", ["runs.py", "method=digrap", f"outputs={tmp_path}"])
+    with pytest.raises(DigrapError, match="none of 1 runs fits"):
+        runs.main()
 
 
 def test_what_is_damaged_and_what_is_no_run(tmp_path):
