@@ -38,6 +38,7 @@ from digrap.models.lora import has_adapters
 from digrap.optim import param_groups
 from digrap.tasks.task import Batch
 
+OMEGA_AN_EPOCH = 4  # ω moves most within the first epoch
 log = logging.getLogger(__name__)
 
 
@@ -68,6 +69,7 @@ class Fit:
         whole = self.steps_per_epoch * cfg.trainer.epochs
         self.total_steps = min(whole, cfg.trainer.max_steps or whole)
         self.epochs = math.ceil(self.total_steps / self.steps_per_epoch)  # the last one may be cut short
+        self.parts = {round(self.steps_per_epoch * part / OMEGA_AN_EPOCH) for part in range(1, OMEGA_AN_EPOCH)}
         self.log = TrainingLog(job, self.steps_per_epoch, self.epochs)
         self.log.begin(self.batch_size)  # before parameters are in shards
         shard(cfg, job.accelerator, backbone.module)
@@ -139,6 +141,8 @@ class Fit:
             here.step_in_epoch += 1
             if here.step % self.cfg.log_every == 0:
                 self._write_losses()
+            if here.step_in_epoch in self.parts and here.step_in_epoch < end:
+                self._write_omega()
             due, stop = agree(self.accelerator, self._checkpoint_is_due())
             if stop or (due and here.step_in_epoch < end):
                 self._save()
@@ -186,13 +190,21 @@ class Fit:
     def _write_losses(self) -> None:
         self.log.write_losses(self.position, max(self.scheduler.get_last_lr()))
 
+    def _write_omega(self) -> None:
+        """Log ω of each layer, where the optimizer has one."""
+        if (omega_report := getattr(self.optimizer, "omega_report", None)) is not None:
+            self._write_layers(lambda: {name: {"omega": found["omega"]} for name, found in omega_report().items()})
+
     def _end_epoch(self) -> None:
         """Log the epoch's last losses and how far each layer has moved; weights that are not finite end the run."""
         self._write_losses()
         self._check_finite()
+        self._write_layers(lambda: layer_report(self.job, self.optimizer))
+
+    def _write_layers(self, report: Callable[[], dict[str, dict[str, float | None]]]) -> None:
         here, main = self.position, self.accelerator.is_main_process
         if main or is_sharded(self.job.backbone.module):  # shards are gathered by all
-            tensors = layer_report(self.job, self.optimizer)
+            tensors = report()
         if main:
             self.job.metrics.write("layers", epoch=here.epoch + 1, step=here.step, tensors=tensors)
 

@@ -48,18 +48,19 @@ def histories_of(scores: Scores) -> dict[str, list[History]]:
 
 
 def mean_over_seeds(runs: list[History], statistic: str, axis: str = "steps") -> pd.DataFrame | None:
-    """A statistic of layers, steps (or epochs) × tensors, its mean over runs; None where no run has it."""
-    frames = [
-        pd.DataFrame(run.values[statistic].astype(float), index=getattr(run, axis), columns=list(run.tensors)).dropna(
-            axis=1, how="all"
-        )
-        for run in runs
-        if statistic in run.values
-    ]
+    """A statistic of layers, steps (or ends of epochs) × tensors, its mean over runs; None where no run has it."""
+    frames = [_frame(run, statistic, axis) for run in runs if statistic in run.values]
     if not frames or all(frame.empty for frame in frames):
         return None
     together = pd.concat(frames)
     return together.groupby(level=0).mean()[list(dict.fromkeys(together.columns))]
+
+
+def _frame(run: History, statistic: str, axis: str) -> pd.DataFrame:
+    """Without the records and the tensors that have none of it; of each epoch the last record."""
+    frame = pd.DataFrame(run.values[statistic].astype(float), index=getattr(run, axis), columns=list(run.tensors))
+    frame = frame.dropna(axis=0, how="all").dropna(axis=1, how="all")
+    return frame[~frame.index.duplicated(keep="last")]
 
 
 def by_layer(

@@ -1,9 +1,10 @@
 """Statistics of a model's layers over training, kept small: what figures of a run are drawn from.
 
-A run logs one record an epoch in metrics.jsonl, `{"event": "layers", "epoch", "step", "tensors": {name: {…}}}`, where a
+At each epoch's end a run logs `{"event": "layers", "epoch", "step", "tensors": {name: {…}}}` in metrics.jsonl, where a
 tensor has `norm`, ‖δ‖ of its distance δ from the pre-trained weights, and `relative`, ‖δ‖ / ‖θ0‖ (null where θ0 is 0);
 with DiGraP also `omega`, `removed` (the share of the gradient's energy projected out) and `conflict` (the share of
-steps with <g, δ> < 0). Published tables carry the same as an npz of float32.
+steps with <g, δ> < 0). Within an epoch there are three more such records of `omega` alone. Published tables carry the
+same as an npz of float32.
 """
 
 from __future__ import annotations

@@ -16,6 +16,9 @@ from digrap.core.errors import DigrapError
 from digrap.engine import checkpoint
 from digrap.engine import run as engine
 from digrap.engine.evaluate import Evaluator
+from digrap.report.layers import mean_over_seeds
+from digrap.runs.folder import RunFolder
+from digrap.runs.history import history_of
 from digrap.runs.predictions import PREDICTIONS, read_bundle
 from digrap.tasks.classification import Classification
 from tests.engine.runs import crash_at, load_checkpoint, metrics, results
@@ -36,9 +39,18 @@ def test_a_run_leaves_everything_it_should(small, tmp_path):
     assert max(event["accuracy"] for event in validations) == score
     assert [event["step"] for event in events if event["event"] == "train"] == [2, 4, 6, 8, 10, 12]
     layers = [event for event in events if event["event"] == "layers"]
-    assert [event["epoch"] for event in layers] == [1, 2] and "fc.weight" in layers[-1]["tensors"]
-    for numbers in layers[-1]["tensors"].values():
-        assert set(numbers) == {"omega", "removed", "conflict", "norm", "relative"}
+    assert [event["step"] for event in layers] == [2, 3, 4, 6, 8, 9, 10, 12] and "fc.weight" in layers[-1]["tensors"]
+    for event in layers:
+        known = {"omega"} if event["step"] % 6 else {"omega", "removed", "conflict", "norm", "relative"}
+        assert all(set(numbers) == known for numbers in event["tensors"].values())
+    history = history_of(RunFolder(tmp_path))
+    for statistic, steps in (("omega", [2, 3, 4, 6, 8, 9, 10, 12]), ("norm", [6, 12])):
+        assert list(mean_over_seeds([history], statistic, "steps").index) == steps
+        whole = mean_over_seeds([history], statistic, "epochs")
+        assert list(whole.index) == [1, 2]
+        assert whole["fc.weight"].tolist() == pytest.approx(
+            [event["tensors"]["fc.weight"][statistic] for event in (layers[3], layers[7])]
+        )
     assert (tmp_path / result["weights"]).exists() and not checkpoint.folders(tmp_path / "checkpoints")
     bundle = read_bundle(tmp_path / PREDICTIONS, tmp_path.parent)
     for split, scores in result["scores"].items():
