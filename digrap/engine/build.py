@@ -46,7 +46,7 @@ def method_errors(method: str) -> Iterator[None]:
 log = logging.getLogger(__name__)
 LAVIS = ("digrap.models.lavis.", "digrap.models.tiny_lavis.")  # builders that need salesforce-lavis
 # Keys of a choice that say what it is.
-DESCRIPTIVE = ("name", "task", "tasks", "release", "select_by", "clip", "anchor", "answer_cue", "on_broken")
+DESCRIPTIVE = ("name", "task", "tasks", "select_by", "clip", "anchor", "answer_cue", "on_broken")
 
 
 def takes(group: str, node: DictConfig, argument: str) -> bool:

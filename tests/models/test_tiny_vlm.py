@@ -9,7 +9,7 @@ from digrap.core.errors import DigrapError
 from digrap.data.mini.vqa.pretraining import exam
 from digrap.models import tiny_vlm
 from digrap.models.tiny_processor import VOCABULARY
-from tests.models.tiny import ANSWERS, NAMES, QUESTIONS, pictures, tiny
+from tests.models.tiny import ANSWERS, NAMES, QUESTIONS, options, pictures, tiny
 
 CLASSES = {"tiny_paligemma": "PaliGemmaForConditionalGeneration", "tiny_llava": "LlavaForConditionalGeneration"}
 
@@ -79,6 +79,18 @@ def test_damaged_and_foreign_weights_end_in_one_message(name, tmp_path, monkeypa
     monkeypatch.setitem(tiny_vlm.WEIGHTS_SHA256, name, "0" * 64)
     with pytest.raises(DigrapError, match="damaged or of another version .*git checkout -- data/mini/"):
         tiny(name, pretrained=True)
+
+
+def test_weights_of_another_release_are_not_taken_for_it(name, tmp_path):
+    """Also for the config of an old run, which names none: its zero-shot scores are not those of today's weights."""
+    given = {key: value for key, value in options(name).items() if key != "release"}
+    for release in ({}, {"release": 1}, {"release": 3}):
+        number = release.get("release", 1)
+        with pytest.raises(DigrapError, match=f"release={number}: the shipped {name} is release 2.*leave the opt"):
+            getattr(tiny_vlm, name)(**given, **release)
+    copy = tmp_path / "own.safetensors"
+    copy.write_bytes(tiny_vlm.WEIGHTS[name].read_bytes())
+    assert getattr(tiny_vlm, name)(**given, weights=copy).provenance["source"] == "file"
 
 
 def test_the_shipped_weights_see():
