@@ -2,13 +2,17 @@
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
-from digrap.cli.pretrain_minivqa import measure
+from digrap.cli.pretrain_minivqa import measure, said
 from digrap.core.errors import DigrapError
+from digrap.data.mini.vqa import twins
+from digrap.data.mini.vqa.pictures import write_pictures
 from digrap.data.mini.vqa.pretraining import exam
 from digrap.models import tiny_vlm
 from digrap.models.tiny_processor import VOCABULARY
+from tests.data.minivqa import prior, score
 from tests.models.tiny import ANSWERS, NAMES, QUESTIONS, options, pictures, tiny
 
 CLASSES = {"tiny_paligemma": "PaliGemmaForConditionalGeneration", "tiny_llava": "LlavaForConditionalGeneration"}
@@ -100,6 +104,23 @@ def test_the_shipped_weights_see():
     assert backbone.provenance["sha256"] == tiny_vlm.WEIGHTS_SHA256["tiny_paligemma"]
     assert found["colors"] > 50 > 35 > found["shuffled colors"]
     assert found["names"] > 40 > 20 > found["shuffled names"]
+
+
+def test_zero_shot_is_above_the_prior_and_needs_the_picture(name, tmp_path):
+    """On ID questions; with the pictures of other questions the model falls to what the question alone tells."""
+    rows = twins.vqav2(0, "val", 300)
+    write_pictures(tmp_path, 0, [row.picture for row in rows])
+    seen = [Image.open(tmp_path / row.picture.file) for row in rows]
+    backbone, of_form = tiny(name, pretrained=True), prior(lambda ask: ask.form)
+    blind = score(rows, [of_form[row.ask.form] for row in rows])
+    found, shuffled = (
+        score(rows, said(backbone, shown, [row.text for row in rows])) for shown in (seen, [*seen[150:], *seen[:150]])
+    )
+    assert found > blind + 8 and shuffled <= blind, (found, shuffled, blind)
+
+
+def test_the_shipped_weights_are_small():
+    assert sum(tiny_vlm.WEIGHTS[name].stat().st_size for name in NAMES) <= 5_000_000
 
 
 def test_the_shipped_weights_name_single_symbols(name):
