@@ -40,15 +40,19 @@ def write_questions(root, count=24):
     return root
 
 
-@pytest.fixture(scope="module")
-def overrides(tmp_path_factory):
-    root = write_questions(tmp_path_factory.mktemp("questions") / "own")
+def run_on(root):
+    """Overrides of a small run on such questions."""
     return [
         "dataset=vqa_json", f"dataset.root={root}", "dataset.far_ood=[far]", "backbone=tiny_paligemma",
         "backbone.pretrained=false", "peft=lora", "trainer=mini", "schedule=constant", "trainer.batch_size=8",
         "trainer.micro_batch=4", "trainer.epochs=3", "log_every=1", "trainer.base.lr=0.01", "trainer.validate_every=1",
         "trainer.eval_batch_size=7", "device=cpu",
     ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def overrides(tmp_path_factory):
+    return run_on(write_questions(tmp_path_factory.mktemp("questions") / "own"))
 
 
 @pytest.fixture(scope="module")
