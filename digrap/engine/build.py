@@ -29,6 +29,7 @@ from digrap.methods.trained import CHOICES
 from digrap.models.backbone import Backbone, Decoding
 from digrap.models.qlora import check_installed
 from digrap.optim.arguments import accepted, arguments_for
+from digrap.runs.results_shape import KEYS
 from digrap.tasks.task import Setting, Task, backbones_for, check_choice, find_weights, task_named
 
 
@@ -107,6 +108,11 @@ def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
                 f"trainer.compile={cfg.trainer.compile}: choose a torch.compile backend: {', '.join(known)}"
             )
         backbone.module.compile(backend=cfg.trainer.compile)  # in place: parameters keep their names
+    if taken := sorted(KEYS & backbone.remarks.keys()):
+        raise DigrapError(
+            f"backbone={cfg.backbone.name}: its remarks have {', '.join(taken)}, which results.json has of its own; "
+            "rename that remark where the backbone is built"
+        )
     return backbone
 
 
