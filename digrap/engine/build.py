@@ -95,6 +95,13 @@ def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
     if backbone.answering is not None:
         name = cfg.trainer.decoding
         backbone.answering.decoding = Decoding(name, **DECODINGS[name])
+    if cfg.trainer.loss_on == "all":
+        if (use_whole_loss := getattr(backbone.answering, "use_whole_loss", None)) is None:
+            raise DigrapError(
+                f"trainer.loss_on=all: backbone={cfg.backbone.name} has no loss on a prompt; give "
+                "trainer.loss_on=answer"
+            )
+        use_whole_loss()
     if cfg.peft.get("_target_"):
         backbone.provenance |= base_of(backbone)  # what a run stands on has no adapters
         backbone = call_choice("peft", cfg.peft, backbone=backbone)
