@@ -38,6 +38,13 @@ HERE = ["device=cpu", "trainer.threads=1", "trainer.workers=0"]
 SMALL = ["trainer.epochs=1", "trainer.batch_size=16", "trainer.micro_batch=8", "trainer.eval_batch_size=128"]
 # So many steps that ω learns.
 STEPS = ["trainer.epochs=10", "trainer.batch_size=4", "trainer.micro_batch=4", "trainer.eval_batch_size=128"]
+NO_IMAGES, DIRTY, ENVIRONMENT = "images=false", "dirty=allow", {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+WHY = {
+    NO_IMAGES: "download.py counts no pictures: there are fewer than were published",
+    DIRTY: "make_tables.py takes runs made with uncommitted changes, too",
+    "HF_HUB_OFFLINE=1": "nothing is fetched from the hub",
+    "OMP_NUM_THREADS=1": f"{JOBS} runs at a time, each on one core",
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ def vqa(root: Path, model: str, small: list[str] = SMALL) -> Rehearsal:
     data_root = make_vqa.make(root / "data").data_root
     data = f"data_root={data_root}"
     checks = [
-        ["scripts/download.py", "dataset=vqa_all", "verify_only=true", "images=false", data],
+        ["scripts/download.py", "dataset=vqa_all", "verify_only=true", NO_IMAGES, data],
         ["scripts/check_leakage.py", "protocol=clean", data, f"out={root / 'leaks.json'}"],
     ]
     paths = [as_typed(f"data_root={data_root}")]
@@ -125,7 +132,10 @@ def rehearse(table: str, root: Path, backbone: str | None = None) -> Path:
     name, sizes = small_table(table, root, rehearsal.sizes)
     outputs, options = root / "outputs", [*rehearsal.paths, *sizes, *HERE]
     print(f"Other than with the real data: {shlex.join([*rehearsal.sizes, *HERE, f'seed={SEED}'])}, and these paths:")
-    print(*(f"    {path}" for path in rehearsal.paths), sep="\n")
+    print(*(f"    {path}" for path in rehearsal.paths), f"    outputs, tables and logs in {root}", sep="\n")
+    print("and besides:")
+    checks = {word for command in rehearsal.checks for word in command}
+    print(*(f"    {word}: {why}" for word, why in WHY.items() if word != NO_IMAGES or word in checks), sep="\n")
     if name != table:
         print(f"    {name}, which is configs/tables/{table}.yaml but that its blocks' sizes are these")
     for command in rehearsal.checks:
@@ -140,7 +150,7 @@ def rehearse(table: str, root: Path, backbone: str | None = None) -> Path:
     own = [option for option in options if option.startswith(("backbone", "dataset.", "trainer."))]
     read = [named, f"seeds={SEED}", f"outputs={outputs}", *own]
     _run(["scripts/status.py", *read], root)
-    _run(["scripts/make_tables.py", *read, f"out={root / 'tables'}", "dirty=allow"], root)
+    _run(["scripts/make_tables.py", *read, f"out={root / 'tables'}", DIRTY], root)
     with open(root / "tables" / f"{table}.csv", encoding="utf-8") as file:
         empty = {line["row"] for line in csv.DictReader(file) if line["n"] != "1"}
     if empty:
@@ -169,7 +179,7 @@ def _run(command: list[str], root: Path, outputs: Path | None = None) -> None:
     """Run a command of the repository; what it prints goes to the terminal, that of a sweep to the file `log`."""
     print(f"\n$ {shlex.join(['python', *command])}", flush=True)
     began = time.monotonic()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, **ENVIRONMENT}
     with open(root / "log", "a", encoding="utf-8") as log:
         out = log if outputs else None
         process = subprocess.Popen([sys.executable, *command], cwd=REPO, stdout=out, stderr=out, env=environment)

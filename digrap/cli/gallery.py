@@ -3,7 +3,7 @@
 python scripts/gallery.py [of=minidomainnet seed=0 columns=15 image_size=32 out=outputs/gallery.png]
     a row a domain, a column a symbol
 python scripts/gallery.py of=minivqa [seed=0 columns=3 out=outputs/gallery_minivqa.png]
-    `columns` pictures of each of the ten VQA sets, with question and answers
+    `columns` pictures of each of the ten VQA sets, with question and answers; edited ones beside their originals
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from digrap.cli.arguments import bare_keys, check_whole
 from digrap.core.errors import DigrapError
@@ -24,8 +26,11 @@ from digrap.data.mini.draw import DOMAINS, draw
 from digrap.data.mini.glyphs import load_glyphs
 from digrap.data.mini.symbols import CLASSES
 from digrap.data.mini.vqa.folder import made
+from digrap.data.mini.vqa.rows import coco_file
 from digrap.data.mini.vqa.twins import Sizes
+from digrap.data.vqa.pictures import Questions
 from digrap.data.vqa.sets import SETS
+from digrap.metrics.vqa.question import Question
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,6 +39,8 @@ STREAM = 2  # datasets draw from stream 0, pre-training from 1
 COLUMNS = {"minidomainnet": 15, "minivqa": 3}
 FILES = {"minidomainnet": "gallery.png", "minivqa": "gallery_minivqa.png"}
 DEFAULTS = {"of": "minidomainnet", "seed": 0, "columns": 0, "image_size": 32, "out": None}
+EDITS = ("iv_vqa", "cv_vqa")
+GAP = 2  # pixels
 FEW = Sizes(400, 300, *[40] * 8)  # questions of each set, of which some are shown
 
 
@@ -56,10 +63,32 @@ def contact_sheet(seed: int, columns: int, image_size: int) -> Figure:
     return figure
 
 
+class BesideOriginals(Dataset):
+    """Questions about edited pictures, each picture to the right of its original."""
+
+    def __init__(self, edits: Questions):
+        self.edits = edits
+
+    def __len__(self) -> int:
+        return len(self.edits)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, Question]:
+        edited, record = self.edits[index]
+        number = int(Path(record.image).stem.split("_")[2])  # COCO_val2014_<original>_<erased>
+        original = self.edits.read(f"{self.edits.root}/{coco_file('val', number)}")
+        gap = np.full((edited.height, GAP, 3), 255, np.uint8)
+        return np.concatenate([np.asarray(original), gap, np.asarray(edited)], axis=1), record
+
+
 def sheet_of_questions(seed: int, columns: int) -> Figure:
     """Draw `columns` pictures of each VQA set with their questions; one of each stands five in a row."""
     with tempfile.TemporaryDirectory() as folder:
         parts = show.load_sets(made(Path(folder), seed, FEW), list(SETS), "official", {})
+        parts = {
+            f"{title}: original, edited" if title.startswith(EDITS) else title:
+                BesideOriginals(data) if title.startswith(EDITS) else data
+            for title, data in parts.items()
+        }  # fmt: skip
         found = show.examples(parts, {}, columns * len(parts), seed)
     order = list(parts)
     return show.sheet(sorted(found, key=lambda one: order.index(one[1])), 5 if columns == 1 else columns)

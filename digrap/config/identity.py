@@ -27,9 +27,9 @@ NOT_IDENTITY = (
 # Later options. At these values a run is what it was before they existed, and keeps its hash.
 ADDED = {"trainer.channels_last": False, "trainer.compile": None, "trainer.layer_decay": 1.0,
          "trainer.vision_cache": False, "trainer.max_steps": None, "trainer.clip_grad": None,
-         "trainer.label_smoothing": 0.0, "trainer.smoke": False, "dataset.on_broken": "error",
-         "dataset.task": CLASSIFICATION, "backbone.tasks": [CLASSIFICATION], "backbone.release": 1,
-         "dataset.holdout": None, "dataset.names": None,
+         "trainer.label_smoothing": 0.0, "trainer.loss_on": "answer", "trainer.smoke": False,
+         "dataset.on_broken": "error", "dataset.task": CLASSIFICATION, "backbone.tasks": [CLASSIFICATION],
+         "backbone.release": 1, "dataset.holdout": None, "dataset.names": None,
          "peft.start": None, "peft.revision": None, "peft.base": None}  # fmt: skip
 
 

@@ -57,6 +57,7 @@ class Trainer:
     micro_batch: int = MISSING
     eval_batch_size: int = MISSING
     decoding: str = "greedy"
+    loss_on: str = "answer"
     precision: str = "no"
     workers: int = 0
     threads: int = 1
@@ -166,6 +167,7 @@ def check_ranges(cfg: DictConfig) -> None:
         "trainer.micro_batch": (trainer.micro_batch >= 1, "at least 1"),
         "trainer.eval_batch_size": (trainer.eval_batch_size >= 1, "at least 1"),
         "trainer.decoding": (trainer.decoding in DECODINGS, "one of " + ", ".join(DECODINGS)),
+        "trainer.loss_on": (trainer.loss_on in ("answer", "all"), "answer or all"),
         "trainer.precision": (trainer.precision in ("no", "bf16", "fp16"), "no, bf16 or fp16"),
         "trainer.devices": (trainer.devices >= 1, "at least 1"),
         "trainer.sharding": (trainer.sharding in ("none", "full"), "none or full"),

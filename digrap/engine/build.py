@@ -29,6 +29,7 @@ from digrap.methods.trained import CHOICES
 from digrap.models.backbone import Backbone, Decoding
 from digrap.models.qlora import check_installed
 from digrap.optim.arguments import accepted, arguments_for
+from digrap.runs.results_shape import KEYS
 from digrap.tasks.task import Setting, Task, backbones_for, check_choice, find_weights, task_named
 
 
@@ -46,7 +47,7 @@ def method_errors(method: str) -> Iterator[None]:
 log = logging.getLogger(__name__)
 LAVIS = ("digrap.models.lavis.", "digrap.models.tiny_lavis.")  # builders that need salesforce-lavis
 # Keys of a choice that say what it is.
-DESCRIPTIVE = ("name", "task", "tasks", "release", "select_by", "clip", "anchor", "answer_cue", "on_broken")
+DESCRIPTIVE = ("name", "task", "tasks", "select_by", "clip", "anchor", "answer_cue", "on_broken")
 
 
 def takes(group: str, node: DictConfig, argument: str) -> bool:
@@ -94,6 +95,13 @@ def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
     if backbone.answering is not None:
         name = cfg.trainer.decoding
         backbone.answering.decoding = Decoding(name, **DECODINGS[name])
+    if cfg.trainer.loss_on == "all":
+        if (use_whole_loss := getattr(backbone.answering, "use_whole_loss", None)) is None:
+            raise DigrapError(
+                f"trainer.loss_on=all: backbone={cfg.backbone.name} has no loss on a prompt; give "
+                "trainer.loss_on=answer"
+            )
+        use_whole_loss()
     if cfg.peft.get("_target_"):
         backbone.provenance |= base_of(backbone)  # what a run stands on has no adapters
         backbone = call_choice("peft", cfg.peft, backbone=backbone)
@@ -107,6 +115,11 @@ def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
                 f"trainer.compile={cfg.trainer.compile}: choose a torch.compile backend: {', '.join(known)}"
             )
         backbone.module.compile(backend=cfg.trainer.compile)  # in place: parameters keep their names
+    if taken := sorted(KEYS & backbone.remarks.keys()):
+        raise DigrapError(
+            f"backbone={cfg.backbone.name}: its remarks have {', '.join(taken)}, which results.json has of its own; "
+            "rename that remark where the backbone is built"
+        )
     return backbone
 
 

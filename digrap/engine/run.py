@@ -188,6 +188,7 @@ def _run(
     if (chosen := scores[validation].get(job.task.metric)) is None:
         raise DigrapError(f"dataset.select_by={job.task.metric} does not apply to every example of split {validation}")
     earlier = start and start.results()
+    measured = {"evaluated_per_s": job.evaluator.throughput.rate, "peak_memory": memory.whole()}  # of this start
     result = {
         "schema": SCHEMA, "hash": identity, "dataset": cfg.dataset.name, "backbone": cfg.backbone.name,
         "method": job.method.name, "metric": job.task.metric,
@@ -202,13 +203,10 @@ def _run(
         "weights": weights and str(weights.file.relative_to(here.path)),
         "weights_sha256": weights and weights.sha256,
         "scores": scores, **({"variants": variants} if variants else {}), **origin,
-        "versions": provenance.versions(cfg),
+        "versions": provenance.versions(cfg), "measured": measured,
     }  # fmt: skip
     if main:
-        here.note(
-            wall_s=round(time.monotonic() - clock, 1), evaluated_per_s=job.evaluator.throughput.rate,
-            tested=job.evaluator.tested, peak_memory=memory.whole(),
-        )  # fmt: skip
+        here.note(wall_s=round(time.monotonic() - clock, 1), tested=job.evaluator.tested, **measured)
         still_mine()
         here.write_results(result)  # last: it marks the run as done
         tidy(here, here.results())

@@ -55,7 +55,8 @@ class Backbone:
     the modules or parameters of the head, pre-trained or not. `has_head` says whether the untouched model can
     classify, that is, whether it can be tested without training. `answering`, where the model answers questions,
     encodes them and generates answers. `provenance` says which weights these are, see
-    `digrap.models.weights.Provenance`. `remarks` are further facts that results state, by name.
+    `digrap.models.weights.Provenance`. `remarks` are further facts that results state, by names that
+    results.json does not have itself.
     """
 
     module: nn.Module

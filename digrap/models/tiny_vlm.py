@@ -21,6 +21,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from digrap.core.errors import DigrapError
 from digrap.core.paths import REPO
 from digrap.models.backbone import Backbone
 from digrap.models.lora_layers import freeze_unused
@@ -42,6 +43,8 @@ WEIGHTS_SHA256 = {
     "tiny_blip": "c387c3f492c0bad3a3941f0cc28ffd2925a789d506c2feca43647178309b4730",
 }
 """Of the shipped files; tools/pretrain_minivqa.py prints it. A file of a model that is not named here is as it is."""
+RELEASES = {"tiny_paligemma": 2, "tiny_llava": 2}
+"""Of the shipped weights, where they are not the first. Configs name it: a run's hash has no digest of the weights."""
 
 _TOKENS = {
     "vocab_size": len(VOCABULARY), "pad_token_id": VOCABULARY.index(PAD), "bos_token_id": VOCABULARY.index(BOS),
@@ -88,15 +91,16 @@ def _tiny(
     train_prompt: str | None = None,
     pretrained: bool = True,
     weights: str | Path | None = None,
+    release: int = 1,
 ) -> Backbone:
     """A tiny model with its processor. Classes are not used: it answers in words.
 
     `pretrained=False` leaves all weights as torch's generator made them. `weights` is a file of the model's weights
-    (None: the shipped one). Prompts: see `digrap.models.vlm`. Raises DigrapError where the weights are
-    missing, damaged or do not fit.
+    (None: the shipped one, which must be of `release`). Prompts: see `digrap.models.vlm`. Raises DigrapError where the
+    weights are missing, damaged, of another release or do not fit.
     """
     module = make_module()
-    provenance = load_tiny(name, module, weights) if pretrained else random_weights()
+    provenance = load_tiny(name, module, weights, release) if pretrained else random_weights()
     freeze_unused(module)
     processor = partial(TinyProcessor, SIZE, IMAGE_TOKENS)
     answering = VLMAnswering(processor, prompt, wants_type_ids(module), train_prompt, check_answers=check_known)
@@ -108,12 +112,17 @@ tiny_llava = partial(_tiny, "tiny_llava", llava_module)
 """The builders that the configs name; see `_tiny`."""
 
 
-def load_tiny(name: str, module: nn.Module, weights: str | Path | None) -> Provenance:
+def load_tiny(name: str, module: nn.Module, weights: str | Path | None, release: int = 1) -> Provenance:
     """Load the file `weights` (None: the shipped one) into the tiny model of this name; which weights it has now.
 
-    Raises DigrapError where they are missing, damaged or do not fit.
+    Raises DigrapError where they are missing, damaged or do not fit, or are shipped and of another release.
     """
     file = _weight_file(name, weights)
+    if _is_shipped(name, file) and release != (shipped := RELEASES.get(name, 1)):
+        raise DigrapError(
+            f"backbone.release={release}: the shipped {name} is release {shipped}, other weights; leave the option "
+            f"out, and make a run of release {release} again, or give that release's file as backbone.weights=FILE"
+        )
     file.load_into(module)
     return file.provenance(f"data/mini/{name}.safetensors" if _is_shipped(name, file) else "file")
 

@@ -62,6 +62,12 @@ class Results:
         """Whether this was a smoke run, whose scores mean nothing."""
         return self.plain.get("smoke", False)
 
+    @property
+    def measured(self) -> dict[str, Any]:
+        """Examples a second in tests (evaluated_per_s) and the peak memory in MB, of the run's last start; {} for runs
+        made before it was kept."""
+        return self.plain.get("measured", {})
+
     @classmethod
     def parse(cls, plain: dict[str, Any], file: Path, remedy: str = REMEDY) -> Results:
         """The results in the value of `file`. Raises DigrapError, which ends in the remedy, where it is of another

@@ -52,7 +52,10 @@ OPTIONAL: dict[str, Rule] = {
     "weights_sha256": _or_null(TEXT),
     "start": _or_null(MAPPING), "protocol": _or_null(TEXT), "caveats": TEXTS, "marks": TEXTS, "variants": MAPPING,
     "decoding": MAPPING, "eval_order": TEXT, "dropped": MAPPING, "skipped": MAPPING, "smoke": FLAG,
+    "measured": MAPPING,
 }  # fmt: skip
+# Every key of what train.py and evaluate.py say of a run but for a backbone's remarks, whose names must be others.
+KEYS = frozenset({*REQUIRED, *OPTIONAL, "schema", "commits", "processes", "eval_batch_size", "run"})
 SELECTION: dict[str, Rule] = {"split": TEXT, "epoch": _or_null(WHOLE), "score": NUMBER}
 START: dict[str, Rule] = {"method": TEXT, "hash": RUN}
 SPLIT: dict[str, Rule] = {"kind": TEXT, "n": WHOLE}

@@ -90,7 +90,8 @@ def need(cfg: DictConfig) -> Need | str:
     if trains == "head" and shapes.tied:
         weights += HALF * shapes.head  # it gets a copy of its own
     length = shapes.vision.patches + TEXT
-    kept = shapes.kept(length, ANSWER, adapted, cfg.peft.get("r", 0))
+    scored = length if cfg.trainer.loss_on == "all" else ANSWER
+    kept = shapes.kept(length, scored, adapted, cfg.peft.get("r", 0))
     way, beams = kept["layer"] + 3 * kept["logits"], DECODINGS[cfg.trainer.decoding]
     cache = beams["beams"] * shapes.cache(length + beams["max_new_tokens"])
     reached = trains == "all"

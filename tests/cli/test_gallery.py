@@ -13,6 +13,12 @@ def test_the_sheet_of_questions_has_every_set_with_its_question():
     figure = gallery.sheet_of_questions(seed=3, columns=1)
     titles = [axes.get_title() for axes in figure.axes]
     assert [title.split()[0] for title in titles] == list(SETS)
+    for axes in figure.axes[1:3]:  # the original and, without one of its objects, the edited picture
+        pixels = axes.images[0].get_array()
+        left, right = pixels[:, :48].astype(int), pixels[:, -48:].astype(int)
+        changed = abs(left - right).max(axis=2) > 60
+        assert "original, edited" in axes.get_title() and pixels.shape == (48, 98, 3)
+        assert 0.01 < changed.mean() < 0.4
     assert all(len(title.splitlines()) >= 3 for title in titles)  # part, question, answers
     assert all(len(axes.images) == 1 for axes in figure.axes)
 

@@ -5,6 +5,7 @@ import pytest
 from digrap.config.compose import compose
 from digrap.config.identity import run_hash
 from digrap.config.schema import DECODINGS
+from digrap.engine.loaders import micro_batch
 from digrap.engine.schedules import cosine
 from digrap.tables.spec import load_table
 
@@ -176,6 +177,7 @@ def test_the_vqa_tables_have_the_cards_recipe_and_llavas_the_authors_too(name):
         base, trainer, schedule, peft = cfg.trainer.base, cfg.trainer, cfg.schedule, cfg.peft
         assert (cfg.dataset.name, cfg.backbone.name) == (dataset, backbone)
         assert (base.name, trainer.epochs, schedule.accumulation) == ("adamw", 10, 2)
+        assert trainer.loss_on == ("all" if row.block == "snapshot" else "answer")
         if dataset == "domainnet_ovqa":
             assert (cfg.dataset.task, cfg.dataset.select_by) == ("naming", "ClipM1")
         else:
@@ -192,6 +194,14 @@ def test_the_vqa_tables_have_the_cards_recipe_and_llavas_the_authors_too(name):
         assert (base.weight_decay, trainer.micro_batch, trainer.batch_size) == (1e-4, 16, 16 * 8 * 2)
         assert (peft.r, peft.targets, schedule.warmup_lr, schedule.min_lr) == (8, "authors", 1e-4, 1e-4)
         assert searched or base.lr == 1e-3
+
+
+def test_table_3_is_of_the_same_runs_on_eight_gpus():
+    """docs/vlm.md: 16 questions a GPU, twice accumulated."""
+    one, eight = (load_table("3", extra=extra).cell("DiGraP (protocol paper)", 100, ("optim.mu=0.1",)).config
+                  for extra in ((), ("trainer.devices=8",)))  # fmt: skip
+    assert (one.trainer.devices, eight.trainer.devices) == (1, 8) and run_hash(one) == run_hash(eight)
+    assert micro_batch(eight.trainer, 8) == 16 and eight.trainer.batch_size == 16 * 8 * 2
 
 
 @pytest.mark.parametrize("name", VQA_TABLES)

@@ -20,6 +20,7 @@ from digrap.data.mini.vqa.twins import Sizes
 from digrap.data.mini.vqa.words import SIGNS
 from digrap.data.mini.vqa.world import COLOR_NAMES, OBJECT_NAMES, PRIORS, prior
 from digrap.runs.predictions import read_bundle
+from digrap.tables.spec import load_table
 from tests.data.minivqa import SMALL
 from tests.reference import shortcuts
 
@@ -44,6 +45,16 @@ def originals(sets):
 def test_the_sizes_are_those_of_the_config():
     config = OmegaConf.load(REPO / "configs" / "dataset" / "minivqa.yaml").dataset
     assert OmegaConf.to_container(config.sizes) == asdict(Sizes())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 4])
+def test_every_set_has_1000_to_3000_questions(seed):
+    """Sets that rules choose have as many as the rules find; seed 4 has the fewest of AdVQA."""
+    made, chosen = sets_of(seed, Sizes())
+    counts = {name: len(rows) for name, rows in made.items()} | {"vqa_ce": len(chosen["counterexamples"])}
+    assert (counts.pop("vqav2_train"), counts.pop("vqav2_val")) == (8000, 4000)
+    assert len(counts) == 9 and all(1000 <= count <= 3000 for count in counts.values()), counts
 
 
 def test_sizes_are_kept(sets):
@@ -203,8 +214,8 @@ def test_seeds_are_fresh_and_a_set_does_not_depend_on_the_others():
 def test_the_questions_are_those_of_the_published_table():
     """Of any version of Python: its `sum` rounds in another way since 3.12, and a share's last bit decides how many
     questions have an answer."""
-    published = REPO / "docs" / "results" / "mini_3"
-    bundle = read_bundle(published / "runs" / "270aa1b11e.npz", published)  # zero-shot, seed 0
+    published, cell = REPO / "docs" / "results" / "mini_3", load_table("mini_3").cell("zero-shot", 0)
+    bundle = read_bundle(published / "runs" / f"{cell.hash}.npz", published)
     assert [str(row.number) for row in twins.advqa(0, Sizes().advqa)] == bundle.ids("advqa")
     asked = [(row.text, row.answers) for row in far_twins.vizwiz(0, Sizes().vizwiz)]
     assert hashlib.sha256(repr(asked).encode()).hexdigest()[:10] == "00641975bb"  # as Python 3.12 has made it

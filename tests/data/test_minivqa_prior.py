@@ -1,7 +1,5 @@
 """What a model gets on minivqa without seeing, as the docstring and docs/minivqa.md state it; the vocabulary."""
 
-from collections import Counter, defaultdict
-
 import numpy as np
 import pytest
 
@@ -9,12 +7,12 @@ from digrap.core.paths import REPO
 from digrap.data.mini import vqa
 from digrap.data.mini.vqa import adversary, facts, twins
 from digrap.data.mini.vqa.questions import Ask, answer_of, caption_of, pretraining_texts, random_questions, text_of
-from digrap.data.mini.vqa.rows import generator_of, quotas
+from digrap.data.mini.vqa.rows import generator_of
 from digrap.data.mini.vqa.twins import Sizes
 from digrap.data.mini.vqa.words import WORDS
 from digrap.data.mini.vqa.world import Scene, companion, favorite, sample_scenes
 from digrap.data.vqa.protocols import draw
-from digrap.metrics.vqa.accuracy import accuracies
+from tests.data.minivqa import prior, score
 
 
 @pytest.fixture(scope="module")
@@ -24,20 +22,8 @@ def test_rows():
     return [rows[number] for number in draw(list(map(str, range(Sizes().train))), list(rows), "clean", 1.0, 0.5).test]
 
 
-def score(rows, texts):
-    return round(100 * float(np.mean(accuracies(texts, [row.answers for row in rows], "official2021"))), 1)
-
-
-def best(group):
-    """The most frequent training answer of each group of questions."""
-    counts = defaultdict(Counter)
-    for (form, answer), count in quotas(Sizes().train).items():
-        counts[group(Ask(form))][answer] += count
-    return {name: found.most_common(1)[0][0] for name, found in counts.items()}
-
-
 def test_accuracies_without_seeing_are_the_stated_ones(test_rows):
-    of_type, of_form = best(lambda ask: ask.question_type), best(lambda ask: ask.form)
+    of_type, of_form = prior(lambda ask: ask.question_type), prior(lambda ask: ask.form)
     said = adversary.load()([row.text for row in test_rows], [row.picture.scene for row in test_rows])
     found = [
         score(test_rows, [of_type[row.ask.question_type] for row in test_rows]),

@@ -42,7 +42,7 @@ def test_the_run_has_every_split_and_says_what_it_stands_on(finished):
     folder, cfg = finished
     result, facts = results(folder), json.loads((folder / "run.json").read_text())
     assert set(result["scores"]) == set(cfg.dataset.splits) - {"vqav2_train"}
-    assert all({"official2021", "official2017"} <= set(scores) for scores in result["scores"].values())
+    assert all({"official2021", "official2017", "m4c"} <= set(scores) for scores in result["scores"].values())
     assert result["decoding"] == {"name": "card", "beams": 5, "max_new_tokens": 10}
     assert (result["eval_batch_size"], result["eval_order"]) == (16, "longest first")
     assert facts["weights"]["image_processor"].endswith("(torchvision)") and facts["weights"]["source"] == "file"

@@ -15,7 +15,7 @@ from digrap.engine.evaluate import Evaluator
 from digrap.engine.fit import Fit
 from digrap.methods.tpgm import TPGM
 from digrap.models import mini_resnet as resnet
-from tests.engine.runs import cut_and_resume, load_checkpoint, metrics, results, weights
+from tests.engine.runs import cut_and_resume, load_checkpoint, metrics, repeatable, results, weights
 
 
 def test_held_out_examples_leave_validation_alone(small, tmp_path, monkeypatch):
@@ -66,7 +66,7 @@ def test_variants_are_tested_once_across_an_interruption(small, tmp_path, monkey
     tested.clear()
     monkeypatch.setattr(Evaluator, "score", lambda *args: tested.append(1) or score(*args))
     engine.run(cfg, tmp_path / "cut")
-    assert len(tested) == 1 and results(tmp_path / "cut") == results(tmp_path / "whole")
+    assert len(tested) == 1 and repeatable(tmp_path / "cut") == repeatable(tmp_path / "whole")
     assert not (tmp_path / "cut" / "variants.json").exists()
 
 
@@ -114,7 +114,7 @@ def test_resume_is_bit_equal_with_running_statistics(small, tmp_path, monkeypatc
     engine.run(cfg, tmp_path / "whole")
     cut_and_resume(monkeypatch, cfg, tmp_path / "cut", 9)
     cut, whole = weights(tmp_path / "cut"), weights(tmp_path / "whole")
-    assert "global_pool.1.running_mean" in whole and results(tmp_path / "cut") == results(tmp_path / "whole")
+    assert "global_pool.1.running_mean" in whole and repeatable(tmp_path / "cut") == repeatable(tmp_path / "whole")
     assert cut.keys() == whole.keys() and all(torch.equal(cut[key], whole[key]) for key in whole)
 
 

@@ -13,7 +13,7 @@ from digrap.engine.boundary import agree
 from digrap.engine.evaluate import Evaluator
 from digrap.engine.fit import Fit
 from tests.doors import call
-from tests.engine.runs import metrics, results, weights
+from tests.engine.runs import metrics, repeatable, results, weights
 
 # 12 steps in two epochs: the call of a method at which the signal comes, and the step of the newest checkpoint after.
 PLACES = {
@@ -50,7 +50,7 @@ def signal_at(monkeypatch, place, number):
 
 
 def assert_same(folder, whole):
-    assert results(folder) == results(whole) and metrics(folder) == metrics(whole)
+    assert repeatable(folder) == repeatable(whole) and metrics(folder) == metrics(whole)
     found, expected = weights(folder), weights(whole)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 

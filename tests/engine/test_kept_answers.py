@@ -16,7 +16,7 @@ from digrap.engine import run as engine
 from digrap.engine.rescore import rescore
 from digrap.runs.written import kept_answers
 from digrap.tasks.vqa import VQA
-from tests.engine.runs import results
+from tests.engine.runs import repeatable, results
 from tests.tasks.answering import write_questions
 
 pytestmark = pytest.mark.slow  # make test-all
@@ -73,7 +73,8 @@ def killed(work, after):
 
 def same(folder, other):
     """Whether two folders have the same results and predictions."""
-    return all((folder / name).read_bytes() == (other / name).read_bytes() for name in ("results.json", PREDICTIONS))
+    equal = (folder / PREDICTIONS).read_bytes() == (other / PREDICTIONS).read_bytes()
+    return equal and repeatable(folder) == repeatable(other)
 
 
 PREDICTIONS = "predictions.npz"

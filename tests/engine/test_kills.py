@@ -16,9 +16,10 @@ from digrap.config.identity import run_hash
 from digrap.core.errors import DigrapError
 from digrap.engine import run as engine
 from tests.conftest import SMALL
-from tests.engine.runs import results
+from tests.engine.runs import repeatable, results
 
 SAMPLES = 3
+RESULTS = "results.json"
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.chmod"}
 ALLOCATING = {"open", "os.mkdir"}  # what a full disk refuses
 ENDED_BY_MESSAGE = 3
@@ -71,9 +72,12 @@ def start(cfg, folder, at=None, kills=True):
 
 
 def content(folder):
-    """{name: bytes} of what is the same in every run: all but the times in run.json and the lock."""
+    """{name: bytes} of what is the same in every run: all but run.json, the speed and memory in results.json, and the
+    lock."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name not in ("run.json", ".lock")]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    made = {name: repeatable(folder / name.removesuffix(RESULTS)) for name in found if name.endswith(RESULTS)}
+    return found | made
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from digrap.engine import provenance
 from digrap.engine import run as engine
 from digrap.models.mini_resnet import WEIGHTS
 from digrap.optim.paths import implementations
+from digrap.runs.results_shape import KEYS
 from tests.engine.runs import metrics, results
 
 
@@ -21,6 +22,8 @@ def test_throughput_and_memory_are_recorded(small, tmp_path):
     for split, found in facts["tested"].items():
         assert found["answered"] == results(tmp_path)["scores"][split]["n"] and found["per_s"] > 0
         assert 50 < found["peak_memory"]["host_mb"] <= facts["peak_memory"]["host_mb"]
+    assert results(tmp_path)["measured"] == {key: facts[key] for key in ("evaluated_per_s", "peak_memory")}
+    assert results(tmp_path).keys() <= KEYS
     assert facts["base"]["sha256"] == facts["weights"].get("sha256", facts["base"]["sha256"])
 
 

@@ -18,6 +18,7 @@ from tests.doors import begin, call
 from tests.engine.golden import METHODS, OPTIONS
 from tests.engine.runs import metrics
 from tests.engine.test_kills import content, start
+from tests.engine.test_vlm_run import run_on, write_questions
 
 MOMENTS = 50 if os.environ.get("KILLS") == "all" else 12
 TINY = [f"dataset.splits.{name}.size=45" for name in ("real_train", "real_val")]
@@ -62,6 +63,27 @@ def killed_after(seconds, cfg, folder):
 def test_a_run_killed_at_a_random_moment_ends_with_the_same_bytes(undisturbed, tmp_path, number):
     method = METHODS[number % len(METHODS)]
     cfg, whole, seconds = undisturbed(method)
+    folder, moment = tmp_path / run_hash(cfg), random.Random(number).random()
+    killed_after(moment * seconds, cfg, folder)
+    assert start(cfg, folder)[0] == 0, moment
+    assert content(tmp_path) == whole, moment
+
+
+@pytest.fixture(scope="module")
+def undisturbed_answers(tmp_path_factory):
+    """(config, content, seconds) of DiGraP on the adapters of a tiny PaliGemma, which validates by answering."""
+    torch.set_num_threads(1)
+    root = write_questions(tmp_path_factory.mktemp("questions") / "own")
+    cfg = compose([*run_on(root), "trainer.epochs=2", "trainer.checkpoint_minutes=0"])
+    folder = tmp_path_factory.mktemp("answers")
+    began = time.monotonic()
+    assert start(cfg, folder / run_hash(cfg))[0] == 0
+    return cfg, content(folder), time.monotonic() - began
+
+
+@pytest.mark.parametrize("number", [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, 6))])
+def test_a_killed_run_of_adapters_ends_with_the_same_bytes(undisturbed_answers, tmp_path, number):
+    cfg, whole, seconds = undisturbed_answers
     folder, moment = tmp_path / run_hash(cfg), random.Random(number).random()
     killed_after(moment * seconds, cfg, folder)
     assert start(cfg, folder)[0] == 0, moment

@@ -13,15 +13,16 @@ from safetensors.torch import load_file
 from digrap.config.compose import start_config
 from digrap.config.identity import run_hash
 from digrap.core.errors import DigrapError
-from digrap.engine import checkpoint
+from digrap.engine import build, checkpoint
 from digrap.engine import run as engine
 from digrap.engine.evaluate import Evaluator
+from digrap.models.backbone import Backbone
 from digrap.report.layers import mean_over_seeds
 from digrap.runs.folder import RunFolder
 from digrap.runs.history import history_of
 from digrap.runs.predictions import PREDICTIONS, read_bundle
 from digrap.tasks.classification import Classification
-from tests.engine.runs import crash_at, load_checkpoint, metrics, results
+from tests.engine.runs import crash_at, load_checkpoint, metrics, repeatable, results
 
 
 def test_a_run_leaves_everything_it_should(small, tmp_path):
@@ -93,7 +94,7 @@ def test_resume_is_bit_equal(small, tmp_path, monkeypatch, step):
             engine.run(cfg, tmp_path / "cut")
     assert load_checkpoint(tmp_path / "cut" / "checkpoints")["position"]["step"] == step
     engine.run(cfg, tmp_path / "cut")
-    assert (tmp_path / "cut" / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
+    assert repeatable(tmp_path / "cut") == repeatable(tmp_path / "whole")
     assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
     cut, whole = (load_file(tmp_path / name / results(tmp_path / name)["weights"]) for name in ("cut", "whole"))
     assert all(torch.equal(cut[name], whole[name]) for name in whole)
@@ -191,15 +192,26 @@ def test_wandb_is_an_option(small, tmp_path):
     assert list((tmp_path / "wandb").glob("offline-run-*"))
 
 
+@pytest.mark.parametrize("name", ["start", "dropped", "decoding", "scores", "measured"])
+def test_a_remark_of_a_backbone_overwrites_nothing_in_results(small, tmp_path, monkeypatch, name):
+    """It is refused before anything trains."""
+    cfg = small("optim=zero_shot")
+
+    remarked = Backbone(torch.nn.Linear(1, 1), None, remarks={name: "mine", "adapters": "two"})
+    monkeypatch.setattr(build, "_target", lambda group, node: lambda **options: remarked)
+    with pytest.raises(DigrapError, match=f"its remarks have {name}, which results.json has of its own; rename"):
+        build.build_backbone(cfg, ("a",))
+
+
 def test_fresh_makes_a_finished_run_once_more_beside_it(small, tmp_path, caplog):
     old = tmp_path / "0123456789"
     engine.run(small("optim=zero_shot", "fresh=true"), old)  # nothing is there yet: the folder itself
-    before = results(old)
+    before = repeatable(old)
     with caplog.at_level("INFO"):
         engine.run(small("optim=zero_shot", "fresh=true"), old)
-    assert results(tmp_path / "0123456789-fresh1") == before and "the scores equal those of" in caplog.text
+    assert repeatable(tmp_path / "0123456789-fresh1") == before and "the scores equal those of" in caplog.text
     engine.run(small("optim=zero_shot", "fresh=true"), old)
-    assert (tmp_path / "0123456789-fresh2" / "results.json").exists() and results(old) == before
+    assert (tmp_path / "0123456789-fresh2" / "results.json").exists() and repeatable(old) == before
 
 
 def test_what_ended_a_run_is_kept_until_it_starts_again(small, tmp_path, monkeypatch):

@@ -13,12 +13,14 @@ from PIL import Image
 from digrap.config.compose import compose
 from digrap.config.identity import run_hash
 from digrap.core.errors import DigrapError
+from digrap.engine import launch
 from digrap.engine import run as engine
 from digrap.engine.build import build_backbone
 from digrap.engine.rescore import rescore, trained_backbone, write_whole_model
 from digrap.runs.export import card, export, portable, read_trained
 from digrap.runs.folder import RunFolder
 from digrap.runs.predictions import read_bundle
+from tests.engine import ranks
 from tests.engine.runs import assert_resume_is_bit_equal, finished_run, load_checkpoint, metrics, results, weights
 
 COLORS = ("red", "blue", "green", "black")
@@ -40,15 +42,19 @@ def write_questions(root, count=24):
     return root
 
 
-@pytest.fixture(scope="module")
-def overrides(tmp_path_factory):
-    root = write_questions(tmp_path_factory.mktemp("questions") / "own")
+def run_on(root):
+    """Overrides of a small run on such questions."""
     return [
         "dataset=vqa_json", f"dataset.root={root}", "dataset.far_ood=[far]", "backbone=tiny_paligemma",
         "backbone.pretrained=false", "peft=lora", "trainer=mini", "schedule=constant", "trainer.batch_size=8",
         "trainer.micro_batch=4", "trainer.epochs=3", "log_every=1", "trainer.base.lr=0.01", "trainer.validate_every=1",
         "trainer.eval_batch_size=7", "device=cpu",
     ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def overrides(tmp_path_factory):
+    return run_on(write_questions(tmp_path_factory.mktemp("questions") / "own"))
 
 
 @pytest.fixture(scope="module")
@@ -222,9 +228,19 @@ def test_adapters_stand_on_the_same_weights_as_the_plain_model(overrides):
     assert base_of(trained_backbone(compose(overrides), (), None)) == base_of(plain)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("peft", ["lora", "none"])
+def test_llava_whose_last_vision_layer_has_no_gradient_trains_on_two_ranks(overrides, tmp_path, peft):
+    """Ranks that wait for a gradient that never comes die at the second step."""
+    cfg = compose([*overrides, "backbone=tiny_llava", f"peft={peft}", "trainer.epochs=1"])
+    launch.start(2, ranks.make, [(cfg, tmp_path, None)])
+    assert [event["step"] for event in metrics(tmp_path) if event["event"] == "train"] == [1, 2, 3]
+    assert results(tmp_path)["processes"] == 2
+
+
 def test_the_hash_knows_adapters_and_decoding(overrides):
-    changes = ["peft.r=4", "peft.targets=card", "trainer.decoding=card", "peft=none"]
-    assert len({run_hash(compose([*overrides, change])) for change in [*changes, "seed=0"]}) == 5
+    changes = ["peft.r=4", "peft.targets=card", "trainer.decoding=card", "peft=none", "trainer.loss_on=all"]
+    assert len({run_hash(compose([*overrides, change])) for change in [*changes, "seed=0"]}) == 6
 
 
 def test_weights_that_are_not_there_end_in_one_message(overrides, tmp_path):
@@ -238,6 +254,17 @@ def test_a_bad_option_of_the_adapters_is_named(overrides):
         build_backbone(compose([*overrides, "+peft.rank=4"]), ())
     with pytest.raises(DigrapError, match="peft.targets=x: "):
         build_backbone(compose([*overrides, "peft.targets=x"]), ())
+
+
+def test_a_loss_on_all_tokens_is_for_models_that_read_a_prompt_in_order(overrides):
+    assert build_backbone(compose([*overrides, "backbone=tiny_llava", "trainer.loss_on=all"]), ()).answering.whole_loss
+    assert not build_backbone(compose([*overrides, "backbone=tiny_llava"]), ()).answering.whole_loss
+    with pytest.raises(DigrapError, match="each token of the prompt sees all others.*give trainer.loss_on=answer"):
+        build_backbone(compose([*overrides, "trainer.loss_on=all"]), ())
+    with pytest.raises(DigrapError, match="backbone=mini_resnet has no loss on a prompt"):
+        build_backbone(compose(["trainer.loss_on=all"]), tuple("a" * 45))
+    with pytest.raises(DigrapError, match="trainer.loss_on=prompt is out of range; give answer or all"):
+        build_backbone(compose([*overrides, "trainer.loss_on=prompt"]), ())
 
 
 def test_the_card_of_a_run_without_adapters_names_none(finished):

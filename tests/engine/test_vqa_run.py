@@ -99,13 +99,16 @@ def test_a_choice_that_cannot_be_built_is_one_message(questions, tmp_path, overr
         engine.run(compose([*(o for o in questions if "dataset.root" not in o), *overrides]), tmp_path)
 
 
-def test_a_score_that_does_not_apply_to_validation_is_named(tmp_path):
+def test_a_score_that_does_not_apply_to_validation_is_named(tmp_path, caplog):
     overrides = write_questions(tmp_path / "own")
     file = tmp_path / "own" / "val.json"
     entries = json.loads(file.read_text())
     entries[0]["answers"] = entries[0]["answers"][:9]
     file.write_text(json.dumps(entries))
-    engine.run(compose([*overrides, "trainer.epochs=1"]), tmp_path / "run")
+    with caplog.at_level("WARNING"):
+        engine.run(compose([*overrides, "trainer.epochs=1"]), tmp_path / "run")
+    said = "val: no score by m4c, which wants ten answers: 1 of 24 questions have another number"
+    assert [message for message in caplog.messages if "m4c" in message] == [said]
     assert "m4c" not in results(tmp_path / "run")["scores"]["val"]
     with pytest.raises(DigrapError, match="dataset.select_by=m4c does not apply to every example of ID validation"):
         engine.run(compose([*overrides, "trainer.epochs=1", "dataset.select_by=m4c"]), tmp_path / "m4c")

@@ -1,6 +1,5 @@
 """optim=file: the class is found and gets the arguments that it takes; the file's content names the run."""
 
-import json
 import shutil
 
 import pytest
@@ -16,6 +15,7 @@ from digrap.engine.fit import Fit
 from digrap.methods.from_file import find_class, from_file
 from digrap.optim import DiGraP
 from digrap.optim.arguments import accepted
+from tests.engine.runs import repeatable
 
 EXAMPLE = REPO / "examples" / "my_rule.py"
 PLAIN = """
@@ -144,7 +144,7 @@ def test_resume_is_bit_equal(small, tmp_path, monkeypatch):
     moved = tmp_path / "moved.py"
     shutil.copy(EXAMPLE, moved)
     engine.run(small("optim=file", f"optim.file={moved}", "+optim.options.pull=5.0"), tmp_path / "cut")
-    results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "cut")]
+    results = [repeatable(tmp_path / name) for name in ("whole", "cut")]
     assert results[0] == results[1] and results[0]["method"] == "PullBack"
     whole, cut = (load_file(tmp_path / name / results[0]["weights"]) for name in ("whole", "cut"))
     assert all(torch.equal(whole[key], cut[key]) for key in whole)

@@ -52,6 +52,14 @@ def logits(backbone, module):
         return module(**backbone.answering.encode(pictures(), QUESTIONS)).logits
 
 
+def test_the_layers_without_a_gradient_that_are_left_out_are_said(name, caplog):
+    with caplog.at_level("INFO"):
+        adapted(name)
+    layers = ", ".join(f"model.vision_tower.encoder.layers.2.self_attn.{part}_proj" for part in "kvq")
+    said = f"no adapters in {layers}, which get no gradient"
+    assert [message for message in caplog.messages if "gradient" in message] == [said] * (name == "tiny_llava")
+
+
 @pytest.mark.parametrize(("targets", "vision", "language"), [("authors", 3, 4), ("card", 4, 4), (["v_proj"], 1, 1)])
 def test_where_the_adapters_are(name, targets, vision, language):
     """In 2 vision layers (LLaVA's third gives no features) and 3 language layers; two factors a layer."""

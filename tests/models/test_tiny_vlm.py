@@ -2,14 +2,18 @@
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
-from digrap.cli.pretrain_minivqa import measure
+from digrap.cli.pretrain_minivqa import measure, said
 from digrap.core.errors import DigrapError
+from digrap.data.mini.vqa import twins
+from digrap.data.mini.vqa.pictures import write_pictures
 from digrap.data.mini.vqa.pretraining import exam
 from digrap.models import tiny_vlm
 from digrap.models.tiny_processor import VOCABULARY
-from tests.models.tiny import ANSWERS, NAMES, QUESTIONS, pictures, tiny
+from tests.data.minivqa import prior, score
+from tests.models.tiny import ANSWERS, NAMES, QUESTIONS, options, pictures, tiny
 
 CLASSES = {"tiny_paligemma": "PaliGemmaForConditionalGeneration", "tiny_llava": "LlavaForConditionalGeneration"}
 
@@ -81,6 +85,18 @@ def test_damaged_and_foreign_weights_end_in_one_message(name, tmp_path, monkeypa
         tiny(name, pretrained=True)
 
 
+def test_weights_of_another_release_are_not_taken_for_it(name, tmp_path):
+    """Also for the config of an old run, which names none: its zero-shot scores are not those of today's weights."""
+    given = {key: value for key, value in options(name).items() if key != "release"}
+    for release in ({}, {"release": 1}, {"release": 3}):
+        number = release.get("release", 1)
+        with pytest.raises(DigrapError, match=f"release={number}: the shipped {name} is release 2.*leave the opt"):
+            getattr(tiny_vlm, name)(**given, **release)
+    copy = tmp_path / "own.safetensors"
+    copy.write_bytes(tiny_vlm.WEIGHTS[name].read_bytes())
+    assert getattr(tiny_vlm, name)(**given, weights=copy).provenance["source"] == "file"
+
+
 def test_the_shipped_weights_see():
     """Colors and names are answered from the picture: with shuffled pictures far fewer are right."""
     backbone = tiny("tiny_paligemma", pretrained=True)
@@ -88,6 +104,23 @@ def test_the_shipped_weights_see():
     assert backbone.provenance["sha256"] == tiny_vlm.WEIGHTS_SHA256["tiny_paligemma"]
     assert found["colors"] > 50 > 35 > found["shuffled colors"]
     assert found["names"] > 40 > 20 > found["shuffled names"]
+
+
+def test_zero_shot_is_above_the_prior_and_needs_the_picture(name, tmp_path):
+    """On ID questions; with the pictures of other questions the model falls to what the question alone tells."""
+    rows = twins.vqav2(0, "val", 300)
+    write_pictures(tmp_path, 0, [row.picture for row in rows])
+    seen = [Image.open(tmp_path / row.picture.file) for row in rows]
+    backbone, of_form = tiny(name, pretrained=True), prior(lambda ask: ask.form)
+    blind = score(rows, [of_form[row.ask.form] for row in rows])
+    found, shuffled = (
+        score(rows, said(backbone, shown, [row.text for row in rows])) for shown in (seen, [*seen[150:], *seen[:150]])
+    )
+    assert found > blind + 8 and shuffled <= blind, (found, shuffled, blind)
+
+
+def test_the_shipped_weights_are_small():
+    assert sum(tiny_vlm.WEIGHTS[name].stat().st_size for name in NAMES) <= 5_000_000
 
 
 def test_the_shipped_weights_name_single_symbols(name):

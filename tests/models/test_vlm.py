@@ -37,6 +37,20 @@ def test_prompts_and_labels_by_hand():
     assert inputs["pixel_values"].shape == (2, 3, 48, 48)
 
 
+def test_labels_of_all_tokens_by_hand():
+    """But of the first of each row, which nothing precedes."""
+    backbone = tiny("tiny_llava", scale=3)
+    backbone.answering.use_whole_loss()
+    inputs = backbone.answering.encode(pictures()[:2], ["is it red ?", "count"], ["no", "blue sun"])
+    long = [BOS, *[IMAGE] * 4, *ids("is it red ?"), NEWLINE, *ids("no"), EOS]
+    short = [BOS, *[IMAGE] * 4, *ids("count"), NEWLINE, *ids("blue sun"), EOS]
+    assert inputs["input_ids"].tolist() == [long, [PAD] * 2 + short]
+    assert inputs["labels"].tolist() == [long[1:], [-100] * 2 + short[1:]]
+    labels = torch.nn.functional.pad(inputs["labels"], (1, 0), value=-100)
+    expected = backbone.module(**{**inputs, "labels": labels}).loss
+    torch.testing.assert_close(backbone.answering.loss(backbone.module, inputs), expected)
+
+
 def test_llava_begins_with_the_start_and_has_no_types():
     inputs = tiny("tiny_llava").answering.encode(pictures()[:1], ["is it red ?"])
     assert inputs["input_ids"].tolist() == [[BOS, *[IMAGE] * 4, *ids("is it red ?"), NEWLINE]]

@@ -67,6 +67,17 @@ def test_a_published_table_is_what_its_outputs_give(small_table, published):
     assert render.files(tally(from_published(published))) == texts
 
 
+def test_speed_and_memory_of_a_run_are_published_and_change_no_table(small_table, published, tmp_path):
+    """Runs made before results had them lie beside those that do."""
+    file = gather(*small_table).runs[0].file
+    measured = {"evaluated_per_s": 12.5, "peak_memory": {"host_mb": 900.0}}
+    write_json(file, json.loads(file.read_text()) | {"measured": measured})
+    again, _ = publish(gather(*small_table), {"small_id_ood.png": b"picture"}, tmp_path / "again")
+    assert [run.results.measured for run in from_published(again).runs] == [measured, *[{}] * 5]
+    assert differences(again) == ""
+    assert all((again / name).read_bytes() == (published / name).read_bytes() for name in ("small.md", "small.csv"))
+
+
 def test_an_untouched_table_passes(published):
     (checked,) = verify(published.parent)
     assert (checked.name, checked.runs, checked.scores, checked.differences) == ("small", 6, 6 * 7, [])

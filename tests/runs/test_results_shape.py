@@ -38,6 +38,7 @@ def changed(key, value):
         ("hash", "../../x"), ("hash", 3), ("dataset", None), ("backbone", []), ("method", {}), ("metric", None),
         ("seed", "0"), ("seed", True), ("seed", -1), ("weights", 3), ("weights_sha256", 3), ("commit", None),
         ("dirty", "no"), ("device", 0), ("versions", []), ("versions", {"torch": 2}), ("protocol", []),
+        ("measured", 3),
         ("selection", []), ("selection", "real_val"), ("selection/score", "60"), ("selection/score", None),
         ("selection/score", True), ("selection/split", 3), ("selection/split", ...), ("selection/split", "gone"),
         ("selection/epoch", "1"), ("selection/epoch", ...), ("scores", []), ("scores", {}), ("scores/real", 70.0),

@@ -114,6 +114,12 @@ def test_methods_differ_by_their_state():
     assert zero.state == 0 and zero.example is None and zero.fits(16) == "yes"
 
 
+def test_a_loss_on_all_tokens_has_logits_of_all():
+    llava = ("backbone=llava_7b", "trainer=vqa")
+    more = need(*llava, "trainer.loss_on=all").checkpointed - need(*llava).checkpointed
+    assert more == 3 * (TOKENS["llava_7b"] + memory.TEXT - memory.ANSWER) * 32064 * 4
+
+
 @pytest.mark.parametrize("card", memory.CARDS)
 @pytest.mark.parametrize("backbone", MODELS)
 def test_what_is_advised_fits_and_nothing_larger_does(card, backbone):

@@ -12,6 +12,7 @@ from digrap.core.problems import Problems
 from digrap.data.splits import Split, check_kinds
 from digrap.data.vqa.leakage import leakage_of_splits
 from digrap.data.vqa.pictures import Questions, with_pictures
+from digrap.metrics.vqa.accuracy import M4C_ANSWERS
 from digrap.metrics.vqa.question import Question
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,9 @@ class QuestionSplits:
         gone = self.left_out[name] = [record for record in found if record.picture in seen]
         if gone:
             log.info("%s: %d of %d questions left out: training has their picture", name, len(gone), len(found))
+        if name != self.train and (short := sum(len(record.answers) != M4C_ANSWERS for record in kept)):
+            log.warning("%s: no score by m4c, which wants ten answers: %d of %d questions have another number", name,
+                        short, len(kept))  # fmt: skip
         if not kept:
             raise DigrapError(f"split {name}: training has the picture of each of its {len(found)} questions")
         return kept

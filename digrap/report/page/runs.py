@@ -20,6 +20,7 @@ from digrap.report.page.command import overrides_of, train_command
 from digrap.report.page.found import Found
 from digrap.report.page.gallery import Shown
 from digrap.runs.results import Results
+from digrap.runs.results_shape import is_number
 
 SHOWN = ("dataset=", "backbone=", "optim=", "seed=", "dataset.seed=")  # what has a column of its own
 
@@ -126,12 +127,14 @@ def describe(
 def provenance(found: Found) -> dict[str, str]:
     """Where the run comes from, by name."""
     results, facts = found.run.results, found.folder.facts()
+    measured = results.measured or facts  # of runs made before, run.json alone has it
     dirty = {True: " with uncommitted changes", None: " (unknown whether clean)"}.get(results.dirty, "")
     lines = {
         "folder": str(found.folder.path), "commit": results.commit + dirty, "device": results.device,
         "versions": ", ".join(f"{name} {version}" for name, version in results.versions.items()),
         "protocol": results.protocol, "caveats": "; ".join(results.caveats), "started": facts.get("started"),
         "host": facts.get("host"), "wall time": _seconds(facts.get("wall_s")),
+        "examples a second in tests": measured.get("evaluated_per_s"), "peak memory": _memory(measured),
         "trained from": _start(results.start), "weights": results.weights, "weights, sha256": results.weights_sha256,
     }  # fmt: skip
     if isinstance(base := facts.get("weights"), dict):
@@ -141,6 +144,13 @@ def provenance(found: Found) -> dict[str, str]:
 
 def _seconds(value: Any) -> str | None:
     return None if value is None else f"{value:.0f} s"
+
+
+def _memory(measured: Mapping[str, Any]) -> str | None:
+    peak = measured.get("peak_memory")
+    names = {"host_mb": "host", "device_mb": "device"}
+    found = peak if isinstance(peak, dict) else {}
+    return ", ".join(f"{found[key]:.0f} MB on the {name}" for key, name in names.items() if is_number(found.get(key)))
 
 
 def _start(start: dict[str, Any] | None) -> str | None:

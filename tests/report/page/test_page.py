@@ -30,7 +30,10 @@ def test_the_page_of_a_table_and_its_runs(demo, outputs, monkeypatch, capsys):
     results = first.folder(outputs) / "results.json"
     plain = json.loads(results.read_text())
     plain |= {"method": EVIL, "dirty": True, "caveats": [EVIL], "commit": "\"'><img src=x onerror=alert(1)>"}
+    plain |= {"measured": {"evaluated_per_s": 91.25, "peak_memory": {"host_mb": 71.2, "device_mb": 63.0}}}
     results.write_text(json.dumps(plain))
+    facts = cells["DiGraP"][0].folder(outputs) / "run.json"  # of a run made before results had it
+    facts.write_text('{"evaluated_per_s": 17.5, "peak_memory": {"host_mb": 812.4}}')
     text = make(monkeypatch, outputs, runs=10)
     read = check(text)
     assert EVIL not in text and "&lt;script&gt;alert(1)" in text
@@ -39,6 +42,8 @@ def test_the_page_of_a_table_and_its_runs(demo, outputs, monkeypatch, capsys):
     assert "with uncommitted changes" in text and "Highest ID: " in text and "DiGraP: ω ended at " in text
     assert len(read.svgs) >= 4  # accuracy, differences, ω, ‖δ‖
     assert len(re.findall(r'<details id="run-\d+" class="run">', text)) == 10
+    for said in ("91.25", "71 MB on the host, 63 MB on the device", "17.5", "812 MB on the host"):
+        assert said in text
     command = next(cell for cell in cells["DiGraP"]).command
     assert command in text  # of a run, and the commands of what is missing
     assert all(missing.command in text.replace("&#39;", "'") for missing in scores.missing)
