@@ -73,6 +73,12 @@ def hf_vlm(
     return Backbone(module, None, head=_head(module), answering=answering, provenance=about)
 
 
+def find_weights(model: str | None, revision: str | None = None) -> None:
+    """Find or fetch the model's files. Raises DigrapError as `hf_vlm` where they cannot be had."""
+    if model:
+        find_model(str(model), revision)
+
+
 def _check_options(model: str | None, chat: bool, dtype: str, backend: str, checkpointing: bool) -> None:
     if not model:
         raise DigrapError(
