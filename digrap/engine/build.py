@@ -6,6 +6,7 @@ import contextlib
 import functools
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,16 @@ def check_weights(cfg: DictConfig) -> None:
             f"backbone.weights={named}: backbone.pretrained=false takes random weights, and the file would not be "
             "read; leave one of the two out"
         )
+
+
+def find_backbone_weights(cfg: DictConfig) -> None:
+    """Find or fetch the backbone's weights, where its module has a `find_weights`, whose parameters are options of the
+    backbone. Raises DigrapError where they cannot be had: before anything that takes longer."""
+    _target("backbone", cfg.backbone)  # imports its module
+    module = sys.modules.get(cfg.backbone._target_.rpartition(".")[0])
+    if (find := getattr(module, "find_weights", None)) is not None:
+        given = OmegaConf.to_container(cfg.backbone, resolve=True)
+        find(**{key: given[key] for key in inspect.signature(find).parameters if key in given})
 
 
 def check_packages(cfg: DictConfig) -> None:

@@ -22,18 +22,23 @@ EXAMPLES = 32  # of each split in a smoke run
 CAVEAT = "a smoke run: a few steps and a few examples show that everything works; its scores mean nothing"
 
 
+def has_picture_files(cfg: DictConfig) -> bool:
+    """Whether the dataset's pictures are files; those of the miniatures are drawn."""
+    return cfg.dataset.get("on_broken") is not None
+
+
 def checked(data: DataModule, cfg: DictConfig, names: Iterable[str]) -> DataModule:
     """`data` with the picture files of the named splits looked at, where the dataset has dataset.on_broken. Raises
     DigrapError naming broken ones, unless dataset.on_broken=skip leaves them out."""
-    if cfg.dataset.get("on_broken") is None or cfg.dataset.get("check_pictures") is False:
+    if not has_picture_files(cfg) or cfg.dataset.get("check_pictures") is False:
         return data
     return with_checked_pictures(data, names, cfg.dataset.on_broken == "skip", in_data_root(cfg, "picture_headers"))
 
 
 def check_takes_pictures(cfg: DictConfig) -> None:
     """Raise DigrapError where the config alone says what `check_pictures_fit` refuses: before anything is read."""
-    files = cfg.dataset.get("on_broken") is not None
-    if files and task_of(cfg) == CLASSIFICATION and str(cfg.backbone.get("_target_")).startswith(MINIATURE):
+    takes_tensors = str(cfg.backbone.get("_target_")).startswith(MINIATURE)
+    if takes_tensors and has_picture_files(cfg) and task_of(cfg) == CLASSIFICATION:
         raise _no_pictures(cfg)
 
 

@@ -22,7 +22,7 @@ from digrap.core.errors import DigrapError
 from digrap.models.backbone import Backbone, check_image_size
 from digrap.models.hub_model import find_model, provenance
 from digrap.models.lora_layers import freeze_unused
-from digrap.models.vlm import QUESTION, VLMAnswering, wants_type_ids
+from digrap.models.vlm import QUESTION, VLMAnswering, takes, wants_type_ids
 from digrap.models.weights import last_line
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def hf_vlm(
     model: str | None,
     prompt: str,
     train_prompt: str | None = None,
-    chat: bool = False,
+    chat: bool | None = None,
     revision: str | None = None,
     dtype: str = "bf16",
     image_size: int | None = None,
@@ -48,21 +48,25 @@ def hf_vlm(
 
     `model` is a folder or a name on the hub, there at `revision`. Weights are held in `dtype`. `prompt` and
     `train_prompt` have {question}; the picture comes first unless they say where. With `chat` they are what a user
-    says, and the processor's chat template puts the picture in. `image_size` is the checkpoint's own, or None.
-    `image_backend` prepares pictures by torchvision or PIL, whose pixels differ. `gradient_checkpointing` computes
-    activations twice, for less memory. Raises DigrapError for an option that does not fit, a model that is
-    missing, gated, damaged, or none that answers questions, and a processor that does not fit it.
+    says, and the processor's chat template puts the picture in; None: where the processor has one. `image_size` is the
+    checkpoint's own, or None. `image_backend` prepares pictures by torchvision or PIL, whose pixels differ.
+    `gradient_checkpointing` computes activations twice, for less memory. Raises DigrapError for an option that does not
+    fit, a model that is missing, gated, damaged, or none that answers questions, and a processor that does not fit it.
     """
     _check_options(model, chat, dtype, image_backend, gradient_checkpointing)
     check_image_size(image_size)
     folder = find_model(str(model), revision)
     config, make = _config(model, folder), partial(_processor, folder, image_backend)
     processor = _made(model, make)
+    chat = _has_template(processor) if chat is None else chat
     written = partial(_chat, model, processor) if chat else partial(_with_picture, processor)
     prompt, train_prompt = (text if text is None else written(text) for text in (prompt, train_prompt))
+    log.info("%s is asked %r, %s chat template", model, prompt, "by its processor's" if chat else "without a")
     with torch.device("meta"):
         shell = AutoModelForImageTextToText.from_config(config)
-    answering = VLMAnswering(make, prompt, wants_type_ids(shell), train_prompt)
+    by_answer = wants_type_ids(shell)
+    own_types = takes(shell, "token_type_ids") and not by_answer
+    answering = VLMAnswering(make, prompt, by_answer, train_prompt, own_type_ids=own_types)
     _check_fit(model, shell, answering, image_size)
     module = _load(model, folder, DTYPES[dtype])
     freeze_unused(module)
@@ -73,7 +77,13 @@ def hf_vlm(
     return Backbone(module, None, head=_head(module), answering=answering, provenance=about)
 
 
-def _check_options(model: str | None, chat: bool, dtype: str, backend: str, checkpointing: bool) -> None:
+def find_weights(model: str | None, revision: str | None = None) -> None:
+    """Find or fetch the model's files. Raises DigrapError as `hf_vlm` where they cannot be had."""
+    if model:
+        find_model(str(model), revision)
+
+
+def _check_options(model: str | None, chat: bool | None, dtype: str, backend: str, checkpointing: bool) -> None:
     if not model:
         raise DigrapError(
             "backbone.model=null: give a folder, or a model of the Hugging Face hub such as google/paligemma-3b-pt-224"
@@ -81,9 +91,10 @@ def _check_options(model: str | None, chat: bool, dtype: str, backend: str, chec
     for name, value, known in (("dtype", dtype, DTYPES), ("image_backend", backend, BACKENDS)):
         if value not in known:
             raise DigrapError(f"backbone.{name}={value}: choose one of {', '.join(known)}")
-    for name, value in (("chat", chat), ("gradient_checkpointing", checkpointing)):
-        if not isinstance(value, bool):
-            raise DigrapError(f"backbone.{name}={value}: give true or false")
+    if not isinstance(chat, bool | None):
+        raise DigrapError(f"backbone.chat={chat}: give true, false, or null: true where the processor has a template")
+    if not isinstance(checkpointing, bool):
+        raise DigrapError(f"backbone.gradient_checkpointing={checkpointing}: give true or false")
 
 
 def _config(model: str, folder: Path) -> Any:
@@ -121,11 +132,15 @@ def _with_picture(processor: Any, prompt: str) -> str:
     return prompt if token in str(prompt) else f"{token}{prompt}"
 
 
+def _has_template(processor: Any) -> bool:
+    return getattr(processor, "chat_template", None) is not None
+
+
 def _chat(model: str, processor: Any, prompt: str) -> str:
     """A prompt as the processor's chat template writes it, up to where the model is to answer."""
-    if getattr(processor, "chat_template", None) is None:
+    if not _has_template(processor):
         raise DigrapError(f"backbone.chat=true: {model} has no chat template; give backbone.chat=false")
-    said = [{"role": "user", "content": [{"type": "text", "text": prompt}, {"type": "image"}]}]
+    said = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}]
     text, tokenizer = processor.apply_chat_template(said, add_generation_prompt=True), processor.tokenizer
     if tokenizer.bos_token and tokenizer(QUESTION).input_ids[:1] == [tokenizer.bos_token_id]:
         text = text.removeprefix(tokenizer.bos_token)  # the tokenizer writes one itself
@@ -142,18 +157,7 @@ def _check_fit(model: str, shell: nn.Module, answering: VLMAnswering, image_size
             f"backbone.image_size={image_size}: {model} was trained at {own} pixels; give that or null, or take a "
             "checkpoint of your resolution (google/paligemma-3b-pt-448, for example)"
         )
-    try:
-        found = answering.encode([Image.new("RGB", (40, 30)), Image.new("RGB", (30, 40))], ["a", "b"])
-    except Exception as error:  # processors check what they are given each in their own way
-        raise DigrapError(
-            f"backbone.model={model}: its processor does not take a picture with backbone.prompt={answering.prompt!r} "
-            f"({last_line(error)}); give the prompt that the model's page shows, with {QUESTION} and one <image>"
-        ) from error
-    if lone := [name for name, value in found.items() if len(value) != 2]:
-        raise DigrapError(
-            f"backbone.model={model}: its processor does not keep pictures apart ({', '.join(lone)}), so no "
-            "batch can be divided; take a model with one picture size, such as PaliGemma or LLaVA-1.5"
-        )
+    found = _two_pictures(model, answering)
     pixels = found.get("pixel_values")
     size = None if pixels is None else tuple(pixels.shape[-2:])
     if isinstance(own, int) and size not in (None, (own, own)):
@@ -168,6 +172,23 @@ def _check_fit(model: str, shell: nn.Module, answering: VLMAnswering, image_size
             f"backbone.model={model}: its processor writes {given} tokens for a picture, and the model has {wanted} "
             "features of one; give backbone.prompt one <image>, and model and processor of one checkpoint"
         )
+
+
+def _two_pictures(model: str, answering: VLMAnswering) -> dict[str, torch.Tensor]:
+    """What the processor makes of two questions; `answering.nested` is set where it wants a list of pictures for each,
+    as those of Gemma 3 and Idefics 3. Raises DigrapError where it takes neither."""
+    errors = []
+    for answering.nested in (False, True):
+        try:
+            return answering.encode([Image.new("RGB", (400, 100)), Image.new("RGB", (30, 40))], ["a", "b"])
+        except DigrapError:
+            raise
+        except Exception as error:  # processors check what they are given each in their own way
+            errors.append(error)
+    raise DigrapError(
+        f"backbone.model={model}: its processor does not take a picture with backbone.prompt={answering.prompt!r} "
+        f"({last_line(errors[0])}); give the prompt that the model's page shows, with {QUESTION} and one <image>"
+    ) from errors[0]
 
 
 def _features(shell: nn.Module, pixels: torch.Tensor | None) -> int | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -24,9 +25,11 @@ from digrap.core.errors import DigrapError, first_line
 from digrap.core.files import sha256
 from digrap.models.weights import Provenance, hub_revision
 
+log = logging.getLogger(__name__)
 PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors")
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+COMMIT = "[0-9a-f]{40}"
 TIMEOUT = 10  # seconds of the one request that decides whether the hub gives the files
 
 
@@ -168,7 +171,13 @@ class Kind:
                 f"{self.option}={name}: {self.revision_option}={revision} is a commit of {owner}; give one of {name}, "
                 f"or {self.revision_option}=main"
             )
-        return self._cached(name, revision) or self._fetched(name, revision)
+        folder = self._cached(name, revision) or self._fetched(name, revision)
+        if self.revision_option != self.option and not re.fullmatch(COMMIT, revision or ""):
+            log.warning(
+                "%s=%s: %s may move; it is commit %s now, which %s=%s holds fast", self.option, name,
+                f"the revision {revision or 'main'}", folder.name, self.revision_option, folder.name,
+            )  # fmt: skip
+        return folder
 
     def _cached(self, name: str, revision: str | None) -> Path | None:
         """The repository's folder in the local cache, where all of it is there."""

@@ -83,6 +83,12 @@ def _lavis(
     return backbone_of(module, answering, pretrained, provenance)
 
 
+def find_weights(url: str, folder: str, pretrained: bool = True, weights: str | None = None) -> None:
+    """Find or fetch the file of weights. Raises DigrapError as the backbones where it cannot be had."""
+    if pretrained:
+        weight_file(weights, url, folder)
+
+
 blip_vqa = partial(_lavis, "blip")
 albef_vqa = partial(_lavis, "albef")
 """The builders that the configs name; see `_lavis`."""

@@ -45,8 +45,7 @@ def moco_resnet50(
     check_image_size(image_size, default=False)
     module = timm.create_model("resnet50", pretrained=False, num_classes=num_classes)
     provenance = random_weights()
-    if pretrained:
-        file = WeightFile.find(weights, FIX)
+    if (file := find_weights(pretrained, weights)) is not None:
         file.load_into(module, ENCODER, DROPPED, fresh=(f"{HEAD}.",))
         provenance = file.provenance(SOURCE)
     train, evaluate, batch = _transforms(image_size)
@@ -54,6 +53,11 @@ def moco_resnet50(
     return Backbone(
         module, batch, train, evaluate, unanchored=fresh, head=(HEAD,), has_head=False, provenance=provenance
     )
+
+
+def find_weights(pretrained: bool = True, weights: str | Path | None = None) -> WeightFile | None:
+    """The file of weights; None for random ones. Raises DigrapError where it is missing."""
+    return WeightFile.find(weights, FIX) if pretrained else None
 
 
 def _transforms(image_size: int) -> tuple[v2.Compose, v2.Compose, v2.Compose]:

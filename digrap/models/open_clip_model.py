@@ -30,7 +30,7 @@ from digrap.models.open_clip_weights import (
     tokenizer_of,
     weight_file,
 )
-from digrap.models.weights import Provenance, random_weights
+from digrap.models.weights import Provenance, WeightFile, random_weights
 
 log = logging.getLogger(__name__)
 MANY = 100  # classes whose head takes noticeable time
@@ -70,20 +70,14 @@ def open_clip_backbone(
         network = Classifier(clip.visual, torch.empty(num_classes, _width(model)))
         nn.init.normal_(network.head.weight, std=_width(model) ** -0.5)
         return _backbone(network, {}, random_weights(), has_head=False)
-    tag = str(pretrained)
-    known = known_weights(model, tag, OPTIONS, own_file=weights is not None)
-    if known is None and weights is None:
-        raise DigrapError(
-            f"backbone.pretrained={tag}: open_clip has no such weights of {model}; it has: {tags_of(model)} "
-            "(or false), or give backbone.weights=FILE"
-        )
     if classes is None or len(classes) != num_classes:
         given = "none" if classes is None else len(classes)
         raise DigrapError(
             f"backbone.model={model}: the zero-shot head of {num_classes} classes needs their names; given: {given}; "
             "backbone.pretrained=false needs none"
         )
-    file = weight_file(fetched(known, model, tag, OPTIONS) if weights is None else weights, OPTIONS)
+    tag = str(pretrained)
+    file, known = _weights(model, tag, weights)
     clip = build(model, file, OPTIONS, image_size)
     tags = {} if known is None else {"tag": tag}
     provenance = file.provenance("open_clip" if weights is None else "file", model=model, **tags)
@@ -105,6 +99,24 @@ def open_clip_backbone(
         )
         log.warning(built.remarks["assumed"])
     return built
+
+
+def find_weights(model: str, pretrained: str | bool = "openai", weights: str | Path | None = None) -> None:
+    """Find or fetch the file of weights. Raises DigrapError as `open_clip_backbone` where it cannot be had."""
+    check_model(model, OPTIONS)
+    if pretrained:
+        _weights(model, str(pretrained), weights)
+
+
+def _weights(model: str, tag: str, weights: str | Path | None) -> tuple[WeightFile, dict[str, Any] | None]:
+    """The file of weights, and open_clip's description of them, None where it knows none of that name."""
+    known = known_weights(model, tag, OPTIONS, own_file=weights is not None)
+    if known is None and weights is None:
+        raise DigrapError(
+            f"backbone.pretrained={tag}: open_clip has no such weights of {model}; it has: {tags_of(model)} "
+            "(or false), or give backbone.weights=FILE"
+        )
+    return weight_file(fetched(known, model, tag, OPTIONS) if weights is None else weights, OPTIONS), known
 
 
 class Classifier(nn.Module):

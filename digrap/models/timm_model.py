@@ -64,6 +64,21 @@ def timm_backbone(
     return Backbone(module, batch, train, evaluate, unanchored=fresh, head=head, has_head=False, provenance=provenance)
 
 
+def find_weights(model: str, pretrained: bool = True, weights: str | Path | None = None) -> None:
+    """Raise DigrapError as `timm_backbone` where the weights are missing; those known by name may still be to fetch."""
+    known = _known(model, needs_weights=pretrained and weights is None)
+    if pretrained and weights is not None:
+        _file(model, weights)
+    elif pretrained:
+        with _found(model, known):
+            return
+
+
+def _file(model: str, weights: str | Path) -> WeightFile:
+    fix = f"give the backbone.model that the file was made with (now {model}), or backbone.weights=null for timm's own"
+    return WeightFile.find(weights, fix)
+
+
 def _known(model: str, needs_weights: bool) -> Any:
     """timm's own description of a model name; None for one with a source (hf-hub:…), which timm looks up itself."""
     if ":" in model:
@@ -133,8 +148,7 @@ def _not_fetched(model: str, error: Exception) -> DigrapError:
 
 def _from_file(model: str, weights: str | Path, options: dict[str, Any]) -> tuple[nn.Module, Provenance]:
     """The model with a file's weights, put through timm's own conversion for that model; the file's head is dropped."""
-    fix = f"give the backbone.model that the file was made with (now {model}), or backbone.weights=null for timm's own"
-    file = WeightFile.find(weights, fix)
+    file = _file(model, weights)
     try:
         timm.models.load_state_dict(file.path, weights_only=True)  # older timm unpickled anything
     except Exception as error:  # safetensors, pickle, zip and torch have no base class in common

@@ -25,6 +25,7 @@ from digrap.core.errors import DigrapError
 from digrap.core.files import write_atomically
 from digrap.models.backbone import Backbone
 from digrap.models.lora_layers import within
+from digrap.models.vlm import GRIDS, takes
 from digrap.models.weights import tensors_sha256
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,8 @@ def use_vision_cache(backbone: Backbone, changing: Iterable[str], root: Path) ->
     """Let the backbone take its pictures' features from a folder below `root`, and put new ones there.
 
     `changing` are the names of the parameters that may change from here on. Raises DigrapError where one of them is of
-    the vision tower or projector, where pictures are augmented, and for a model without features of pictures.
+    the vision tower or projector, where pictures are augmented or of several sizes, and for a model without features of
+    pictures.
     """
     inner = getattr(backbone.module, "model", None)
     seeing = _seeing(backbone)
@@ -48,6 +50,10 @@ def use_vision_cache(backbone: Backbone, changing: Iterable[str], root: Path) ->
         raise DigrapError(
             f"trainer.vision_cache=true: the vision tower or projector is not frozen ({moving[0]}; {len(moving)} "
             f"tensors), so features of pictures change; give peft=lora peft.targets=language, or {OFF}"
+        )
+    if takes(backbone.module, GRIDS):
+        raise DigrapError(
+            f"trainer.vision_cache=true: it takes pictures of one size, and these have several; give {OFF}"
         )
     if backbone.train_transform is not None:
         raise DigrapError(f"trainer.vision_cache=true: training pictures are augmented, each time anew; give {OFF}")

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig
 from transformers.cache_utils import DynamicLayer
 
@@ -23,6 +24,7 @@ from digrap.core.errors import DigrapError
 from digrap.models.backbone import Decoding
 
 QUESTION = "{question}"  # its place in a prompt template
+GRIDS = "image_grid_thw"  # patches of each picture: frames, rows, columns
 IGNORED = -100  # the label of padding
 READ_ONCE = ("paligemma", "llava")  # model types whose prompts a beam search may read once: tested
 
@@ -34,8 +36,10 @@ class VLMAnswering:
     `make_processor` makes the processor, in every loading process once: it and not the processor is pickled. `prompt`
     is the template of the text that the processor gets, with the picture's token where the processor wants it and
     {question}; `train_prompt` is another one for training. `type_ids`: whether the model wants token_type_ids, 0 for
-    what sees all of the prompt, 1 for the answer. `check_answers`, where given, raises DigrapError for answers that
-    the model cannot be trained to give. `whole_loss`: the loss is on the prompt's tokens too.
+    what sees all of the prompt, 1 for the answer; `own_type_ids`: whether it wants those that the processor writes.
+    `nested`: whether the processor wants a list of pictures for each text. `check_answers`, where given, raises
+    DigrapError for answers that the model cannot be trained to give. `whole_loss`: the loss is on the prompt's tokens
+    too.
     """
 
     make_processor: Callable[[], Any]
@@ -45,6 +49,8 @@ class VLMAnswering:
     decoding: Decoding = Decoding()
     check_answers: Callable[[Sequence[str]], None] | None = None
     whole_loss: bool = False
+    own_type_ids: bool = False
+    nested: bool = False
     _processor: Any = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self):
@@ -83,7 +89,8 @@ class VLMAnswering:
         self, images: Sequence[Image.Image], questions: Sequence[str], answers: Sequence[str] | None = None
     ) -> dict[str, Tensor]:
         """The processor's tensors for N pictures and questions: input_ids and attention_mask int64 (N, L),
-        pixel_values, token_type_ids (N, L) where the model wants them.
+        pixel_values, token_type_ids (N, L) where the model wants them. Pictures of different sizes, whose patches the
+        processor writes one after another with their grids in image_grid_thw, are padded: pixel_values (N, P, D).
 
         With `answers`, these follow the prompts, and `labels` int64 (N, K) are those of the last K columns: the
         answer's tokens and the end token, -100 where the row's answer is shorter than the longest. With `whole_loss`
@@ -91,8 +98,15 @@ class VLMAnswering:
         """
         template = self.prompt if answers is None or self.train_prompt is None else self.train_prompt
         texts = [template.replace(QUESTION, question) for question in without_special(questions, self.tokenizer)]
-        found = self.processor(images=list(images), text=texts, padding=True, return_tensors="pt")
-        inputs = {name: value for name, value in found.items() if name not in ("labels", "token_type_ids")}
+        pictures = [[image] for image in images] if self.nested else list(images)
+        found = self.processor(images=pictures, text=texts, padding=True, return_tensors="pt")
+        unread = ("labels",) if self.own_type_ids else ("labels", "token_type_ids")
+        inputs = _picture_by_picture({name: value for name, value in found.items() if name not in unread})
+        if lone := [name for name, value in inputs.items() if len(value) != len(questions)]:
+            raise DigrapError(
+                f"backbone.model: its processor does not keep pictures apart ({', '.join(lone)}), so no batch can be "
+                "divided; take a model with one picture size, such as PaliGemma or LLaVA-1.5, or of Qwen2-VL's kind"
+            )
         if answers is None:
             answered = torch.zeros_like(inputs["input_ids"])
         else:
@@ -101,7 +115,7 @@ class VLMAnswering:
 
     def loss(self, module: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
         """Mean cross-entropy over all labels of the batch: a 0-dim tensor."""
-        inputs = dict(inputs)
+        inputs = _end_to_end(inputs)
         labels = inputs.pop("labels")
         # Logits of the labels' columns alone: a vocabulary of 257,000 tokens makes the others too large.
         logits = module(**inputs, logits_to_keep=labels.shape[1] + 1, use_cache=False).logits
@@ -115,7 +129,7 @@ class VLMAnswering:
             bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )  # fmt: skip
-        given, width = inputs, inputs["input_ids"].shape[1]
+        given, width = _end_to_end(inputs), inputs["input_ids"].shape[1]
         if decoding.beams > 1 and module.config.model_type in READ_ONCE:
             given = _read_prompt(module, inputs, how)
         tokens = module.generate(**given, generation_config=how)
@@ -132,18 +146,47 @@ class VLMAnswering:
 
     def _append(self, inputs: dict[str, Tensor], suffixes: list[list[int]]) -> tuple[dict[str, Tensor], Tensor]:
         """The inputs with answers behind the prompts and all padding on the left, and where the answers are (N, L)."""
-        ids, mask = inputs["input_ids"], inputs["attention_mask"]
-        rows = [[*row[kept].tolist(), *suffix] for row, kept, suffix in zip(ids, mask.bool(), suffixes, strict=True)]
-        width, longest = max(map(len, rows)), max(map(len, suffixes))
-        whole = torch.tensor([[self.tokenizer.pad_token_id] * (width - len(row)) + row for row in rows])
-        seen = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-        answered = torch.tensor([[0] * (width - len(suffix)) + [1] * len(suffix) for suffix in suffixes])
+        kept = inputs["attention_mask"].bool()
+
+        def whole(name: str, behind: Sequence[Sequence[int]], padding: int) -> Tensor:
+            return _left([[*row[own].tolist(), *new] for row, own, new in zip(inputs[name], kept, behind, strict=True)],
+                         padding)  # fmt: skip
+
+        ids, longest = whole("input_ids", suffixes, self.tokenizer.pad_token_id), max(map(len, suffixes))
+        zeros, ones = [[0] * len(suffix) for suffix in suffixes], [[1] * len(suffix) for suffix in suffixes]
+        types = {name: whole(name, zeros, 0) for name in inputs if name.endswith("token_type_ids")}
+        answered = _left(ones, 0, ids.shape[1])
+        mask = whole("attention_mask", ones, 0)
         if self.whole_loss:
-            scored, columns = seen * seen.roll(1, dims=1), width - 1
+            scored, columns = mask * mask.roll(1, dims=1), mask.shape[1] - 1
         else:
             scored, columns = answered, longest
-        labels = torch.where(scored == 1, whole, IGNORED)[:, width - columns :]
-        return {**inputs, "input_ids": whole, "attention_mask": seen, "labels": labels}, answered
+        labels = torch.where(scored == 1, ids, IGNORED)[:, -columns:]
+        return {**inputs, **types, "input_ids": ids, "attention_mask": mask, "labels": labels}, answered
+
+
+def _left(rows: Sequence[Sequence[int]], padding: int, width: int | None = None) -> Tensor:
+    """The rows as int64 (N, `width`, by default that of the longest), padded on the left."""
+    width = width or max(map(len, rows))
+    return torch.tensor([[padding] * (width - len(row)) + list(row) for row in rows])
+
+
+def _picture_by_picture(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inputs with a row of pixel_values for each picture, where the processor has put the patches of all pictures
+    into one row after another (Qwen2-VL and its kind, which count them in image_grid_thw)."""
+    if GRIDS not in inputs:
+        return inputs
+    patches = inputs["pixel_values"].split(inputs[GRIDS].prod(1).tolist())
+    return {**inputs, "pixel_values": pad_sequence(patches, batch_first=True)}
+
+
+def _end_to_end(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What `_picture_by_picture` has padded, as the model takes it."""
+    if GRIDS not in inputs:
+        return dict(inputs)
+    counts = inputs[GRIDS].prod(1).tolist()
+    rows = [row[:count] for row, count in zip(inputs["pixel_values"], counts, strict=True)]
+    return {**inputs, "pixel_values": torch.cat(rows)}
 
 
 def _read_prompt(module: nn.Module, inputs: dict[str, Tensor], how: GenerationConfig) -> dict[str, Any]:
@@ -167,6 +210,12 @@ def without_special(texts: Sequence[str], tokenizer: Any) -> list[str]:
     return [" ".join(found.sub(" ", text).split()) for text in texts]
 
 
+def takes(module: nn.Module, name: str) -> bool:
+    """Whether the model has an input of that name."""
+    return name in inspect.signature(module.forward).parameters
+
+
 def wants_type_ids(module: nn.Module) -> bool:
-    """Whether the model tells the prompt, all of which sees all of it, from the answer by token_type_ids."""
-    return "token_type_ids" in inspect.signature(module.forward).parameters
+    """Whether the model tells the prompt, all of which sees all of it, from the answer by token_type_ids. To others
+    they say something else: to Gemma 3, which tokens are the picture's."""
+    return takes(module, "token_type_ids") and module.config.model_type == "paligemma"

@@ -10,13 +10,14 @@ from omegaconf import OmegaConf
 
 from digrap.core.files import write_text
 from digrap.core.paths import CONFIGS
+from digrap.runs.results import Validation
 from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import Cell, Row
 
 
 def write_winners(plan: Plan, configs: Path | None = None) -> list[Path]:
-    """Write a file for every row whose winners are known, and again only where it says something else; into best/ of
-    the folder `configs`, by default the repository's or that of the table's own file.
+    """Write a file for every row whose winners finished runs have shown, and again only where it says something else;
+    into best/ of the folder `configs`, by default the repository's or that of the table's own file.
 
     Where every seed chooses for itself, the file's name ends in the seed. Returns the files written.
     """
@@ -35,7 +36,7 @@ def _winners(plan: Plan) -> Iterator[tuple[Row, str, Cell]]:
     each = plan.table.search.seeds is None
     for row in plan.table.rows.values():
         cells = {seed: plan.final(row, seed) for seed in plan.table.seeds}
-        if None in cells.values():
+        if None in cells.values() or None in [found for cell in cells.values() for _, found in _shown(plan, row, cell)]:
             continue
         if any(cell.config.trainer.smoke for cell in cells.values()):  # it has found nothing
             continue
@@ -44,6 +45,14 @@ def _winners(plan: Plan) -> Iterator[tuple[Row, str, Cell]]:
             yield from ((row, f"{row.slug}_seed{seed}", cell) for seed, cell in cells.items())
         else:
             yield row, row.slug, cells[plan.table.seeds[0]]
+
+
+def _shown(plan: Plan, row: Row, cell: Cell) -> list[tuple[int, Validation | None]]:
+    """The runs that a winner stands on, by seed, with their scores, None where one is not finished: those of its
+    search; where there was nothing to search, its own."""
+    seeds = plan.search_seeds(cell.seed) if len(plan.choices(row, cell.seed) or []) > 1 else (cell.seed,)
+    winner = plan.winner(row, cell.seed)
+    return [(seed, plan.validation(plan.cell(row, seed, winner))) for seed in seeds]
 
 
 def as_config(plan: Plan, row: Row, name: str, cell: Cell) -> str:
@@ -57,9 +66,8 @@ def as_config(plan: Plan, row: Row, name: str, cell: Cell) -> str:
             groups.append(f"  - override /{key}: {value}\n")
         else:  # Hydra's own reading of the value, from the composed config
             OmegaConf.update(values, key, OmegaConf.select(cell.config, key), force_add=True)
-    seeds, winner = plan.search_seeds(cell.seed), plan.winner(row, cell.seed)
-    found = [plan.validation(plan.cell(row, seed, winner)) for seed in seeds]
-    scores = ", ".join("?" if one is None else f"{one.score:.2f}" for one in found)
+    shown = _shown(plan, row, cell)
+    scores = ", ".join(f"{found.score:.2f}" for _, found in shown)
     count = len(plan.choices(row, cell.seed) or [])
     how = f"best of {count} ({plan.table.search.rule}) by ID validation" if count > 1 else "its only choice"
     # best= finds files of the repository alone.
@@ -68,7 +76,7 @@ def as_config(plan: Plan, row: Row, name: str, cell: Cell) -> str:
     text = (
         "# @package _global_\n"
         f"# Row “{row.label}” of table {plan.table.name}: {how}; validation {scores} % with seed "
-        f"{', '.join(map(str, seeds))}.\n"
+        f"{', '.join(str(seed) for seed, _ in shown)}.\n"
         f"# {command}\n"
         f"defaults:\n{''.join(groups)}  - _self_\n"
     )

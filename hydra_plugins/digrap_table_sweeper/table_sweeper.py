@@ -10,18 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig
 
 from digrap.cli.print_sweep import print_sweep
 from digrap.config.cluster import cluster_of
 from digrap.core.errors import Busy, DigrapError
 from digrap.report.sweep_summary import Job
+from digrap.runs.folder import RunFolder
 from digrap.tables.array_job import array_lines
 from digrap.tables.changes import changes_runs
 from digrap.tables.cost import dry_run
@@ -32,7 +34,11 @@ from digrap.tables.spec import Cell, Table, load_table
 from digrap.tables.winners import write_winners
 from hydra_plugins.digrap_table_sweeper.killed_workers import OutlivingLauncher, Waiting, on_slurm
 
+if TYPE_CHECKING:
+    from digrap.engine.preflight import Preflight
+
 log = logging.getLogger(__name__)
+Failures = list[tuple[Any, Exception]]  # runs and what ended them
 POLL_SECONDS = 5.0  # between checks of runs that another process makes
 
 
@@ -59,6 +65,7 @@ class TableSweeper(BasicSweeper):
         if self.slurm or self.config.table is None:
             self.launcher.task_function = Waiting(self.launcher.task_function)
         self.batch: list[Cell] = []  # the runs that are being launched
+        self.preflight: Preflight | None = None
         if self.slurm:
             from hydra_plugins.digrap_table_sweeper._slurm_jobs import SlurmBatches  # needs submitit
 
@@ -96,24 +103,48 @@ class TableSweeper(BasicSweeper):
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         words = {word: given for override in overrides for word, given in _as_given(override).items()}
         returns: list[Sequence[JobReturn]] = []
+        lacking: Failures = []
         for batch in self.split_arguments(overrides, self.max_batch_size):
             batch = [[words[word] for word in job] for job in batch]
             self.validate_batch_is_legal(batch)
-            returns.append(self.launcher.launch(batch, initial_job_idx=sum(map(len, returns))))
+            able, refused = self._divided([(job, self._to_make(job)) for job in batch])
+            lacking += refused
+            if able:
+                returns.append(self.launcher.launch(able, initial_job_idx=sum(map(len, returns))))
+        if lacking and not returns:
+            raise _nothing_begins(lacking)
         results = [result for batch in returns for result in batch]
         places = [(one.overrides, one.hydra_cfg.hydra.runtime.output_dir) for one in results if one.hydra_cfg]
         print_sweep([Job(tuple(overrides), Path(folder)) for overrides, folder in places])
-        failed = [(one.overrides, one._return_value) for one in results if one.status == JobStatus.FAILED]
-        self._raise(failed, f"{len(failed)} of {len(results)} runs failed")
+        failed = lacking + [(one.overrides, one._return_value) for one in results if one.status == JobStatus.FAILED]
+        self._raise(failed, f"{len(failed)} of {len(results) + len(lacking)} runs failed")
         return returns
 
-    def _raise(self, failed: Sequence[tuple[Sequence[str], Exception]], what: str) -> None:
-        """Raise DigrapError naming every failed run, its command and its error, where there is one."""
+    def _to_make(self, job: Sequence[str]) -> DictConfig | None:
+        """The config of a job's run; None where that is finished."""
+        cfg = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
+        folder = Path(cfg.hydra.sweep.dir) / cfg.hydra.sweep.subdir
+        return None if RunFolder(folder).done() and not cfg.fresh else cfg
+
+    def _divided(self, runs: Sequence[tuple[Any, DictConfig | None]]) -> tuple[list[Any], Failures]:
+        """Of (run, its config; None: not to be looked at): the runs that can begin, and those that lack something."""
+        from digrap.engine.preflight import Preflight  # torch: a table whose runs are all done needs none
+
+        self.preflight = self.preflight or Preflight(elsewhere=self.slurm)
+        found = [(run, cfg and self.preflight.lacking(cfg)) for run, cfg in runs]
+        able = [run for run, error in found if error is None]
+        refused = [(run, error) for run, error in found if error is not None]
+        for text, those in _by_error(refused if able else []).items():
+            log.warning("%d runs cannot begin, the others go on: %s", len(those), text)
+        return able, refused
+
+    def _raise(self, failed: Failures, what: str) -> None:
+        """Raise DigrapError with the command of every failed run, and each error once, where there is one."""
+        lines = [f"{what}; their folders are kept:"]
+        for text, runs in _by_error(failed).items():
+            lines += [*(f"  {self.launcher.command(overrides)}" for overrides in runs), f"    {text}"]
         if failed:
-            raise DigrapError(
-                f"{what}; their folders are kept:\n"
-                + "\n".join(f"  {self.launcher.command(overrides)}\n    {error}" for overrides, error in failed)
-            )
+            raise DigrapError("\n".join(lines))
 
     def _table(self, arguments: list[str]) -> tuple[Table, bool]:
         """Return the table with the changes of the command line, and whether it is unchanged."""
@@ -130,11 +161,15 @@ class TableSweeper(BasicSweeper):
         table = load_table(self.config.table, seeds, tuple(extra))
         return table, not changes_runs(table, extra) and seeds is None
 
-    def _stages(self, plan: Plan) -> tuple[list[Sequence[JobReturn]], list[tuple[Cell, Exception]]]:
+    def _stages(self, plan: Plan) -> tuple[list[Sequence[JobReturn]], Failures]:
         returns, failed, stages = [], [], Stages(plan)
         for batch in stages:
-            busy = self._queued(plan, batch)
-            self.batch = [cell for cell in batch if cell not in busy]
+            able, refused = self._divided([(cell, cell.config) for cell in batch])
+            failed += refused
+            if not able:
+                break  # what waits for these cannot begin either
+            busy = self._queued(plan, able)
+            self.batch = [cell for cell in able if cell not in busy]
             log.info("%d runs in this stage", len(self.batch))
             own = [word for word in self.config.hydra.overrides.task if word.startswith("outputs=")]
             overrides = [[*cell.overrides, *own] for cell in self.batch]
@@ -148,9 +183,11 @@ class TableSweeper(BasicSweeper):
                     busy.append(cell) if isinstance(error, Busy) else failed.append((cell, error))
             for cell in busy:
                 stages.again(cell)
-            if len(busy) == len(batch):
+            if len(busy) == len(able):
                 log.info("%d runs are being made by another process; waiting for them", len(busy))
                 time.sleep(POLL_SECONDS)
+        if failed and not returns:
+            raise _nothing_begins(failed, f"table={plan.table.name}: ")
         return returns, failed
 
     def _queued(self, plan: Plan, batch: list[Cell]) -> list[Cell]:
@@ -164,6 +201,18 @@ class TableSweeper(BasicSweeper):
         if places:  # a sweep without a table has none
             Ledger(Path(self.config.hydra.sweep.dir).parent).note(zip(jobs, places, strict=True))
         log.info("submitted to Slurm: %s", f"{jobs[0]} to {jobs[-1]}" if len(jobs) > 1 else jobs[0])
+
+
+def _by_error(failed: Failures) -> dict[str, list[Any]]:
+    """What failed, by the text of its error."""
+    found: dict[str, list[Any]] = {}
+    for run, error in failed:
+        found.setdefault(str(error), []).append(run)
+    return found
+
+
+def _nothing_begins(failed: Failures, where: str = "") -> DigrapError:
+    return DigrapError("\n  ".join([f"{where}no run can begin:", *_by_error(failed)]))
 
 
 def _as_given(override: Override) -> dict[str, str]:

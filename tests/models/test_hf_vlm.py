@@ -12,6 +12,7 @@ from transformers import PaliGemmaForConditionalGeneration
 from digrap.config.compose import compose
 from digrap.core.errors import DigrapError
 from digrap.engine.build import build_backbone
+from digrap.models import vlm
 from digrap.models.backbone import Backbone
 from digrap.models.hf_vlm import hf_vlm
 from tests.models import tiny_hf
@@ -129,6 +130,28 @@ def test_a_batch_is_answered_as_each_question_alone(name, decoding, beams, folde
     assert backbone.notes == {"decoding": {"name": decoding, "beams": beams, "max_new_tokens": 10}}
 
 
+def test_five_beams_answer_as_with_a_static_cache(name, folders, monkeypatch):
+    """Ours is a dynamic one in which each prompt is read once."""
+    backbone = built(name, folders[name], "trainer.decoding=card")
+    answering, module, plain = backbone.answering, backbone.module, backbone.module.generate
+    inputs = answering.encode(pictures(), QUESTIONS)
+    found = answering.generate(module, inputs)
+
+    def static(**given):
+        given["generation_config"].cache_implementation = "static"
+        return plain(**given)
+
+    monkeypatch.setattr(vlm, "READ_ONCE", ())
+    monkeypatch.setattr(module, "generate", static)
+    assert answering.generate(module, inputs) == found and len(set(found)) > 1
+
+
+def test_attention_is_torchs_own_as_paligemma_refuses_flash_attention(name, folders):
+    config = built(name, folders[name]).module.config
+    kinds = {part._attn_implementation for part in (config, config.text_config, config.vision_config)}
+    assert kinds == {"sdpa"}
+
+
 def test_lora_has_float32_adapters_over_bf16_and_leaves_out_what_has_no_gradient(name, folders):
     backbone = built(name, folders[name], "backbone.dtype=bf16", peft="lora")
     found = {key: value for key, value in backbone.module.named_parameters() if value.requires_grad}
@@ -232,7 +255,7 @@ def test_damaged_folders_are_named(folders, tmp_path):
         ({"model": "/no/such/folder"}, "backbone.model=/no/such/folder: there is no such folder"),
         ({"dtype": "int8"}, "backbone.dtype=int8: choose one of bf16, fp16, fp32"),
         ({"image_backend": "cv2"}, "backbone.image_backend=cv2: choose one of torchvision, pil"),
-        ({"chat": "yes"}, "backbone.chat=yes: give true or false"),
+        ({"chat": "yes"}, "backbone.chat=yes: give true, false, or null"),
         ({"chat": True}, "backbone.chat=true: .* has no chat template"),
         ({"image_size": "big"}, "backbone.image_size=big: give a whole number"),
         ({"prompt": "Answer:"}, "backbone.prompt='<image>Answer:': give a text that has {question} once"),

@@ -28,10 +28,12 @@ def fill(cache, folder, model=MODEL):
 
 
 @pytest.mark.parametrize("revision", [COMMIT, "main", None])
-def test_the_cache_needs_no_network(revision, cache, folder, hub):
+def test_the_cache_needs_no_network(revision, cache, folder, hub, caplog):
     hub()
     place = fill(cache, folder)
     assert find_model(MODEL, revision) == place
+    advised = f"revision main may move; it is commit {COMMIT} now, which backbone.revision={COMMIT} holds fast"
+    assert (advised in caplog.text) == (revision != COMMIT)
     found = provenance(MODEL, place)
     assert (found["source"], found["model"], found["revision"]) == ("Hugging Face hub", MODEL, COMMIT)
 

@@ -10,6 +10,11 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import (
     CLIPImageProcessor,
     CLIPVisionConfig,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3ImageProcessor,
+    Gemma3Processor,
+    Gemma3TextConfig,
     GemmaConfig,
     LlamaConfig,
     LlavaConfig,
@@ -19,12 +24,22 @@ from transformers import (
     PaliGemmaForConditionalGeneration,
     PaliGemmaProcessor,
     PreTrainedTokenizerFast,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
     SiglipImageProcessor,
     SiglipVisionConfig,
 )
 
 SIZE, PATCH = 28, 14
 SPECIAL = ("<pad>", "<s>", "</s>", "<image>")
+TURNS = (  # a template that writes the parts of what is said in their order
+    "{%% for message in messages %%}[{{ message['role'] }}] {%% for part in message['content'] %%}"
+    "{{ '%s' if part['type'] == 'image' else part['text'] }}{%% endfor %%}{%% endfor %%}"
+    "{%% if add_generation_prompt %%}[model] {%% endif %%}"
+)
 LLAVA_CHAT = (  # as that of llava-hf/llava-1.5-7b-hf writes what a user says
     "{% for message in messages %}{{ message['role'].upper() + ': ' }}{% for part in message['content'] | "
     "selectattr('type', 'equalto', 'image') %}{{ '<image>\\n' }}{% endfor %}{% for part in message['content'] | "
@@ -33,20 +48,21 @@ LLAVA_CHAT = (  # as that of llava-hf/llava-1.5-7b-hf writes what a user says
 )
 
 
-def tokenizer(starts: bool) -> PreTrainedTokenizerFast:
-    """A token a byte; `starts`: every text begins with <s>, as Llama's does."""
-    letters = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+def tokenizer(starts: bool, **further: str) -> PreTrainedTokenizerFast:
+    """A token a byte; `starts`: every text begins with <s>, as Llama's does. `further` special tokens by name."""
+    special = (*SPECIAL, *further.values())
+    letters = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     plain = Tokenizer(models.BPE(vocab={letter: place for place, letter in enumerate(letters)}, merges=[]))
     plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     plain.decoder = decoders.ByteLevel()
-    plain.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL])
+    plain.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
     if starts:
         plain.post_processor = processors.TemplateProcessing(
             single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)]
         )
     return PreTrainedTokenizerFast(
         tokenizer_object=plain, pad_token="<pad>", bos_token="<s>", eos_token="</s>",
-        extra_special_tokens={"image_token": "<image>"},
+        extra_special_tokens={"image_token": "<image>", **further},
     )  # fmt: skip
 
 
@@ -92,6 +108,43 @@ def llava(folder: Path, size: int = SIZE) -> Path:
         tie_word_embeddings=False,
     )  # fmt: skip
     return _saved(LlavaForConditionalGeneration(config), processor, folder)
+
+
+def gemma3(folder: Path) -> Path:
+    """Gemma 3 with 2 vision and 2 language layers: its token_type_ids mark the picture's tokens. It has a chat
+    template."""
+    torch.manual_seed(0)
+    count = (SIZE // PATCH) ** 2
+    words = tokenizer(starts=False, boi_token="<start_of_image>", eoi_token="<end_of_image>")
+    images = Gemma3ImageProcessor(size={"height": SIZE, "width": SIZE})
+    processor = Gemma3Processor(images, words, chat_template=TURNS % "<start_of_image>", image_seq_length=count)
+    config = Gemma3Config(
+        vision_config=SiglipVisionConfig(**_VISION, num_hidden_layers=2, vision_use_head=False),
+        text_config=Gemma3TextConfig(**_text(len(words)), query_pre_attn_scalar=16), mm_tokens_per_image=count,
+        image_token_index=3, boi_token_index=4, eoi_token_index=5,
+    )  # fmt: skip
+    module = Gemma3ForConditionalGeneration(config)
+    torch.nn.init.normal_(module.model.multi_modal_projector.mm_input_projection_weight)  # zeros: no picture is seen
+    return _saved(module, processor, folder)
+
+
+def qwen2_vl(folder: Path) -> Path:
+    """Qwen2-VL with 2 vision and 2 language layers: pictures of any size, their patches one after another."""
+    torch.manual_seed(0)
+    words = tokenizer(starts=False, video_token="<video>", vision_bos_token="<see>", vision_eos_token="<seen>")
+    size = {"shortest_edge": 28 * 28, "longest_edge": 6 * 28 * 28}
+    template = TURNS % "<see><image><seen>"
+    processor = Qwen2VLProcessor(
+        Qwen2VLImageProcessor(size=size), words, Qwen2VLVideoProcessor(), chat_template=template
+    )
+    vision = {"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 2, "patch_size": PATCH}
+    rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10_000.0}
+    text = {key: value for key, value in _text(len(words)).items() if key != "head_dim"}
+    config = Qwen2VLConfig(
+        vision_config=vision, text_config={**text, "rope_parameters": rope}, image_token_id=3, video_token_id=4,
+        vision_start_token_id=5, vision_end_token_id=6,
+    )  # fmt: skip
+    return _saved(Qwen2VLForConditionalGeneration(config), processor, folder)
 
 
 def _saved(module: torch.nn.Module, processor, folder: Path) -> Path:

@@ -206,10 +206,20 @@ def test_a_changed_winner_rewrites_its_file_only(tables, outputs, tmp_path):
     for cell in plan.search_cells(plan.table.rows["vanilla"], 0):
         finish(cell, outputs, 70 + 1000 * cell.config.trainer.base.lr)
     first = write_winners(plan, tmp_path)
-    assert [path.name for path in first] == ["zero_shot.yaml", "vanilla.yaml", "wise_ft.yaml"]
+    assert [path.name for path in first] == ["vanilla.yaml"]
     for cell in plan.search_cells(plan.table.rows["vanilla"], 0):
         finish(cell, outputs, 70 - 1000 * cell.config.trainer.base.lr)
-    assert {path.name for path in write_winners(plan, tmp_path)} == {"vanilla.yaml", "wise_ft.yaml"}
+    assert [path.name for path in write_winners(plan, tmp_path)] == ["vanilla.yaml"]
+
+
+def test_a_row_without_a_search_has_a_winners_file_once_it_was_run(tables, outputs, tmp_path):
+    plan = Plan(tables(ROWS % "[0]"), outputs)
+    assert write_winners(plan, tmp_path) == [], "nothing has run"
+    finish(plan.final(plan.table.rows["zero-shot"], plan.table.seeds[-1]), outputs, 50.0)
+    assert write_winners(plan, tmp_path) == []
+    finish(plan.final(plan.table.rows["zero-shot"], plan.table.seeds[0]), outputs, 50.0)
+    (path,) = write_winners(plan, tmp_path)
+    assert path.name == "zero_shot.yaml" and "its only choice; validation 50.00 % with seed 0." in path.read_text()
 
 
 def test_dry_run_says_what_waits_and_what_it_costs(tables, outputs):
