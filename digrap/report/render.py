@@ -129,7 +129,7 @@ def _listed(values: tuple[int, ...]) -> str:
 def _selection(scores: Scores) -> str:
     search = scores.table.search
     if not scores.table.searches:
-        return ""
+        return _taken(scores)
     rule = {
         "best": "best ID validation",
         "one_std_error": "the first of its grid within one standard error of the best ID validation",
@@ -139,6 +139,13 @@ def _selection(scores: Scores) -> str:
     else:
         where = f"on seed{'s' * (len(search.seeds) > 1)} {_listed(search.seeds)}, for all seeds"
     return f" Hyper-parameters: {rule}, {where}."
+
+
+def _taken(scores: Scores) -> str:
+    """Of which tables rows take the winners (best=<table>/<row>); nothing where none does."""
+    words = [word for row in scores.table.rows.values() for word in row.overrides if word.startswith("best=")]
+    tables = sorted({word.removeprefix("best=").partition("/")[0] for word in words})
+    return f" Hyper-parameters: the winners of {', '.join(tables)}, none tuned here." if tables else ""
 
 
 def _chosen(scores: Scores) -> list[str]:

@@ -5,6 +5,8 @@ from omegaconf import OmegaConf
 
 from digrap.config.compose import start_config
 from digrap.core.paths import CONFIGS
+from digrap.report import render
+from digrap.report.scores import gather
 from digrap.tables.spec import load_table
 from tests.doors import call
 
@@ -44,6 +46,12 @@ def test_llavas_twins_have_the_authors_adapters_too(name):
         card, own = table.cell(label, 0).config, table.cell(f"{label}, r 4 on q, v", 0).config
         assert (own.peft.r, list(own.peft.targets)) == (4, ["q_proj", "v_proj"]) and card.peft.r == 8
         assert own.optim == card.optim and own.trainer == card.trainer
+
+
+def test_the_printed_table_says_whose_winners_it_takes(tmp_path):
+    notes = render.notes(gather(load_table("mini_2"), tmp_path))
+    assert "Checkpoint: best ID validation. Hyper-parameters: the winners of mini_3, none tuned here." in notes
+    assert not any("Hyper-parameters" in line for line in render.notes(gather(load_table("mini_4b"), tmp_path)))
 
 
 @pytest.mark.parametrize("name", TWINS)
