@@ -256,7 +256,7 @@ def test_the_sweeper_makes_what_is_not_published(results, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-m", "table=mini_8", "published=reuse"], "mini_8/manifest.json; give reuse for "),
+        (["-m", "table=10", "published=reuse"], "10/manifest.json; give reuse for "),
         (["-m", "table=mini", "published=true"], "published=True: there is no True/mini/manifest.json"),
         (["published=reuse"], "published=reuse goes with a table: python train.py -m table=… published=reuse"),
     ],
