@@ -22,7 +22,7 @@ from digrap.cli.pretrain_minivqa import said
 from digrap.config.compose import compose
 from digrap.core.progress import track
 from digrap.data.mini.scene_styles import STYLES
-from digrap.data.mini.scenes import CHUNK, draw_scenes
+from digrap.data.mini.scenes import draw_scenes
 from digrap.data.mini.vqa.pictures import write_pictures
 from digrap.data.mini.vqa.twins import vqav2
 from digrap.data.mini.vqa.world import as_tensors, sample_scenes
@@ -47,7 +47,7 @@ def main() -> None:
     torch.set_num_threads(1)
     scenes = as_tensors(sample_scenes(np.random.default_rng(0), options.scenes))
     for style in STYLES:
-        list(draw_scenes(type(scenes)(*(part[:CHUNK] for part in scenes)), style, KEY))  # glyphs are read once
+        next(draw_scenes(scenes, style, KEY))  # glyphs are read once
         print(f"{style}: {rate(options.scenes, partial(draw_scenes, scenes, style, KEY)):,.0f} scenes/s")
     rows = vqav2(0, "val", options.questions)
     with tempfile.TemporaryDirectory() as folder:

@@ -80,15 +80,15 @@ class BesideOriginals(Dataset):
         return np.concatenate([np.asarray(original), gap, np.asarray(edited)], axis=1), record
 
 
+def _with_originals(title: str, data: Questions) -> tuple[str, Dataset]:
+    return (f"{title}: original, edited", BesideOriginals(data)) if title.startswith(EDITS) else (title, data)
+
+
 def sheet_of_questions(seed: int, columns: int) -> Figure:
     """Draw `columns` pictures of each VQA set with their questions; one of each stands five in a row."""
     with tempfile.TemporaryDirectory() as folder:
         parts = show.load_sets(made(Path(folder), seed, FEW), list(SETS), "official", {})
-        parts = {
-            f"{title}: original, edited" if title.startswith(EDITS) else title:
-                BesideOriginals(data) if title.startswith(EDITS) else data
-            for title, data in parts.items()
-        }  # fmt: skip
+        parts = dict(_with_originals(title, data) for title, data in parts.items())
         found = show.examples(parts, {}, columns * len(parts), seed)
     order = list(parts)
     return show.sheet(sorted(found, key=lambda one: order.index(one[1])), 5 if columns == 1 else columns)

@@ -178,7 +178,8 @@ def _two_pictures(model: str, answering: VLMAnswering) -> dict[str, torch.Tensor
     """What the processor makes of two questions; `answering.nested` is set where it wants a list of pictures for each,
     as those of Gemma 3 and Idefics 3. Raises DigrapError where it takes neither."""
     errors = []
-    for answering.nested in (False, True):
+    for nested in (False, True):
+        answering.nested = nested
         try:
             return answering.encode([Image.new("RGB", (400, 100)), Image.new("RGB", (30, 40))], ["a", "b"])
         except DigrapError:
