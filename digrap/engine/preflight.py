@@ -36,7 +36,7 @@ def find_start_adapters(cfg: DictConfig) -> None:
         find_adapters(str(start), cfg.peft.get("revision"))
 
 
-# In the order of a run, with the config groups that each reads. engine/run.py calls the first two tuples itself.
+# In the order of a run (engine/run.py, Job.build), with the config groups that each reads.
 EVERYWHERE: tuple[Check, ...] = (
     (check_task, ("dataset", "backbone", "trainer")),
     (check_takes_pictures, ("dataset", "backbone")),

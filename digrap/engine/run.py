@@ -26,7 +26,7 @@ from digrap.core.errors import DigrapError, Interrupted
 from digrap.engine import checkpoint, interruption, provenance, slurm
 from digrap.engine.accelerator import open_accelerator
 from digrap.engine.allocator import keep_freed_memory
-from digrap.engine.build import build_method, method_errors
+from digrap.engine.build import build_method, check_packages, check_task, check_weights, method_errors
 from digrap.engine.earlier_starts import (
     provenance_of,
     refuse_another_run,
@@ -39,8 +39,8 @@ from digrap.engine.fit import Fit
 from digrap.engine.job import Job
 from digrap.engine.loaders import derive_seed, order_notes
 from digrap.engine.loggers import Sink, sinks
-from digrap.engine.preflight import EVERYWHERE, PACKAGES
 from digrap.engine.print_scores import announce
+from digrap.engine.run_data import check_takes_pictures
 from digrap.engine.trained_state import overlay
 from digrap.methods.method import Method, Variant
 from digrap.runs.folder import SCHEMA, Results, RunFolder
@@ -73,8 +73,10 @@ def run(cfg: DictConfig, folder: Path) -> float:
         announce(result, cfg)
         return result.selection["score"]
     check_known_keys(cfg)
-    for check, _ in (*EVERYWHERE, *PACKAGES):
-        check(cfg)
+    check_task(cfg)
+    check_takes_pictures(cfg)
+    check_packages(cfg)
+    check_weights(cfg)
     keep_freed_memory()
     method = build_method(cfg)  # a bad option ends here, before an earlier run is made for nothing
     start = _start(cfg, here)
