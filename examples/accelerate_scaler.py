@@ -1,9 +1,9 @@
-"""float16 with loss scaling, and gradient accumulation, through accelerate.
+"""DiGraP with accelerate: float16 with loss scaling, and gradient accumulation.
 
     python examples/accelerate_scaler.py      needs accelerate: pip install -e '.[all]'
 
-The same code runs on a GPU and on a CPU. One batch contains infinities on purpose: its gradients are not finite, so the
-scaler skips the step, and neither the weights nor the state of DiGraP (moments, ω, δ, step count) changes.
+The same code runs on a GPU and on a CPU. One batch contains infinities on purpose. Its gradients are not finite, so the
+scaler skips the step, and neither the weights nor DiGraP's state (moments, ω, δ, step count) change.
 """
 
 from collections import OrderedDict
@@ -22,17 +22,17 @@ def make_model() -> nn.Module:
 
 
 def make_accelerator(accumulation: int, precision: str = "fp16") -> Accelerator:
-    """An Accelerator that scales the loss, on a CPU too."""
+    """An Accelerator that scales the loss, also on a CPU."""
     accelerator = Accelerator(mixed_precision=precision, gradient_accumulation_steps=accumulation)
     if precision == "fp16" and accelerator.scaler is None:
-        # On a CPU accelerate silently computes "fp16" in float32, without a scaler; torch supports both there.
+        # On a CPU, accelerate silently computes "fp16" in float32 without a scaler, although torch supports both there.
         accelerator.scaler = torch.amp.GradScaler(accelerator.device.type)
         accelerator.native_amp = True
     return accelerator
 
 
 def update(accelerator: Accelerator, model: nn.Module, optimizer, micro_batches: list[tuple]) -> float:
-    """Take one step over as many micro-batches as the accelerator accumulates. Returns the mean loss."""
+    """Take one step over the micro-batches that the accelerator accumulates. Returns the mean loss."""
     total = 0.0
     for inputs, labels in micro_batches:
         inputs, labels = inputs.to(accelerator.device), labels.to(accelerator.device)

@@ -3,8 +3,8 @@
     python examples/compiled_model.py      needs torch and, on a CPU, a C++ compiler
 
 Compiling changes how the model is computed, not its parameters: `compiled.parameters()` are the model's own tensors, so
-anchors and state apply to both. Make the groups from the model itself: in the compiled one every name starts with
-`_orig_mod.`, in groups and in checkpoints.
+anchors and state apply to both. Create the groups from the original model. In the compiled one, every parameter name
+starts with `_orig_mod.`, both in groups and in checkpoints.
 """
 
 from collections import OrderedDict
@@ -22,7 +22,7 @@ def make_model() -> nn.Module:
 
 
 def train(model: nn.Module, forward: nn.Module, steps: int) -> dict:
-    """Train `model`, computed by `forward`. Returns the losses, ω by parameter, the optimizer and the model."""
+    """Train `model`, calling it as `forward`. Returns the losses, ω by parameter, the optimizer and the model."""
     generator, losses = torch.Generator().manual_seed(1), []
     inputs, labels = torch.randn(64, 16, generator=generator), torch.randint(4, (64,), generator=generator)
     optimizer = DiGraP(param_groups(model, unanchored=["head"]), lr=3e-3)
@@ -36,7 +36,7 @@ def train(model: nn.Module, forward: nn.Module, steps: int) -> dict:
 
 
 def main(steps: int = 40) -> dict:
-    """Compile and train. In the result, `same_tensors` tells whether both models hold the same parameters."""
+    """Compile and train. In the result, `same_tensors` says whether both models have the same parameters."""
     model = make_model()
     compiled = torch.compile(model)
     same = all(a is b for a, b in zip(compiled.parameters(), model.parameters(), strict=True))

@@ -1,18 +1,18 @@
-"""Hugging Face's Trainer with a peft LoRA model: every kind of parameter has the anchor that it needs.
+"""DiGraP in Hugging Face's Trainer with a peft LoRA model: each kind of parameter gets the right anchor.
 
     python examples/hf_trainer_lora.py      needs transformers, peft and accelerate: pip install -e '.[all]'
 
 A random Llama of two layers stands in for the pre-trained one; nothing is downloaded. `param_groups(model, peft=True)`
-anchors LoRA's factors at zero, where the model is the pre-trained one, DoRA's magnitudes and IA3's vectors at their
-initial values, and leaves the head that peft adds for the task without anchor. No θ0 is stored for what is anchored at
-zero, and frozen weights have no state.
+anchors LoRA's factors at zero, where the model is the pre-trained one, and DoRA's magnitudes and IA3's vectors at their
+initial values. The head that peft adds for the task has no anchor. A zero anchor is not stored, and frozen weights have
+no state.
 
-The optimizer is passed as `optimizers=(…, None)`: we choose the groups, the Trainer makes the schedule. Where the
-Trainer should make the optimizer (after it has wrapped the model), give it the class and the groups:
+The optimizer is passed as `optimizers=(…, None)`: we choose the groups, and the Trainer makes the schedule. If the
+Trainer should create the optimizer itself (after it has wrapped the model), give it the class and the groups:
 `optimizer_cls_and_kwargs=(DiGraP, {"lr": 1e-2, "params": param_groups(model, peft=True)})`.
 
-θ0 is what a parameter is when the optimizer is made. If training goes on from weights alone (save_only_model=True, a
-second train()), hand over the values that it began with: `param_groups(model, peft=True, anchors=before)`, with
+θ0 is the value of a parameter when the optimizer is created. If training resumes from weights alone
+(save_only_model=True, a second train()), pass the first values: `param_groups(model, peft=True, anchors=before)`, where
 `before = {name: param.detach().clone() for name, param in model.named_parameters() if param.requires_grad}`.
 """
 

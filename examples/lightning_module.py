@@ -2,8 +2,8 @@
 
     python examples/lightning_module.py      needs lightning: pip install lightning
 
-Lightning calls it when the weights are on their device. A resumed `fit(ckpt_path=…)` loads the fine-tuned weights
-before that; the optimizer state in the checkpoint then restores the pre-trained anchors.
+Lightning calls this method once the weights are on their device. A resumed `fit(ckpt_path=…)` has loaded the fine-tuned
+weights by then, but the optimizer state in the checkpoint restores the pre-trained anchors.
 """
 
 import tempfile
@@ -43,7 +43,7 @@ def make_data() -> DataLoader:
 
 
 def make_trainer(folder: str, epochs: int) -> L.Trainer:
-    """A trainer without progress bar, logs and checkpoints."""
+    """A trainer without progress bar, logs or checkpoints."""
     return L.Trainer(
         max_epochs=epochs, devices=1, default_root_dir=folder, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,

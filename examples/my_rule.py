@@ -2,7 +2,7 @@
 
     make judge METHOD=examples/my_rule.py      compares it with vanilla, L2-SP, WiSE-FT and DiGraP (docs/judge.md)
 
-The class gets those of lr, weight_decay, betas, eps … that it takes; a new head is in a group with anchor="none".
+The class gets those of lr, weight_decay, betas, eps … that it accepts; a new head's group has anchor="none".
 """
 
 import torch

@@ -2,7 +2,7 @@
 
     python examples/plain_pytorch.py      needs torch
 
-A random body stands in for the pre-trained one. It is anchored at its present weights; the new head has no anchor.
+A random body stands in for the pre-trained one. It is anchored at its current weights; the new head has no anchor.
 """
 
 from collections import OrderedDict

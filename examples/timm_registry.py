@@ -2,8 +2,8 @@
 
     python examples/timm_registry.py      needs timm: pip install -e '.[all]'
 
-timm makes groups by weight decay or by layer, but knows no anchors: `param_group_fn` gives a new head its own group.
-With layer decay the groups have `lr_scale`, which timm's schedulers apply and optimizers do not.
+timm groups parameters by weight decay or by layer, but knows nothing of anchors, so `param_group_fn` gives a new head
+its own group. With layer decay the groups have `lr_scale`, which timm's schedulers apply and optimizers do not.
 A small random ViT stands in for the pre-trained one.
 """
 
@@ -18,7 +18,7 @@ from digrap.optim import DiGraP, param_groups
 
 
 def register() -> None:
-    """Register DiGraP, once per process; after that, timm's train.py would take --opt digrap too."""
+    """Register DiGraP, once per process; timm's train.py would then accept --opt digrap too."""
     if "digrap" not in list_optimizers():
         default_registry.register(
             OptimInfo("digrap", DiGraP, description="Directional Gradient Projection", has_betas=True)
@@ -31,12 +31,12 @@ def make_model() -> VisionTransformer:
 
 
 def by_anchor(model: nn.Module) -> list[dict]:
-    """Two groups by weight decay, and two for the head, without anchor."""
+    """Two groups by weight decay, and two more without an anchor for the head."""
     return param_groups(model, unanchored=["head"], no_decay="vectors")
 
 
 def by_layer(model: nn.Module) -> list[dict]:
-    """timm's groups by layer, with the head's parameters in groups without anchor."""
+    """timm's groups by layer, with the head's parameters in groups without an anchor."""
     head, result = set(model.get_classifier().parameters()), []
     layers = param_groups_layer_decay(
         model, weight_decay=0.05, layer_decay=0.75, no_weight_decay_list=model.no_weight_decay()
