@@ -52,6 +52,9 @@ def omega_over_training(histories: Mapping[str, list[History]], title: str) -> F
         for axes in panels:
             axes.tick_params(labelleft=column == 0)
             axes.set_ylabel("ω" if column == 0 else "", rotation="horizontal", labelpad=8)
+    top = max(axes.get_ylim()[1] for axes in figure.axes)
+    for axes in figure.axes:  # one scale: only the first column has its numbers
+        axes.set_ylim(-0.02, top)
     if together:
         _side(figure, grid[0, -1]).legend(*figure.axes[0].get_legend_handles_labels(), **NAMES)
     _layers_named(_side(figure, grid[together:, -1]))
@@ -107,5 +110,5 @@ def _layers(axes: Axes, curve: pd.DataFrame, title: str) -> None:
 
 def _finish(axes: Axes, title: str) -> None:
     axes.set_title(title, fontsize=10)
-    axes.set_ylim(-0.02, max(1.02, axes.get_ylim()[1]))
+    axes.set_ylim(top=max(1.02, axes.get_ylim()[1]))
     axes.grid(alpha=0.3)

@@ -60,6 +60,18 @@ def test_rows_are_compared_and_vision_and_language_stand_apart(demo, outputs):
     assert picture.width > 1200 and len(set(picture.convert("L").resize((60, 40)).tobytes())) > 10
 
 
+def test_every_panel_has_the_same_scale(demo, outputs):
+    """Numbers stand at the left ones alone, and ω reaches its bound in one of the others."""
+    (one, *_) = histories_of(demo[1]["DiGraP"], outputs)
+    values = one.values["omega"] * 0.5
+    values[-1, 2] = 1.0
+    names = ("vision_tower.layers.0.q", "vision_tower.layers.1.q", "language_model.layers.0.q")
+    one = dataclasses.replace(one, tensors=names, values={"omega": values})
+    low = dataclasses.replace(one, values={"omega": values * 0.5})
+    panels = omega.omega_over_training({"µ = 1": [one], "µ = 0.1": [low]}, "t").axes[:6]
+    assert len({axes.get_ylim() for axes in panels}) == 1 and panels[0].get_ylim()[1] > 1
+
+
 def test_a_damaged_log_is_named(demo, outputs):
     table, cells = demo
     path = cells["DiGraP"][0].folder(outputs) / "metrics.jsonl"
