@@ -114,6 +114,16 @@ def test_methods_differ_by_their_state():
     assert zero.state == 0 and zero.example is None and zero.fits(16) == "yes"
 
 
+def test_a_probed_head_is_no_longer_the_embedding():
+    """LP-FT is initialised from LP's run: LoRA beside a head of its own, which full fine-tuning trains too."""
+    head = 2 * 257216 * 2048
+    lora, full = [(need(*peft, "optim=vanilla"), need(*peft, "optim=lp_ft")) for peft in ([], ["peft=none"])]
+    assert [after.weights - before.weights for before, after in (lora, full)] == [head, head]
+    assert [after.state - before.state for before, after in (lora, full)] == [0, 3 * head]
+    llava = [need("backbone=llava_7b", f"optim={name}") for name in ("vanilla", "lp_ft")]
+    assert llava[0] == llava[1]  # its head is never the embedding
+
+
 def test_a_loss_on_all_tokens_has_logits_of_all():
     llava = ("backbone=llava_7b", "trainer=vqa")
     more = need(*llava, "trainer.loss_on=all").checkpointed - need(*llava).checkpointed
