@@ -16,9 +16,11 @@ from omegaconf import DictConfig
 
 from digrap.config.compose import start_config
 from digrap.config.schema import DECODINGS
+from digrap.tables.changes import set_by_rows
 from digrap.tables.spec import Cell, Table
 from digrap.tables.vlm_shapes import HALF, SINGLE, Shapes, shapes_of_model
 
+ADVISED = ("trainer.micro_batch", "trainer.eval_batch_size", "backbone.gradient_checkpointing")
 CARDS, USABLE = (16, 24, 48, 80), 0.9  # GB, and the share of them that is planned with
 TEXT, ANSWER = 34, 6  # tokens of a prompt with its answer, and those of them that get logits
 VLM = "digrap.models.hf_vlm.hf_vlm"
@@ -143,6 +145,9 @@ def memory_lines(table: Table, cells: Iterable[Cell]) -> Iterator[str]:
             yield from (_line(found), f"          {', '.join(_short(table, labels))}")
         yield "  step and test: with the table's batches, state included. micro n: trainer.micro_batch=n fits;"
         yield "  ckpt: backbone.gradient_checkpointing=true; test n: trainer.eval_batch_size=n."
+        if own := set_by_rows(table).intersection(ADVISED):
+            file = table.own_file or f"configs/tables/{table.name}.yaml"
+            yield f"  The rows set {' and '.join(sorted(own))} themselves: change it in {file}."
     for reason, labels in groups.items():
         if isinstance(reason, str):
             yield f"Memory of {', '.join(_short(table, labels))}: not computed ({reason})."

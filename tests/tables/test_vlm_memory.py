@@ -8,9 +8,11 @@ from hydra.utils import instantiate
 from transformers import CLIPVisionConfig, GemmaConfig, LlamaConfig, SiglipVisionConfig
 
 from digrap.config.compose import compose
+from digrap.core.errors import DigrapError
 from digrap.core.paths import REPO
 from digrap.models import lora_layers
 from digrap.tables import cost, memory
+from digrap.tables.changes import changes_runs
 from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import load_table
 from digrap.tables.vlm_shapes import DEFAULTS, LLAVA, shapes_of, shapes_of_model
@@ -159,7 +161,12 @@ def test_a_dry_run_says_what_fits(tmp_path):
     assert not list(memory.memory_lines(load_table("demo"), []))
     (line,) = memory.memory_lines(load_table("4b", extra=("backbone.model=a/b",)), [])
     assert line.startswith("Memory of vanilla, µ = 0.01") and "not computed (backbone.model=a/b is neither" in line
+    assert "themselves" not in text
     blocks = "".join(memory.memory_lines(load_table("8"), []))
+    # No command line changes it, which the sweeper says.
+    assert "The rows set trainer.micro_batch themselves: change it in configs/tables/8.yaml." in blocks
+    with pytest.raises(DigrapError, match="trainer.micro_batch: the rows of table=8 set it themselves"):
+        changes_runs(load_table("8"), ["trainer.micro_batch=3"])
     assert "DiGraP (card)" in blocks and "DiGraP (snapshot)" in blocks  # their batches differ
 
 
