@@ -144,7 +144,8 @@ def memory_lines(table: Table, cells: Iterable[Cell]) -> Iterator[str]:
         for found, labels in computed.items():
             yield from (_line(found), f"          {', '.join(_short(table, labels))}")
         yield "  step and test: with the table's batches, state included. micro n: trainer.micro_batch=n fits;"
-        yield "  ckpt: backbone.gradient_checkpointing=true; test n: trainer.eval_batch_size=n."
+        yield "  ckpt: backbone.gradient_checkpointing=true; test n: trainer.eval_batch_size=n. A run's hash holds the"
+        yield "  first two: give them to status.py and make_tables.py too."
         if own := set_by_rows(table).intersection(ADVISED):
             file = table.own_file or f"configs/tables/{table.name}.yaml"
             yield f"  The rows set {' and '.join(sorted(own))} themselves: change it in {file}."

@@ -170,6 +170,16 @@ def test_a_dry_run_says_what_fits(tmp_path):
     assert "DiGraP (card)" in blocks and "DiGraP (snapshot)" in blocks  # their batches differ
 
 
+def test_advice_that_makes_other_runs_says_so():
+    """Who gives it to train.py alone gets a table without these runs."""
+    hashes = [load_table("4b", extra=extra).cell("vanilla", 100).hash for extra in (
+        (), ("trainer.eval_batch_size=4",), ("trainer.micro_batch=4",), ("backbone.gradient_checkpointing=true",),
+    )]  # fmt: skip
+    assert hashes[0] == hashes[1] and len(set(hashes)) == 3
+    text = "\n".join(memory.memory_lines(load_table("4b"), []))
+    assert "A run's hash holds the\n  first two: give them to status.py and make_tables.py too." in text
+
+
 def test_the_documented_memory():
     page = (REPO / "docs" / "vlm.md").read_text(encoding="utf-8")
     for backbone in MODELS:
