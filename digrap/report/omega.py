@@ -34,7 +34,7 @@ def omega_over_training(histories: Mapping[str, list[History]], title: str) -> F
     learnt = {row: runs for row, runs in histories.items() if _learns(runs)}
     if not learnt:
         return None
-    parts, together = by_layer(learnt, "omega", "steps"), int(len(learnt) > 1)
+    parts, together = by_layer(learnt, "omega", "steps", apart=True), int(len(learnt) > 1)
     height, width = len(learnt) + together, len(parts)
     figure = Figure(figsize=(WIDTH * width + 1.9, HEIGHT * height + 0.9), layout="constrained")
     grid = figure.add_gridspec(height, width + 1, width_ratios=[*[WIDTH] * width, 1.6])  # the last for what names lines
