@@ -55,7 +55,7 @@ def _measured(folder: RunFolder) -> Measured:
     method = optim.get("name", results.method)  # results of optim=file have the class's name
     kind = (results.dataset, results.backbone, peft.get("name", "none"), method)
     facts = folder.facts()
-    gpus = 0 if results.device in ("cpu", "mps") else int(facts.get("processes", 1))
+    gpus = 0 if results.device.partition(":")[0] in ("cpu", "mps") else int(facts.get("processes", 1))
     return Measured(kind, bool(optim.get("trains", True)), int(epochs), float(facts["wall_s"]), size, gpus)
 
 
