@@ -7,9 +7,10 @@ run       the run's folder, or its hash where it lies under outputs= (default: o
 split     a split, or all (the default): `out` is a folder then, and gets a file a split
 format    vqa: a list of {question_id, answer}, which the official evaluators read: ids are whole numbers where theirs
           are, edits of one question have their image_id, VizWiz's answers are {image, answer}.
-          lmms_eval: a line a question as lmms-eval logs samples: doc_id (the place in the split), doc, target,
-          arguments (prompt, decoding, doc_id, dataset, split), resps, filtered_resps, the score by every scorer in
-          [0, 1], and submission, the entry of format=vqa
+          lmms_eval: a line a question as lmms-eval logs samples: doc_id (the place in the split), target, input (the
+          prompt), filtered_resps, the score by every scorer in [0, 1], and submission, the entry of format=vqa; what
+          its files leave out, too: doc, arguments (prompt, decoding, doc_id, dataset, split) and resps. Its hashes of
+          doc, prompt and target are not there
 out       the file or folder; what is there already is not replaced
 
 allow=my_package and edited=true are those of evaluate.py. The dataset's files have to be there, its pictures not.
@@ -145,6 +146,7 @@ def samples(
             "doc": {**doc, "answers": list(question.answers)},
             "target": question.target,
             "arguments": [context, search, place, run.results.dataset, split],
+            "input": context,
             "resps": [[entry["answer"]]],
             "filtered_resps": [entry["answer"]],
             **dict(zip(scorers, found, strict=True)),

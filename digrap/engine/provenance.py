@@ -119,6 +119,6 @@ def _peak(accelerator: Accelerator) -> dict[str, float]:
 
 
 def device_name(accelerator: Accelerator) -> str:
-    """The device as a result names it."""
+    """The device as a result names it: of one of several processes (`cpu:0`) as of a single one (`cpu`)."""
     device = accelerator.device
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -110,13 +110,15 @@ def _below(axes: Axes, text: str, place: tuple[float, float]) -> None:
 
 
 def _averaged(scores: Scores, row: str, identity: str, ood: str) -> list[tuple[float, float]]:
-    """(ID, OOD mean) along WiSE-FT's curve, its ends the model before training and the row that it starts from, where
-    the table has them; empty for another method."""
+    """(ID, OOD mean) along WiSE-FT's curve, its ends the model before training and the row whose runs it is initialised
+    from, where the table has them; empty for another method."""
     averages = _variants(scores, row) if row in scores.rows_of(WISE_FT) else {}
     if len(averages) < 2:
         return []
     untrained = scores.rows_of(ZERO_SHOT)
-    ends = {"0": untrained.intersection(scores.table.beside(row)), "1": {scores.table.rows[row].start} - {None}}
+    starts = {run.results.start["hash"] for run in scores.runs if run.row == row and run.results.start}
+    trained = {run.row for run in scores.runs if run.results.hash in starts}
+    ends = {"0": untrained.intersection(scores.table.beside(row)), "1": trained}
     models = {name: (scores.cell(end, identity)[0], scores.cell(end, ood)[0]) for name in ends for end in ends[name]}
     found = averages | models
     return [found[name] for name in sorted(found, key=float)]

@@ -64,20 +64,20 @@ def _frame(run: History, statistic: str, axis: str) -> pd.DataFrame:
 
 
 def by_layer(
-    histories: Mapping[str, list[History]], statistic: str, axis: str = "epochs"
+    histories: Mapping[str, list[History]], statistic: str, axis: str = "epochs", apart: bool = False
 ) -> dict[str, dict[str, pd.DataFrame]]:
     """Part of the model → row → epochs (or steps) × layers of a statistic, a mean over runs; of ‖δ‖ the root of the
     squares' sum over a layer's tensors, of others their mean. Parts are vision and language, or `all layers` where
-    nothing is vision."""
+    nothing is vision. Layers are taken together by block where the rows have many, or, `apart`, the row itself."""
     frames = {row: mean_over_seeds(runs, statistic, axis) for row, runs in histories.items()}
     frames = {row: frame for row, frame in frames.items() if frame is not None}
     names = list(dict.fromkeys(name for frame in frames.values() for name in frame.columns))
     result = {}
     for part, tensors in parted(names).items():
-        layers = _layers(tensors)
+        together = _layers(tensors)
         for row, frame in frames.items():
-            if own := [name for name in frame.columns if name in layers]:
-                values = frame[own]
+            if own := [name for name in frame.columns if name in together]:
+                values, layers = frame[own], _layers(own) if apart else together
                 groups = (values**2 if statistic == "norm" else values).T.groupby(layers, sort=False)
                 made = groups.sum() ** 0.5 if statistic == "norm" else groups.mean()
                 result.setdefault(part, {})[row] = made.T

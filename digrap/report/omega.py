@@ -34,7 +34,7 @@ def omega_over_training(histories: Mapping[str, list[History]], title: str) -> F
     learnt = {row: runs for row, runs in histories.items() if _learns(runs)}
     if not learnt:
         return None
-    parts, together = by_layer(learnt, "omega", "steps"), int(len(learnt) > 1)
+    parts, together = by_layer(learnt, "omega", "steps", apart=True), int(len(learnt) > 1)
     height, width = len(learnt) + together, len(parts)
     figure = Figure(figsize=(WIDTH * width + 1.9, HEIGHT * height + 0.9), layout="constrained")
     grid = figure.add_gridspec(height, width + 1, width_ratios=[*[WIDTH] * width, 1.6])  # the last for what names lines
@@ -52,6 +52,9 @@ def omega_over_training(histories: Mapping[str, list[History]], title: str) -> F
         for axes in panels:
             axes.tick_params(labelleft=column == 0)
             axes.set_ylabel("ω" if column == 0 else "", rotation="horizontal", labelpad=8)
+    top = max(axes.get_ylim()[1] for axes in figure.axes)
+    for axes in figure.axes:  # one scale: only the first column has its numbers
+        axes.set_ylim(-0.02, top)
     if together:
         _side(figure, grid[0, -1]).legend(*figure.axes[0].get_legend_handles_labels(), **NAMES)
     _layers_named(_side(figure, grid[together:, -1]))
@@ -107,5 +110,5 @@ def _layers(axes: Axes, curve: pd.DataFrame, title: str) -> None:
 
 def _finish(axes: Axes, title: str) -> None:
     axes.set_title(title, fontsize=10)
-    axes.set_ylim(-0.02, max(1.02, axes.get_ylim()[1]))
+    axes.set_ylim(top=max(1.02, axes.get_ylim()[1]))
     axes.grid(alpha=0.3)

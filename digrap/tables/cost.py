@@ -20,9 +20,11 @@ NEWEST = 300  # finished runs of a dataset that costs are estimated from
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished run: its kind, epochs, duration in seconds, size in bytes, and how many GPUs made it."""
+    """A finished run: its kind, whether it trained, epochs, duration in seconds, size in bytes, and how many GPUs made
+    it."""
 
-    kind: tuple[str, str, str]  # dataset, backbone, method
+    kind: tuple[str, str, str, str]  # dataset, backbone, peft, method
+    trains: bool
     epochs: int
     seconds: float
     size: int
@@ -49,11 +51,12 @@ def _measured(folder: RunFolder) -> Measured:
     plain = folder.plain_config()
     epochs = plain["trainer"]["epochs"]
     size = sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
-    method = plain.get("optim", {}).get("name", results.method)  # results of optim=file have the class's name
-    kind = (results.dataset, results.backbone, method)
+    optim, peft = plain.get("optim", {}), plain.get("peft", {})
+    method = optim.get("name", results.method)  # results of optim=file have the class's name
+    kind = (results.dataset, results.backbone, peft.get("name", "none"), method)
     facts = folder.facts()
-    gpus = 0 if results.device in ("cpu", "mps") else int(facts.get("processes", 1))
-    return Measured(kind, int(epochs), float(facts["wall_s"]), size, gpus)
+    gpus = 0 if results.device.partition(":")[0] in ("cpu", "mps") else int(facts.get("processes", 1))
+    return Measured(kind, bool(optim.get("trains", True)), int(epochs), float(facts["wall_s"]), size, gpus)
 
 
 def _changed(file: Path) -> float:
@@ -64,12 +67,13 @@ def _changed(file: Path) -> float:
 
 def typical(cell: Cell, runs: list[Measured]) -> tuple[float, int, float] | None:
     """Seconds, bytes and seconds of GPUs of a run like `cell`: the median over its method, else over what trains on the
-    same dataset and backbone; a run that trains is taken to cost in proportion to its epochs."""
+    same dataset and backbone, with the same peft; a run that trains is taken to cost in proportion to its epochs."""
     cfg = cell.config
-    kind, trains = (cfg.dataset.name, cfg.backbone.name, cfg.optim.name), bool(cfg.optim.trains)
+    kind = (cfg.dataset.name, cfg.backbone.name, cfg.peft.name, cfg.optim.name)
+    trains = bool(cfg.optim.trains)
     like = [run for run in runs if run.kind == kind]
     if not like and trains:
-        like = [run for run in runs if run.kind[:2] == kind[:2] and run.kind[2] != "zero_shot"]
+        like = [run for run in runs if run.kind[:-1] == kind[:-1] and run.trains]
     if not like:
         return None
     times = [run.seconds * (cfg.trainer.epochs / run.epochs if trains else 1) for run in like]

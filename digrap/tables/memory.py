@@ -14,10 +14,13 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
+from digrap.config.compose import start_config
 from digrap.config.schema import DECODINGS
+from digrap.tables.changes import set_by_rows
 from digrap.tables.spec import Cell, Table
 from digrap.tables.vlm_shapes import HALF, SINGLE, Shapes, shapes_of_model
 
+ADVISED = ("trainer.micro_batch", "trainer.eval_batch_size", "backbone.gradient_checkpointing")
 CARDS, USABLE = (16, 24, 48, 80), 0.9  # GB, and the share of them that is planned with
 TEXT, ANSWER = 34, 6  # tokens of a prompt with its answer, and those of them that get logits
 VLM = "digrap.models.hf_vlm.hf_vlm"
@@ -86,9 +89,10 @@ def need(cfg: DictConfig) -> Need | str:
         names = TARGETS.get(named, (named,)) if isinstance(named, str) else tuple(named)
         adapted = shapes.adapted(names, named == "language")
     adapters = shapes.adapters(adapted, cfg.peft.r) if adapted is not None else 0
-    weights = HALF * shapes.parameters() + SINGLE * adapters
-    if trains == "head" and shapes.tied:
-        weights += HALF * shapes.head  # it gets a copy of its own
+    start = start_config(cfg)
+    probed = "head" in (trains, start and start.optim.trains)  # a tied head gets a copy of its own then
+    parameters = shapes.parameters() + shapes.head * (probed and shapes.tied)
+    weights = HALF * parameters + SINGLE * adapters
     length = shapes.vision.patches + TEXT
     scored = length if cfg.trainer.loss_on == "all" else ANSWER
     kept = shapes.kept(length, scored, adapted, cfg.peft.get("r", 0))
@@ -97,7 +101,7 @@ def need(cfg: DictConfig) -> Need | str:
     reached = trains == "all"
     return Need(
         weights=weights,
-        state=_state(cfg, shapes, adapters) if trains else 0,
+        state=_trained(shapes, trains, parameters, adapters) * (1 + tensors(cfg)) if trains else 0,
         example=way + kept["layers"] * reached if trains else None,
         checkpointed=way + (kept["inputs"] + kept["layer"]) * reached if trains else None,
         tested=cache + kept["layer"],
@@ -114,13 +118,11 @@ def tensors(cfg: DictConfig) -> int:
     return moments + OWN[target] + (target != VANILLA and cfg.peft.anchor == "init")
 
 
-def _state(cfg: DictConfig, shapes: Shapes, adapters: int) -> int:
-    """Bytes of the gradients and the optimizer's state."""
-    if cfg.optim.trains == "head":
-        trained = HALF * shapes.head
-    else:
-        trained = SINGLE * adapters if adapters else HALF * (shapes.parameters() - shapes.unused())
-    return trained * (1 + tensors(cfg))
+def _trained(shapes: Shapes, trains: str, parameters: int, adapters: int) -> int:
+    """Bytes of what trains, of the model's `parameters`."""
+    if trains == "head":
+        return HALF * shapes.head
+    return SINGLE * adapters if adapters else HALF * (parameters - shapes.unused())
 
 
 def memory_lines(table: Table, cells: Iterable[Cell]) -> Iterator[str]:
@@ -142,7 +144,11 @@ def memory_lines(table: Table, cells: Iterable[Cell]) -> Iterator[str]:
         for found, labels in computed.items():
             yield from (_line(found), f"          {', '.join(_short(table, labels))}")
         yield "  step and test: with the table's batches, state included. micro n: trainer.micro_batch=n fits;"
-        yield "  ckpt: backbone.gradient_checkpointing=true; test n: trainer.eval_batch_size=n."
+        yield "  ckpt: backbone.gradient_checkpointing=true; test n: trainer.eval_batch_size=n. A run's hash holds the"
+        yield "  first two: give them to status.py and make_tables.py too."
+        if own := set_by_rows(table).intersection(ADVISED):
+            file = table.own_file or f"configs/tables/{table.name}.yaml"
+            yield f"  The rows set {' and '.join(sorted(own))} themselves: change it in {file}."
     for reason, labels in groups.items():
         if isinstance(reason, str):
             yield f"Memory of {', '.join(_short(table, labels))}: not computed ({reason})."

@@ -99,12 +99,13 @@ def test_samples_have_what_lmms_eval_logs(run, root, call, tmp_path):
     first = lines[0]
     assert [line["doc_id"] for line in lines] == list(range(40))
     assert set(first) == {
-        "doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "official2021", "official2017", "m4c",
-        "submission",
+        "doc_id", "doc", "target", "arguments", "input", "resps", "filtered_resps", "official2021", "official2017",
+        "m4c", "submission",
     }  # fmt: skip
     question = first["doc"]["question"]
     search = {"max_new_tokens": 10, "num_beams": 1, "do_sample": False}
     assert first["arguments"] == [f"<image><bos>{question}\n", search, 0, "minivqa", "textvqa"]
+    assert first["input"] == first["arguments"][0]  # lmms-eval's files have it in place of the arguments
     assert first["resps"] == [first["filtered_resps"]] and first["target"] in first["doc"]["answers"]
     mean = 100 * sum(line["official2021"] for line in lines) / len(lines)
     assert mean == pytest.approx(results(run)["scores"]["textvqa"]["official2021"])

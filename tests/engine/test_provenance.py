@@ -2,8 +2,10 @@
 
 import json
 import subprocess
+from types import SimpleNamespace
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from digrap.engine import provenance
@@ -25,6 +27,12 @@ def test_throughput_and_memory_are_recorded(small, tmp_path):
     assert results(tmp_path)["measured"] == {key: facts[key] for key in ("evaluated_per_s", "peak_memory")}
     assert results(tmp_path).keys() <= KEYS
     assert facts["base"]["sha256"] == facts["weights"].get("sha256", facts["base"]["sha256"])
+
+
+@pytest.mark.parametrize("place", ["cpu", "cpu:0", "mps:0"])
+def test_a_device_is_named_alike_in_several_processes(place):
+    accelerator = SimpleNamespace(device=torch.device(place))
+    assert provenance.device_name(accelerator) == place.partition(":")[0]
 
 
 def test_displacement_is_recorded_for_every_method(small, tmp_path):

@@ -3,11 +3,12 @@
 import dataclasses
 import io
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from digrap.core.errors import DigrapError
-from digrap.report import figures, omega
+from digrap.report import figures, layers, omega
 from digrap.report.publish import from_published, publish
 from digrap.report.scores import gather, tally
 from digrap.runs.folder import RunFolder
@@ -58,6 +59,30 @@ def test_rows_are_compared_and_vision_and_language_stand_apart(demo, outputs):
     assert named == [["µ = 0.1", "µ = 1"], ["mean over layers"]]
     picture = Image.open(io.BytesIO(figures.as_png(figure)))
     assert picture.width > 1200 and len(set(picture.convert("L").resize((60, 40)).tobytes())) > 10
+
+
+def test_every_panel_has_the_same_scale(demo, outputs):
+    """Numbers stand at the left ones alone, and ω reaches its bound in one of the others."""
+    (one, *_) = histories_of(demo[1]["DiGraP"], outputs)
+    values = one.values["omega"] * 0.5
+    values[-1, 2] = 1.0
+    names = ("vision_tower.layers.0.q", "vision_tower.layers.1.q", "language_model.layers.0.q")
+    one = dataclasses.replace(one, tensors=names, values={"omega": values})
+    low = dataclasses.replace(one, values={"omega": values * 0.5})
+    panels = omega.omega_over_training({"µ = 1": [one], "µ = 0.1": [low]}, "t").axes[:6]
+    assert len({axes.get_ylim() for axes in panels}) == 1 and panels[0].get_ylim()[1] > 1
+
+
+def test_a_row_is_drawn_as_it_is_alone(demo, outputs):
+    """Many layers are taken together by block, each row's own: the notes' means are of the same layers."""
+    (one, *_) = histories_of(demo[1]["DiGraP"], outputs)
+    count = layers.MANY // 2 + 1
+    models = {name: [f"{name}.layers.0.{k}.weight" for k in range(count)] for name in ("a", "b")}
+    values = {"omega": np.tile(np.linspace(0, 1, count), (len(one.steps), 1))}
+    histories = {name: [dataclasses.replace(one, tensors=tuple(own), values=values)] for name, own in models.items()}
+    assert [len(axes.get_lines()) for axes in omega.omega_over_training(histories, "t").axes[1:3]] == [count + 1] * 2
+    together = layers.by_layer(histories, "omega")["all layers"]  # on one axis
+    assert [frame.shape[1] for frame in together.values()] == [1, 1]
 
 
 def test_a_damaged_log_is_named(demo, outputs):

@@ -8,9 +8,11 @@ from hydra.utils import instantiate
 from transformers import CLIPVisionConfig, GemmaConfig, LlamaConfig, SiglipVisionConfig
 
 from digrap.config.compose import compose
+from digrap.core.errors import DigrapError
 from digrap.core.paths import REPO
 from digrap.models import lora_layers
 from digrap.tables import cost, memory
+from digrap.tables.changes import changes_runs
 from digrap.tables.missing_runs import Plan
 from digrap.tables.spec import load_table
 from digrap.tables.vlm_shapes import DEFAULTS, LLAVA, shapes_of, shapes_of_model
@@ -114,6 +116,16 @@ def test_methods_differ_by_their_state():
     assert zero.state == 0 and zero.example is None and zero.fits(16) == "yes"
 
 
+def test_a_probed_head_is_no_longer_the_embedding():
+    """LP-FT is initialised from LP's run: LoRA beside a head of its own, which full fine-tuning trains too."""
+    head = 2 * 257216 * 2048
+    lora, full = [(need(*peft, "optim=vanilla"), need(*peft, "optim=lp_ft")) for peft in ([], ["peft=none"])]
+    assert [after.weights - before.weights for before, after in (lora, full)] == [head, head]
+    assert [after.state - before.state for before, after in (lora, full)] == [0, 3 * head]
+    llava = [need("backbone=llava_7b", f"optim={name}") for name in ("vanilla", "lp_ft")]
+    assert llava[0] == llava[1]  # its head is never the embedding
+
+
 def test_a_loss_on_all_tokens_has_logits_of_all():
     llava = ("backbone=llava_7b", "trainer=vqa")
     more = need(*llava, "trainer.loss_on=all").checkpointed - need(*llava).checkpointed
@@ -149,8 +161,23 @@ def test_a_dry_run_says_what_fits(tmp_path):
     assert not list(memory.memory_lines(load_table("demo"), []))
     (line,) = memory.memory_lines(load_table("4b", extra=("backbone.model=a/b",)), [])
     assert line.startswith("Memory of vanilla, µ = 0.01") and "not computed (backbone.model=a/b is neither" in line
+    assert "themselves" not in text
     blocks = "".join(memory.memory_lines(load_table("8"), []))
+    # No command line changes it, which the sweeper says.
+    assert "The rows set trainer.micro_batch themselves: change it in configs/tables/8.yaml." in blocks
+    with pytest.raises(DigrapError, match="trainer.micro_batch: the rows of table=8 set it themselves"):
+        changes_runs(load_table("8"), ["trainer.micro_batch=3"])
     assert "DiGraP (card)" in blocks and "DiGraP (snapshot)" in blocks  # their batches differ
+
+
+def test_advice_that_makes_other_runs_says_so():
+    """Who gives it to train.py alone gets a table without these runs."""
+    hashes = [load_table("4b", extra=extra).cell("vanilla", 100).hash for extra in (
+        (), ("trainer.eval_batch_size=4",), ("trainer.micro_batch=4",), ("backbone.gradient_checkpointing=true",),
+    )]  # fmt: skip
+    assert hashes[0] == hashes[1] and len(set(hashes)) == 3
+    text = "\n".join(memory.memory_lines(load_table("4b"), []))
+    assert "A run's hash holds the\n  first two: give them to status.py and make_tables.py too." in text
 
 
 def test_the_documented_memory():
