@@ -24,6 +24,7 @@ from digrap.engine import interruption
 from digrap.engine.kept_answers import Keeper, KeptAnswers, Part
 from digrap.engine.loaders import eval_batches, eval_places
 from digrap.engine.other_data import SomeClasses
+from digrap.engine.out_of_memory import advising, for_answering
 from digrap.engine.provenance import PeakMemory
 from digrap.engine.sharding import is_sharded, unsharded
 from digrap.metrics.accuracy import percent
@@ -60,7 +61,8 @@ class Throughput:
 class Evaluator:
     """Predicts and scores splits with one model on one device.
 
-    `keeper`, where there is one, keeps answers as they come. `tested` says of every split that was scored how many
+    `keeper`, where there is one, keeps answers as they come. `size_option` is what a user gives another batch size
+    with. `tested` says of every split that was scored how many
     examples were answered, in how many seconds, how many a second, and the memory that this took.
     """
 
@@ -70,6 +72,7 @@ class Evaluator:
     cfg: DictConfig
     memory: PeakMemory
     keeper: Keeper | None = None
+    size_option: str = "trainer.eval_batch_size"
     throughput: Throughput = field(default_factory=Throughput)
     tested: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -122,10 +125,11 @@ class Evaluator:
             data, self.backbone.eval_transform, self.task.collate, list(places.values()),
             workers=self.cfg.trainer.workers, pin=device.type == "cuda",
         )  # fmt: skip
+        less_memory = for_answering(self.cfg, self.size_option)
         batches = track(loader, title, total=sum(map(len, places.values())), size=lambda batch: batch.size)
         with interruption.deferring(), kept or contextlib.nullcontext():
             for number, batch in zip(places, batches, strict=True):
-                with self.accelerator.autocast():
+                with self.accelerator.autocast(), advising(f"in {title}", less_memory):
                     answers = self.task.predict(module, batch.to(device))
                 parts[number] = answers, batch.truth
                 if kept is not None:
