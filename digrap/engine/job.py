@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from digrap.data.splits import DataModule, Split
 from digrap.engine.build import build_backbone, build_data, build_task, find_task_weights, keep_features, method_errors
 from digrap.engine.evaluate import Evaluator
+from digrap.engine.half_precision import check_half_precision
 from digrap.engine.held_out import HeldOutBatches, hold_out
 from digrap.engine.kept_answers import Keeper
 from digrap.engine.provenance import PeakMemory
@@ -122,6 +123,7 @@ class Job:
         if method.trains:
             with method_errors(method.name):
                 choose_trained(backbone.module, method.trains, backbone.head)
+            check_half_precision(backbone.module, cfg)
         state = TrainedState(backbone.module, initial)
         before = {}
         if accelerator.is_main_process or method.after_step or method.after_fit:  # the first process logs distances

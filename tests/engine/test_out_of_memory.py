@@ -11,8 +11,8 @@ from digrap.tasks.classification import Classification
 from tests.engine.runs import evaluate, results
 
 TORCHS = (
-    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB of which 1.20 GiB is free. "
-    "Including non-PyTorch memory, this process has 77.9 GiB memory in use."
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB of which 1.20 GiB is "
+    "free. Including non-PyTorch memory, this process has 77.9 GiB memory in use."
 )
 SAID = "(CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB); "
 
