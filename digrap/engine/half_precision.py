@@ -20,9 +20,9 @@ def check_half_precision(module: nn.Module, cfg: DictConfig) -> None:
     trained = [param for param in module.parameters() if param.requires_grad]
     if any(param.dtype == torch.float16 for param in trained):
         raise DigrapError(
-            f"backbone.dtype=fp16: optim={cfg.optim.name} peft={cfg.peft.name} trains weights held in fp16, where small "
-            "gradients and AdamW's ε are 0; give backbone.dtype=bf16, or backbone.dtype=fp32 trainer.precision=fp16 "
-            "(adapters are fp32 by themselves)"
+            f"backbone.dtype=fp16: optim={cfg.optim.name} peft={cfg.peft.name} trains weights held in fp16, where "
+            "small gradients and AdamW's ε are 0; give backbone.dtype=bf16, or backbone.dtype=fp32 "
+            "trainer.precision=fp16 (adapters are fp32 by themselves)"
         )
     rounded = [param for param in trained if param.dtype == torch.bfloat16]
     if cfg.trainer.base.name != "adamw" or not rounded:
