@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,8 @@ from digrap.models.backbone import Backbone
 from digrap.models.weights import tensors_sha256
 from digrap.runs.predictions import write_bundle
 from digrap.tasks.task import Answers, Task
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -140,6 +143,7 @@ class Evaluator:
     def validate(self, module: torch.nn.Module, data: Dataset) -> float:
         """The score that chooses checkpoints, in percent, on ID validation."""
         answers, truth = self.predict(module, data, "validate", "validate")
+        self._show(answers, truth)
         scores = self.task.example_scores(answers, truth)
         if self.task.metric not in scores:
             raise DigrapError(
@@ -169,6 +173,8 @@ class Evaluator:
             with self.memory.part() as peak:
                 answers, truth = self.predict(tested, data, split.name, f"test {split.name}", weights)
             self.tested[split.name] = {**self.throughput.since(before), "peak_memory": peak}
+            if split.kind == "id_val":
+                self._show(answers, truth)
             examples = task.example_scores(answers, truth)
             found = {name: percent(values) for name, values in examples.items()}
             more = task.report(answers, truth) if full else {}
@@ -180,6 +186,11 @@ class Evaluator:
         if bundle is not None and self.accelerator.is_main_process:
             write_bundle(bundle, stored, truths, labels_folder)
         return scores
+
+    def _show(self, answers: Answers, truth: np.ndarray) -> None:
+        """Log a few answers: a score of 0 is often a form of answer, a prompt, that a glance shows."""
+        if self.accelerator.is_main_process and (shown := self.task.shown(answers, truth)):
+            log.info("answers: %s", "; ".join(shown))
 
     def _over(self, module: torch.nn.Module, split: Split) -> tuple[torch.nn.Module, Task]:
         """The model and the task for a split: over its own classes, where it has such."""
