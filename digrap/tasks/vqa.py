@@ -16,7 +16,7 @@ from digrap.metrics.vqa.summary import report as vqa_report
 from digrap.models.backbone import Answering, Backbone
 from digrap.tasks.task import Answers, Batch, Setting, Stored, check_no_smoothing, check_select_by
 
-SHOWN = 3  # answers at each validation
+SHOWN, WIDTH = 3, 60  # answers that are shown, and their letters
 
 
 class VQA:
@@ -64,7 +64,10 @@ class VQA:
         """Some questions, spread evenly over the split, with the answer and the one that people gave most often."""
         places = np.linspace(0, len(truth) - 1, min(SHOWN, len(truth)), dtype=int)
         asked = [(truth[place], answers["prediction"][place]) for place in places]
-        return [f"{question.question!r} → {answer!r} (people: {question.target!r})" for question, answer in asked]
+        return [
+            f"{question.question[:WIDTH]!r} → {answer[:WIDTH]!r} (people: {question.target!r})"
+            for question, answer in asked
+        ]
 
     def report(self, answers: Answers, truth: np.ndarray) -> dict[str, Any]:
         """Each scorer's accuracy with its interval, overall and by type; see `digrap.metrics.vqa.summary`."""
