@@ -76,11 +76,8 @@ def _of_adapters(cfg: DictConfig) -> str:
         room, _, builder = backbone["_target_"].rpartition(".")
         weights = str(backbone.get("weights") or REPO)
         keys = ("prompt", "pretrained", "release", *([] if weights.startswith(f"{REPO}/") else ["weights"]))
-        model, make = (
-            f"digrap's {backbone['name']}",
-            ", ".join(f"{key}={backbone[key]!r}" for key in keys if key in backbone),
-        )
-        make = f"{builder}({make}).module"
+        given = ", ".join(f"{key}={backbone[key]!r}" for key in keys if key in backbone)
+        model, make = f"digrap's {backbone['name']}", f"{builder}({given}).module"
     return OF_ADAPTERS.format(base=model, imports=f"from {room} import {builder}\n", make=make)
 
 
