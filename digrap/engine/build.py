@@ -139,14 +139,15 @@ def check_weights(cfg: DictConfig) -> None:
         )
 
 
-def find_backbone_weights(cfg: DictConfig) -> None:
-    """Find or fetch the backbone's weights, where its module has a `find_weights`, whose parameters are options of the
-    backbone. Raises DigrapError where they cannot be had: before anything that takes longer."""
+def ask_backbone(cfg: DictConfig, question: str) -> Any:
+    """What a function of the backbone's module, whose parameters are options of the backbone, returns; None where the
+    module has no function of that name."""
     _target("backbone", cfg.backbone)  # imports its module
     module = sys.modules.get(cfg.backbone._target_.rpartition(".")[0])
-    if (find := getattr(module, "find_weights", None)) is not None:
-        given = OmegaConf.to_container(cfg.backbone, resolve=True)
-        find(**{key: given[key] for key in inspect.signature(find).parameters if key in given})
+    if (function := getattr(module, question, None)) is None:
+        return None
+    given = OmegaConf.to_container(cfg.backbone, resolve=True)
+    return function(**{key: given[key] for key in inspect.signature(function).parameters if key in given})
 
 
 def check_packages(cfg: DictConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from digrap.engine import interruption
 from digrap.engine.kept_answers import Keeper, KeptAnswers, Part
 from digrap.engine.loaders import eval_batches, eval_places
 from digrap.engine.other_data import SomeClasses
+from digrap.engine.out_of_memory import advising, for_answering
 from digrap.engine.provenance import PeakMemory
 from digrap.engine.sharding import is_sharded, unsharded
 from digrap.metrics.accuracy import percent
@@ -31,6 +33,8 @@ from digrap.models.backbone import Backbone
 from digrap.models.weights import tensors_sha256
 from digrap.runs.predictions import write_bundle
 from digrap.tasks.task import Answers, Task
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -60,7 +64,8 @@ class Throughput:
 class Evaluator:
     """Predicts and scores splits with one model on one device.
 
-    `keeper`, where there is one, keeps answers as they come. `tested` says of every split that was scored how many
+    `keeper`, where there is one, keeps answers as they come. `size_option` is what a user gives another batch size
+    with. `tested` says of every split that was scored how many
     examples were answered, in how many seconds, how many a second, and the memory that this took.
     """
 
@@ -70,6 +75,7 @@ class Evaluator:
     cfg: DictConfig
     memory: PeakMemory
     keeper: Keeper | None = None
+    size_option: str = "trainer.eval_batch_size"
     throughput: Throughput = field(default_factory=Throughput)
     tested: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -122,10 +128,11 @@ class Evaluator:
             data, self.backbone.eval_transform, self.task.collate, list(places.values()),
             workers=self.cfg.trainer.workers, pin=device.type == "cuda",
         )  # fmt: skip
+        less_memory = for_answering(self.cfg, self.size_option)
         batches = track(loader, title, total=sum(map(len, places.values())), size=lambda batch: batch.size)
         with interruption.deferring(), kept or contextlib.nullcontext():
             for number, batch in zip(places, batches, strict=True):
-                with self.accelerator.autocast():
+                with self.accelerator.autocast(), advising(f"in {title}", less_memory):
                     answers = self.task.predict(module, batch.to(device))
                 parts[number] = answers, batch.truth
                 if kept is not None:
@@ -136,6 +143,7 @@ class Evaluator:
     def validate(self, module: torch.nn.Module, data: Dataset) -> float:
         """The score that chooses checkpoints, in percent, on ID validation."""
         answers, truth = self.predict(module, data, "validate", "validate")
+        self._show(answers, truth)
         scores = self.task.example_scores(answers, truth)
         if self.task.metric not in scores:
             raise DigrapError(
@@ -165,6 +173,8 @@ class Evaluator:
             with self.memory.part() as peak:
                 answers, truth = self.predict(tested, data, split.name, f"test {split.name}", weights)
             self.tested[split.name] = {**self.throughput.since(before), "peak_memory": peak}
+            if split.kind == "id_val":
+                self._show(answers, truth)
             examples = task.example_scores(answers, truth)
             found = {name: percent(values) for name, values in examples.items()}
             more = task.report(answers, truth) if full else {}
@@ -176,6 +186,11 @@ class Evaluator:
         if bundle is not None and self.accelerator.is_main_process:
             write_bundle(bundle, stored, truths, labels_folder)
         return scores
+
+    def _show(self, answers: Answers, truth: np.ndarray) -> None:
+        """Log a few answers: a score of 0 is often a form of answer, a prompt, that a glance shows."""
+        if self.accelerator.is_main_process and (shown := self.task.shown(answers, truth)):
+            log.info("answers: %s", "; ".join(shown))
 
     def _over(self, module: torch.nn.Module, split: Split) -> tuple[torch.nn.Module, Task]:
         """The model and the task for a split: over its own classes, where it has such."""

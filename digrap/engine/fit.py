@@ -27,6 +27,7 @@ from digrap.engine.job import Job
 from digrap.engine.layer_decay import with_layer_decay
 from digrap.engine.layers import layer_report
 from digrap.engine.loaders import batch_sizes, train_batches
+from digrap.engine.out_of_memory import advising, for_training, for_weights
 from digrap.engine.profiling import profiling
 from digrap.engine.rng import restore_rng, rng_state
 from digrap.engine.running_statistics import RunningStatistics
@@ -81,7 +82,8 @@ class Fit:
         whole = {"base_lr": lr, "steps_per_epoch": self.steps_per_epoch, "epochs": cfg.trainer.epochs}
         factor = call_choice("schedule", cfg.schedule, **whole)
         self.scheduler = LambdaLR(self.optimizer, factor)
-        self.module, self.wrapped_optimizer = prepare(job.accelerator, backbone.module, self.optimizer)
+        with advising("with the model alone", for_weights(cfg)):
+            self.module, self.wrapped_optimizer = prepare(job.accelerator, backbone.module, self.optimizer)
         with method_errors(method.name):
             self.after_step = method.after_step(job.context()) if method.after_step else None
         self.statistics = RunningStatistics(backbone.module, job.accelerator)
@@ -132,10 +134,12 @@ class Fit:
             micro_batch=self.micro_batch, rank=self.accelerator.process_index, world=self.accelerator.num_processes,
             workers=cfg.workers, pin=self.accelerator.device.type == "cuda",
         )  # fmt: skip
+        less_memory = for_training(self.cfg, self.batch_size // self.accelerator.num_processes, self.micro_batch)
         training_mode(self.module)
         started, first = time.monotonic(), here.step_in_epoch
         for _ in track(range(first, end), title, note=self.log.live, last=False):
-            self._step(batches)
+            with advising(f"at step {here.step + 1}", less_memory):
+                self._step(batches)
             stepped()
             here.step += 1
             here.step_in_epoch += 1

@@ -13,10 +13,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from digrap.data.splits import DataModule, Split
-from digrap.engine.build import build_backbone, build_data, build_task, find_task_weights, keep_features, method_errors
+from digrap.engine.build import build_backbone, build_task, find_task_weights, keep_features, method_errors
 from digrap.engine.evaluate import Evaluator
+from digrap.engine.half_precision import check_half_precision
 from digrap.engine.held_out import HeldOutBatches, hold_out
 from digrap.engine.kept_answers import Keeper
+from digrap.engine.preflight import data_of, find_start_adapters
 from digrap.engine.provenance import PeakMemory
 from digrap.engine.run_data import check_own_data, check_pictures_fit, checked, shortened
 from digrap.engine.trained_state import TrainedState, base_of, overlay, read_weights
@@ -111,8 +113,9 @@ class Job:
         still_mine: Callable[[], None] = lambda: None,
     ) -> Job:
         """Everything else that `cfg` names; the backbone gets the weights in the file `start`, where one is given."""
-        splits = build_data(cfg)
+        splits = data_of(cfg)
         find_task_weights(cfg)
+        find_start_adapters(cfg)
         if method.trains:
             splits = check_own_data(splits, cfg, method.holdout)
         backbone = build_backbone(cfg, splits.classes)
@@ -122,6 +125,7 @@ class Job:
         if method.trains:
             with method_errors(method.name):
                 choose_trained(backbone.module, method.trains, backbone.head)
+            check_half_precision(backbone.module, cfg)
         state = TrainedState(backbone.module, initial)
         before = {}
         if accelerator.is_main_process or method.after_step or method.after_fit:  # the first process logs distances

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from omegaconf import DictConfig, OmegaConf
 
 from digrap.core.errors import DigrapError
+from digrap.data.splits import DataModule
 from digrap.engine.build import (
+    ask_backbone,
     build_data,
     check_packages,
     check_task,
     check_weights,
-    find_backbone_weights,
     find_task_weights,
 )
 from digrap.engine.run_data import check_takes_pictures, has_picture_files
@@ -21,11 +22,34 @@ from digrap.engine.run_data import check_takes_pictures, has_picture_files
 Check = tuple[Callable[[DictConfig], object], tuple[str, ...]]
 
 
+def data_of(cfg: DictConfig) -> DataModule:
+    """The dataset's splits. Raises DigrapError where files are missing, which also says whether the backbone's weights
+    will have to be fetched."""
+    try:
+        return build_data(cfg)
+    except DigrapError as error:
+        if weights := ask_backbone(cfg, "weights_to_fetch"):
+            raise DigrapError(f"{error}. {weights}") from error
+        raise
+
+
 def find_data(cfg: DictConfig) -> None:
     """Raise DigrapError where the dataset's files are missing. Data that the project draws itself are drawn by the
     runs, each on its own core."""
     if has_picture_files(cfg):
         build_data(cfg)
+
+
+def find_data_and_say_weights(cfg: DictConfig) -> None:
+    """As `find_data`, in the words of `data_of`."""
+    if has_picture_files(cfg):
+        data_of(cfg)
+
+
+def find_backbone_weights(cfg: DictConfig) -> None:
+    """Find or fetch the backbone's weights, where its module has a `find_weights`. Raises DigrapError where they cannot
+    be had: before anything that takes longer."""
+    ask_backbone(cfg, "find_weights")
 
 
 def find_start_adapters(cfg: DictConfig) -> None:
@@ -42,7 +66,8 @@ EVERYWHERE: tuple[Check, ...] = (
     (check_takes_pictures, ("dataset", "backbone")),
 )
 PACKAGES: tuple[Check, ...] = ((check_packages, ("backbone", "peft")), (check_weights, ("dataset", "backbone")))
-DATA: tuple[Check, ...] = ((find_data, ("dataset",)),)
+DATA: tuple[Check, ...] = ((find_data_and_say_weights, ("dataset", "backbone")),)
+DATA_ALONE: tuple[Check, ...] = ((find_data, ("dataset",)),)
 CACHES: tuple[Check, ...] = (
     (find_task_weights, ("dataset",)),
     (find_backbone_weights, ("backbone",)),
@@ -59,7 +84,7 @@ class Preflight:
     """
 
     def __init__(self, elsewhere: bool = False):
-        self.checks = (*EVERYWHERE, *DATA) if elsewhere else (*EVERYWHERE, *PACKAGES, *DATA, *CACHES)
+        self.checks = (*EVERYWHERE, *DATA_ALONE) if elsewhere else (*EVERYWHERE, *PACKAGES, *DATA, *CACHES)
         self._found: dict[tuple[str, str], DigrapError | None] = {}
 
     def lacking(self, cfg: DictConfig) -> DigrapError | None:

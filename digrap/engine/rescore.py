@@ -33,6 +33,7 @@ from digrap.engine.evaluate import Evaluator
 from digrap.engine.kept_answers import Keeper
 from digrap.engine.loaders import derive_seed, order_notes
 from digrap.engine.other_data import build_other, classes_beside, classes_of, restricted
+from digrap.engine.out_of_memory import advising
 from digrap.engine.print_scores import scores_table
 from digrap.engine.provenance import PeakMemory
 from digrap.engine.ranks import rank
@@ -48,7 +49,8 @@ from digrap.runs.find import find_run
 from digrap.runs.folder import PREDICTIONS, RunFolder
 from digrap.runs.written import kept_answers
 
-OWN_KEYS = ("run", "weights", "split", "out", "bundle", "allow", "edited", "outputs")  # of configs/evaluate.yaml
+# Of configs/evaluate.yaml.
+OWN_KEYS = ("run", "weights", "split", "out", "bundle", "allow", "edited", "outputs", "eval_batch_size")
 BESIDE = (*OWN_KEYS, "device", "trainer.devices")  # what goes with run=…, whose own config says the rest
 DIGITS = 2  # of percentages as they are printed; out=FILE has them whole
 OTHER = "other_data"  # the kind of a split that is in distribution for a run trained there alone
@@ -66,7 +68,10 @@ def rescore(cfg: DictConfig, other_data: bool = False) -> dict[str, Any]:
     run, out, bundle = (_path(cfg, key) for key in ("run", "out", "bundle"))
     run = run and RunFolder(find_run(str(run), Path(cfg.get("outputs", OUTPUTS))))
     wanted, foreign = cfg.split, run is not None and other_data and not _own_data(run, cfg)
+    size = cfg.get("eval_batch_size")
     cfg, weights, known = _of_run(cfg, run, other_data) if run else _of_file(cfg)
+    if size is not None:
+        cfg = typed(OmegaConf.merge(cfg, {"trainer": {"eval_batch_size": size}}))
     if run and rank() == 0:
         trained = run.results()
         print(f"{run.path}: {trained.method} on {trained.dataset}, seed {cfg.seed}", file=sys.stderr)
@@ -83,10 +88,11 @@ def rescore(cfg: DictConfig, other_data: bool = False) -> dict[str, Any]:
         keep_features(cfg, backbone, changing=())
         if known is not None and task_of(cfg) == CLASSIFICATION:
             backbone.module = restricted(backbone.module, data.classes, known)
-        module = accelerator.prepare(backbone.module)
+        with advising("with the model alone", []):
+            module = accelerator.prepare(backbone.module)
         task = build_task(cfg, backbone, data.classes, accelerator.device)
         keeper = bundle and Keeper(bundle, cfg, accelerator)
-        evaluator = Evaluator(accelerator, backbone, task, cfg, PeakMemory(accelerator), keeper)
+        evaluator = Evaluator(accelerator, backbone, task, cfg, PeakMemory(accelerator), keeper, "eval_batch_size")
         # The run's own bundle, made again, has its truth where the run's has it.
         labels = bundle.parent if bundle and run and bundle.resolve() == run.path.resolve() else bundle
         names = _chosen(data, wanted)

@@ -39,6 +39,7 @@ from digrap.engine.fit import Fit
 from digrap.engine.job import Job
 from digrap.engine.loaders import derive_seed, order_notes
 from digrap.engine.loggers import Sink, sinks
+from digrap.engine.out_of_memory import advising, for_weights
 from digrap.engine.print_scores import announce
 from digrap.engine.run_data import check_takes_pictures
 from digrap.engine.trained_state import overlay
@@ -230,7 +231,8 @@ def _fit(job: Job, start: Results | None) -> tuple[torch.nn.Module, int | None, 
             f"optim={job.method.name}: backbone={job.cfg.backbone.name} has no pre-trained head for "
             f"{job.cfg.dataset.name}, so there is nothing to test without training; choose another optim or backbone"
         )
-    module = job.accelerator.prepare(job.backbone.module)
+    with advising("with the model alone", for_weights(job.cfg)):
+        module = job.accelerator.prepare(job.backbone.module)
     return module, start and start.selection["epoch"], None
 
 

@@ -89,10 +89,13 @@ class TrainingLog:
         return f"{last}. A smaller trainer.base.lr is the usual fix."
 
     def end_epoch(self, here: Position, trained_s: float, score: float | None, best: bool) -> None:
-        """Say how the epoch went: its mean loss, ID validation where it was scored, learning rate and speed."""
+        """Say how the epoch went: its mean loss, ID validation where it was scored, learning rate, speed, and the
+        most memory that the device has held."""
         rate = f"  {self.steps / trained_s:.3g} steps/s" if trained_s > 0 and self.steps else ""
         val = "" if score is None else f"  val {score:.1f}" + (" (best)" if best else "")
-        numbers = f"{_loss(self.written)}{val}{self._rate()}{rate}"
+        held = self.job.memory.whole().get("device_mb")
+        memory = "" if held is None else f"  {held / 1000:.1f} GB"
+        numbers = f"{_loss(self.written)}{val}{self._rate()}{rate}{memory}"
         log.info("epoch %d/%d%s", here.epoch + 1, self.epochs, numbers)
 
     def end(self, here: Position) -> None:
@@ -106,6 +109,11 @@ class TrainingLog:
             log.warning(
                 "ID validation is %.1f %%, and guessing scores %.1f %%: this run has learnt next to nothing; another "
                 "trainer.base.lr, more trainer.epochs%s or another backbone may help", here.best_score, chance, smaller,
+            )  # fmt: skip
+        elif here.best_score == 0:
+            log.warning(
+                "ID validation is 0 %%: not one answer is right; the answers above show what the model says: another "
+                "backbone.prompt, trainer.base.lr, or more trainer.epochs%s may help", smaller.removesuffix(","),
             )  # fmt: skip
         elif here.best_epoch == self.job.cfg.trainer.validate_every and here.best_epoch < self.epochs:
             log.warning(

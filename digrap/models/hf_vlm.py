@@ -20,7 +20,7 @@ from transformers import (
 
 from digrap.core.errors import DigrapError
 from digrap.models.backbone import Backbone, check_image_size
-from digrap.models.hub_model import find_model, provenance
+from digrap.models.hub_model import find_model, model_to_fetch, provenance
 from digrap.models.lora_layers import freeze_unused
 from digrap.models.vlm import QUESTION, VLMAnswering, takes, wants_type_ids
 from digrap.models.weights import last_line
@@ -81,6 +81,11 @@ def find_weights(model: str | None, revision: str | None = None) -> None:
     """Find or fetch the model's files. Raises DigrapError as `hf_vlm` where they cannot be had."""
     if model:
         find_model(str(model), revision)
+
+
+def weights_to_fetch(model: str | None, revision: str | None = None) -> str:
+    """What `find_weights` would fetch, as a sentence; "" where there is nothing to fetch."""
+    return model_to_fetch(str(model), revision) if model else ""
 
 
 def _check_options(model: str | None, chat: bool | None, dtype: str, backend: str, checkpointing: bool) -> None:

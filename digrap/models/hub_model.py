@@ -59,6 +59,12 @@ def find_model(model: str, revision: str | None) -> Path:
     return MODEL.find(model, revision)
 
 
+def model_to_fetch(model: str, revision: str | None) -> str:
+    """What `find_model` would fetch, as a sentence; "" for a folder and what the local cache has. Nothing is asked of
+    the hub."""
+    return MODEL.to_fetch(model, revision)
+
+
 def find_adapters(start: str, revision: str | None) -> Path:
     """The folder of adapters in peft's format, found as `find_model` finds a model."""
     return ADAPTERS.find(start, revision)
@@ -161,7 +167,7 @@ class Kind:
                     "`hf download` leaves it"
                 )
             return folder
-        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith(("~", ".")):
+        if not _is_name(name):
             raise DigrapError(
                 f"{self.option}={name}: there is no such folder ({folder.absolute()}); give one, or a {self.noun} of "
                 "the Hugging Face hub as owner/name"
@@ -178,6 +184,12 @@ class Kind:
                 f"the revision {revision or 'main'}", folder.name, self.revision_option, folder.name,
             )  # fmt: skip
         return folder
+
+    def to_fetch(self, name: str, revision: str | None) -> str:
+        """See `model_to_fetch`."""
+        if not _is_name(name) or Path(name).expanduser().is_dir() or self._cached(name, revision):
+            return ""
+        return f"{self.option}={name} is not in the local cache either: {_how_to_get(name, revision)}"
 
     def _cached(self, name: str, revision: str | None) -> Path | None:
         """The repository's folder in the local cache, where all of it is there."""
@@ -219,14 +231,24 @@ class Kind:
         return f"{constants.ENDPOINT} could not be reached or broke off ({first_line(error)}): restore the network"
 
     def _error(self, name: str, revision: str | None, reason: str) -> DigrapError:
-        terms = next((terms for start, terms in TERMS.items() if name.startswith(start)), None)
-        told = f"{terms.size}; licence: {terms.licence}" if terms else "size and licence are on that page"
-        command = ["hf", "download", name, *(["--revision", revision] if revision else [])]
         return DigrapError(
             f"{self.option}={name}: {self.of} are not complete in the local cache ({constants.HF_HUB_CACHE}), and "
-            f"{reason}. https://huggingface.co/{name} has them ({told}). `{shlex.join(command)}` fetches them where "
-            f"there is a network; a folder copied from there is {self.option}=<folder>"
+            f"{reason}. {_how_to_get(name, revision)} where there is a network; a folder copied from there is "
+            f"{self.option}=<folder>"
         )
+
+
+def _is_name(name: str) -> bool:
+    """Whether the hub may have a repository of that name: else it is meant for a folder."""
+    return bool(re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)) and not name.startswith(("~", "."))
+
+
+def _how_to_get(name: str, revision: str | None) -> str:
+    """Page, size, licence and command of a repository, for messages."""
+    terms = next((terms for start, terms in TERMS.items() if name.startswith(start)), None)
+    told = f"{terms.size}; licence: {terms.licence}" if terms else "size and licence are on that page"
+    command = shlex.join(["hf", "download", name, *(["--revision", revision] if revision else [])])
+    return f"https://huggingface.co/{name} has them ({told}). `{command}` fetches them"
 
 
 MODEL = Kind(

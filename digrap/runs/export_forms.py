@@ -75,9 +75,9 @@ def _of_adapters(cfg: DictConfig) -> str:
     else:
         room, _, builder = backbone["_target_"].rpartition(".")
         weights = str(backbone.get("weights") or REPO)
-        keys = ("prompt", "pretrained", *([] if weights.startswith(f"{REPO}/") else ["weights"]))
-        model, make = f"digrap's {backbone['name']}", ", ".join(f"{key}={backbone[key]!r}" for key in keys)
-        make = f"{builder}({make}).module"
+        keys = ("prompt", "pretrained", "release", *([] if weights.startswith(f"{REPO}/") else ["weights"]))
+        given = ", ".join(f"{key}={backbone[key]!r}" for key in keys if key in backbone)
+        model, make = f"digrap's {backbone['name']}", f"{builder}({given}).module"
     return OF_ADAPTERS.format(base=model, imports=f"from {room} import {builder}\n", make=make)
 
 

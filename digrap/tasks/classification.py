@@ -72,6 +72,10 @@ class Classification:
         """Prediction and probability; the labels. Accuracy follows from them."""
         return {key: answers[key] for key in ("prediction", "probability")}, {"label": truth}
 
+    def shown(self, answers: Answers, truth: np.ndarray) -> list[str]:
+        """None: classes are shown by the score."""
+        return []
+
     def report(self, answers: Answers, truth: np.ndarray) -> dict[str, Any]:
         """Accuracy with intervals, top-5, calibration, classes and confusions; see `digrap.metrics.classification`."""
         return report(answers, truth, self.classes)

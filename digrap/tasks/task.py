@@ -95,6 +95,10 @@ class Task(Protocol):
         """The part of a split that a prediction bundle keeps: the answers, with those of the `scores` of examples that
         are no function of them and the truth, and the truth. See `digrap.runs.predictions`."""
 
+    def shown(self, answers: Answers, truth: np.ndarray) -> list[str]:
+        """A few answers, each beside its question and the truth, for whoever watches a run; none where an answer says
+        nothing without its picture."""
+
     def report(self, answers: Answers, truth: np.ndarray) -> dict[str, Any]:
         """Scores in percent with intervals, and whatever else evaluate.py prints of a split."""
 

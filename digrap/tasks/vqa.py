@@ -16,6 +16,8 @@ from digrap.metrics.vqa.summary import report as vqa_report
 from digrap.models.backbone import Answering, Backbone
 from digrap.tasks.task import Answers, Batch, Setting, Stored, check_no_smoothing, check_select_by
 
+SHOWN, WIDTH = 3, 60  # answers that are shown, and their letters
+
 
 class VQA:
     """Records are (PIL image, Question). The backbone encodes pictures and questions, and generates answers.
@@ -57,6 +59,15 @@ class VQA:
         """Answers with their scores, which need the human answers of the dataset's files; no truth."""
         kept = {f"score.{name}": values for name, values in scores.items()}
         return {"prediction": list(answers["prediction"]), **kept}, {}
+
+    def shown(self, answers: Answers, truth: np.ndarray) -> list[str]:
+        """Some questions, spread evenly over the split, with the answer and the one that people gave most often."""
+        places = np.linspace(0, len(truth) - 1, min(SHOWN, len(truth)), dtype=int)
+        asked = [(truth[place], answers["prediction"][place]) for place in places]
+        return [
+            f"{question.question[:WIDTH]!r} → {answer[:WIDTH]!r} (people: {question.target!r})"
+            for question, answer in asked
+        ]
 
     def report(self, answers: Answers, truth: np.ndarray) -> dict[str, Any]:
         """Each scorer's accuracy with its interval, overall and by type; see `digrap.metrics.vqa.summary`."""

@@ -48,8 +48,11 @@ KEYS = ["seed", "trainer", "trainer.epochs", "trainer.base", "trainer.base.lr", 
         ("trainer.epoch", "nearest: trainer.epochs"),
         ("trainer.quite_other", "valid: trainer.epochs, trainer.base"),
         ("sed", "nearest: seed"),
-        ("epochs.trainer", "`python train.py --cfg job` lists them all"),
-        ("splits", "`python train.py --cfg job` lists them all"),
+        ("epochs.training", "`python train.py --cfg job` lists them all"),
+        ("splits", "nearest: dataset.splits"),
+        ("lr", "nearest: trainer.base.lr"),
+        ("trainer.lr", "nearest: trainer.base.lr"),
+        ("optim.epochs", "nearest: trainer.epochs"),
         ("dataset.split", "nearest: dataset.splits"),
     ],
 )
@@ -61,7 +64,7 @@ def test_the_nearest_key(key, found):
     ("words", "message"),
     [
         (["train.py", "trainer.epoch=3"], "trainer.epoch: there is no such option; nearest: trainer.epochs\n"),
-        (["evaluate.py", "splits=real"], "splits: there is no such option; nearest: split\n"),
+        (["evaluate.py", "splits=real"], "splits: there is no such option; nearest: dataset.splits, split\n"),
         (["evaluate.py", "seed=0,1"], "Ambiguous value for argument 'seed=0,1': evaluate.py takes one\n"),
         (["evaluate.py", "device=cpu", "split=real,skech"], "split=skech: there is no such split; nearest: sketch\n"),
         (

@@ -1,6 +1,7 @@
 """Runs of models in the hub's format on VQAv2's ten sets in their official files: the real configs, tiny weights."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -72,8 +73,17 @@ def test_resume_is_bit_equal(finished, tmp_path, monkeypatch):
 def test_weights_are_asked_for_after_the_data_and_before_they_are_read(made, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(DigrapError, match="dataset=vqav2: no files under .*download.py dataset=vqa_all"):
+    with pytest.raises(DigrapError, match="dataset=vqav2: no files under .*download.py dataset=vqa_all") as asked:
         engine.run(compose(["dataset=vqav2", f"data_root={tmp_path}", "device=cpu"]), tmp_path / "run")
+    weights = "backbone.model=google/pali.* is not in the local cache either: .*11.7 GB; .*`hf download google/pali"
+    assert re.search(weights, str(asked.value)), "one message asks for data and weights"
     monkeypatch.setattr("digrap.data.vqa.read_set.read_set", lambda *arguments: pytest.fail("the data were read"))
     with pytest.raises(DigrapError, match="backbone.model=google/paligemma-3b-pt-224: its weights .* `hf download goo"):
         engine.run(compose(["dataset=vqav2", f"data_root={made.data_root}", "device=cpu"]), tmp_path / "run")
+
+
+def test_adapters_to_begin_with_are_looked_for_before_the_model_is_read(made, tmp_path, monkeypatch):
+    monkeypatch.setattr("digrap.models.hf_vlm.find_model", lambda *arguments: pytest.fail("the model was looked for"))
+    words = ["dataset=vqav2", f"data_root={made.data_root}", f"peft.start={tmp_path / 'none'}", "device=cpu"]
+    with pytest.raises(DigrapError, match="peft.start=.*none: there is no such folder"):
+        engine.run(compose(words), tmp_path / "run")

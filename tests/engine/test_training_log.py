@@ -47,6 +47,13 @@ def test_a_line_an_epoch(small, tmp_path, caplog):
         assert float(loss) == pytest.approx(mean, rel=1e-3)
 
 
+def test_an_epochs_line_has_the_memory_of_a_device_that_counts_it(small, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("digrap.engine.provenance._peak", lambda _: {"host_mb": 900.0, "device_mb": 25_840.0})
+    caplog.set_level(logging.INFO)
+    run(small("optim=vanilla", "trainer.epochs=1"), tmp_path)
+    assert re.search(r"epoch 1/1 .* steps/s  25.8 GB$", caplog.text, re.MULTILINE)
+
+
 @pytest.mark.parametrize(("steps", "epochs"), [(4, 1), (6, 1), (7, 2)])
 def test_max_steps_ends_a_run(small, tmp_path, steps, epochs):
     """Six steps are an epoch; the weights after the last step are validated."""

@@ -2,6 +2,7 @@
 
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,6 +62,25 @@ def overrides(tmp_path_factory):
 def finished(overrides, tmp_path_factory):
     """A finished run of DiGraP and its config."""
     return finished_run(tmp_path_factory.mktemp("runs") / "whole", compose(overrides))
+
+
+def test_answers_are_shown_at_every_validation(overrides, tmp_path, caplog):
+    caplog.set_level("INFO", "digrap")
+    engine.run(compose([*overrides, "trainer.epochs=2"]), tmp_path)
+    shown = [line for line in caplog.messages if line.startswith("answers: ")]
+    assert len(shown) == 3, "two validations and the test of its split"
+    said = read_bundle(tmp_path / "predictions.npz", tmp_path.parent).answers("val")
+    asked = [entry["question"] for entry in json.loads((Path(overrides[1].partition("=")[2]) / "val.json").read_text())]
+    for place in (0, 11, 23):
+        assert f"{asked[place]!r} → {said[place]!r} (people: " in shown[-1]
+    assert shown[-1].count("people") == 3
+
+
+def test_a_run_without_one_right_answer_says_so(overrides, tmp_path, caplog):
+    engine.run(compose([*overrides, "trainer.base.lr=0", "trainer.epochs=2"]), tmp_path)
+    assert results(tmp_path)["selection"]["score"] == 0
+    assert "ID validation is 0 %: not one answer is right; the answers above show what the model says" in caplog.text
+    assert "a smaller trainer.base.lr is the usual fix" not in caplog.text
 
 
 def test_it_learns_and_says_how_it_decodes(finished):

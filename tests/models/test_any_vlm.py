@@ -108,6 +108,16 @@ def test_the_prompt_is_the_chat_templates_where_there_is_one(kind, folder, caplo
     assert text.endswith("Question: how many Answer:") and "[" not in text and "without a chat template" in caplog.text
 
 
+def test_a_chat_template_that_writes_the_start_itself_leaves_one(tmp_path):
+    """As that of LLaVA-NeXT's Mistral does, whose tokenizer writes it too."""
+    folder = tiny_hf.llava(tmp_path / "llava")
+    file = folder / "chat_template.jinja"
+    file.write_text("{{ '<s>' }}" + file.read_text())
+    answering = built(folder).answering
+    text = answering.tokenizer.decode(answering.encode(pictures()[:1], ["how many"])["input_ids"][0])
+    assert text.startswith("<s>USER: <image>") and text.count("<s>") == 1
+
+
 def test_pictures_of_several_sizes_have_no_cache(kind, folder, tmp_path):
     if kind == "gemma3":
         vision_cache.use_vision_cache(built(folder), (), tmp_path)

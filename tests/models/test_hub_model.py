@@ -8,7 +8,7 @@ from huggingface_hub import constants
 
 from digrap.config.compose import compose
 from digrap.core.errors import DigrapError
-from digrap.models.hub_model import PINNED, find_model, lacks, provenance, weight_files
+from digrap.models.hub_model import PINNED, find_model, lacks, model_to_fetch, provenance, weight_files
 from tests.models import tiny_hf
 
 MODEL, COMMIT = "google/paligemma-3b-pt-224", "35e4f46485b4d07967e7e9935bc3786aad50687c"
@@ -54,6 +54,14 @@ def test_without_network_one_message_comes_at_once(cache, hub):
     assert f"backbone.model={MODEL}: its weights are not complete in the local cache ({cache})" in text
     assert "could not be reached" in text and "11.7 GB; licence: Gemma's terms of use" in text
     assert f"`hf download {MODEL} --revision {COMMIT}` fetches them" in text
+
+
+def test_what_would_be_fetched_is_said_without_asking(cache, hub, folder):
+    hub(401, "GatedRepo")
+    assert f"`hf download {MODEL} --revision {COMMIT}` fetches them" in model_to_fetch(MODEL, COMMIT)
+    assert model_to_fetch(str(folder), None) == model_to_fetch("/no/such", None) == ""
+    fill(cache, folder)
+    assert model_to_fetch(MODEL, COMMIT) == ""
 
 
 @pytest.mark.parametrize(
