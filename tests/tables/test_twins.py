@@ -24,7 +24,7 @@ ROWS = {label: row for label, row in load_table("mini_3").rows.items() if row.bl
 def test_twins_take_the_winners_of_mini_3(name):
     table, (dataset, backbone) = load_table(name), TWINS[name]
     assert table.seeds == (0, 1, 2) and not table.searches and table.baseline == "vanilla"
-    assert [label for label in table.rows if "r 4" not in label] == list(ROWS)
+    assert [label for label in table.rows if "(r 4" not in label] == list(ROWS)
     for label, row in ROWS.items():
         best = OmegaConf.load(CONFIGS / "best" / "mini_3" / f"{row.slug}.yaml")
         cfg, start = table.cell(label, 0).config, start_config(table.cell(label, 0).config)
@@ -43,7 +43,7 @@ def test_twins_take_the_winners_of_mini_3(name):
 def test_llavas_twins_have_the_authors_adapters_too(name):
     table = load_table(name)
     for label in ("vanilla", "DiGraP"):
-        card, own = table.cell(label, 0).config, table.cell(f"{label}, r 4 on q, v", 0).config
+        card, own = table.cell(label, 0).config, table.cell(f"{label} (r 4 on q, v)", 0).config
         assert (own.peft.r, list(own.peft.targets)) == (4, ["q_proj", "v_proj"]) and card.peft.r == 8
         assert own.optim == card.optim and own.trainer == card.trainer
 
