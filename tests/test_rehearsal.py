@@ -76,7 +76,7 @@ def test_the_documented_commands_are_the_rehearsed_ones(started):
     documented = [line[1:] for line in lines if line and line[0] == ".venv/bin/python"]
     fetched = ["scripts/download.py", "dataset=vqa_all", "data_root=/disk/data"]
     assert documented.pop(0) == fetched
-    named = re.search(r"After one, `.venv/bin/python (.*?)`", page)[1]
+    named = re.search(r"^\| hours \|.*`.venv/bin/python (.*?)`", page, re.MULTILINE)[1]
     documented.insert(2, shlex.split(named))
     for line, command in zip(documented, started[1], strict=True):
         assert {word for word in line if not word.startswith(("data_root=", "trainer.devices="))} <= set(command)
