@@ -122,7 +122,9 @@ class Evaluator:
             data, self.backbone.eval_transform, self.task.collate, list(places.values()),
             workers=self.cfg.trainer.workers, pin=device.type == "cuda",
         )  # fmt: skip
-        batches = track(loader, title, total=sum(map(len, places.values())), size=lambda batch: batch.size)
+        batches = track(
+            loader, title, total=sum(map(len, places.values())), size=lambda batch: batch.size, unit="examples"
+        )
         with interruption.deferring(), kept or contextlib.nullcontext():
             for number, batch in zip(places, batches, strict=True):
                 with self.accelerator.autocast():
