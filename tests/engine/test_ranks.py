@@ -219,7 +219,7 @@ def test_evaluation_on_two_ranks(small_arguments, tmp_path):
     assert f'"accuracy": {results(folder)["scores"]["sketch"]["accuracy"]}' in scored.stdout
     assert [path.name for path in folder.rglob("*.log")] == ["train.log"]
     text = (folder / "train.log").read_text()
-    assert text.count("test sketch: 45 done") == 1, "the other ranks write nothing there"
+    assert text.count("test sketch: 45 examples in") == 1, "the other ranks write nothing there"
 
 
 @pytest.mark.slow

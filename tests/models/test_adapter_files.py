@@ -181,7 +181,7 @@ def test_damaged_files_and_missing_ones_are_named(kind, model, tmp_path):
         built(kind, model, tmp_path)
     (tmp_path / "adapter_model.bin").touch()
     (tmp_path / "adapter_config.json").write_text("{")
-    with pytest.raises(DigrapError, match="adapter_config.json is not readable .*; fetch it again"):
+    with pytest.raises(DigrapError, match="adapter_config.json cannot be read .*; fetch it again"):
         built(kind, model, tmp_path)
 
 
