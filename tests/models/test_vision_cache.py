@@ -135,7 +135,7 @@ def test_a_damaged_file_is_computed_again_and_a_full_disk_stops_nothing(kind, mo
     backbone, cache = cached(kind, model, tmp_path / "full")
     assert torch.equal(loss(backbone), expected) and torch.equal(loss(backbone), expected)
     assert cache.computed == 6 and not files(tmp_path / "full")
-    assert caplog.text.count("no more features can be written (No space left on device)") == 1
+    assert caplog.text.count("no more features can be written (") == 1
 
 
 def test_what_trains_vision_is_refused_with_what_to_give(kind, model, tmp_path):
