@@ -15,7 +15,7 @@ help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /' | column -t -l 2
 
 ifeq ($(PYTHON),$(VENV)/bin/python)
-setup: $(STAMP)  ## make .venv with the locked versions (nothing to do the second time)
+setup: $(STAMP)  ## create .venv with the locked versions
 else
 setup:
 	@$(PYTHON) -c "import digrap, torch, hydra, accelerate, timm" || { echo "$(PYTHON) lacks packages: $(PYTHON) -m pip install -e '.[all,dev]'"; exit 2; }
@@ -37,7 +37,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) --no-deps --no-build-isolation -e . > $(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
 	@touch $(STAMP)
 
-demo: setup  ## zero-shot, vanilla and DiGraP on the miniature; prints the table and makes a page of it
+demo: setup  ## zero-shot, vanilla and DiGraP on the miniature; prints the table and writes a page
 	$(PYTHON) train.py -m table=demo seed=$(SEEDS) hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS)
 	$(PYTHON) scripts/make_tables.py table=demo seeds=$(SEEDS) dirty=allow
 	$(PYTHON) scripts/report.py table=demo seeds=$(SEEDS)
@@ -46,23 +46,23 @@ demo: setup  ## zero-shot, vanilla and DiGraP on the miniature; prints the table
 report: setup  ## one HTML page of every table, figure and run: outputs/report.html (docs/report.md)
 	@$(PYTHON) scripts/report.py $(ARGS)
 
-judge: setup  ## METHOD=my_rule.py: an optimizer of your own against the others, on the miniature (docs/judge.md)
+judge: setup  ## METHOD=my_rule.py: compares your own optimizer with the others on the miniature (docs/judge.md)
 	@$(PYTHON) scripts/judge.py $(if $(METHOD),"method=$(METHOD)") seeds=$(SEEDS) jobs=$(JOBS) $(ARGS)
 
 verify: setup  ## rebuild every committed table from its predictions and compare
 	$(PYTHON) scripts/verify.py
 
-test: setup  ## the tests but for the slow ones
+test: setup  ## the fast tests
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m pytest -n 3 --dist worksteal -m "not slow"
 
-test-all: setup  ## every test; a run is killed before each of its changes
+test-all: setup  ## all tests, with a run killed before each of its file changes
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	KILLS=all $(PYTHON) -m pytest -n 3 --dist worksteal
 
-test-slurm: setup  ## a table on a real Slurm of one and of two nodes, disturbed; needs slurm-wlm and munge, installs nothing
+test-slurm: setup  ## runs a table on real Slurm clusters of one and two nodes, with disturbances; needs slurm-wlm and munge
 	$(PYTHON) -m pytest -p no:xdist tests/slurm
 
 rehearsal: setup  ## TABLE=3 (1 2 4b 8 9 10) [BACKBONE=blip_vqa]: a table of the paper on small data in the official layouts and tiny weights
@@ -71,7 +71,7 @@ rehearsal: setup  ## TABLE=3 (1 2 4b 8 9 10) [BACKBONE=blip_vqa]: a table of the
 lint: setup  ## format, and fix what ruff can
 	$(PYTHON) -m ruff check --fix . ; $(PYTHON) -m ruff format .
 
-lock:  ## write requirements.lock anew: the newest versions that pyproject.toml admits
+lock:  ## update requirements.lock to the newest versions that pyproject.toml allows
 	$(PYTHON) -m uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
 		--no-annotate --custom-compile-command "make lock" --output-file requirements.lock
 

@@ -9,7 +9,7 @@ from digrap.core.paths import REPO
 OWN = {
     "python train.py": "fine-tune: one run, a sweep (-m), or a table (-m table=…)",
     "python evaluate.py": "score a run or a backbone, on its own or on other data",
-    "python -m digrap.optim.check": "compare an optimizer of your own with the published test vectors",
+    "python -m digrap.optim.check": "check an optimizer of your own against the published test vectors",
 }
 
 
@@ -28,10 +28,12 @@ def main() -> None:
     """Print the commands."""
     found = commands()
     width = max(map(len, found))
-    print("DiGraP: directional gradient projection for robust fine-tuning. Each command explains itself with --help.\n")
+    print("DiGraP: directional gradient projection for robust fine-tuning. All commands take --help.\n")
     print("\n".join(f"  {command:{width}}  {what}" for command, what in found.items()))
     if (REPO / "Makefile").is_file():
-        print("\n`make help` lists demo, report, judge, verify and the tests; README.md begins with two commands.")
+        print(
+            "\n`make help` lists demo, report, judge, verify and the tests; start with the two commands in README.md."
+        )
 
 
 if __name__ == "__main__":

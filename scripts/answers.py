@@ -1,4 +1,4 @@
-"""Write a run's answers for the official evaluators or as lmms-eval's samples: --help, or digrap/cli/answers.py."""
+"""Write a run's answers for the official evaluators or in lmms-eval's format: --help, or digrap/cli/answers.py."""
 
 import _package  # noqa: F401
 

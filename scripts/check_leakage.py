@@ -1,4 +1,4 @@
-"""Count what training has of the tests: --help, or digrap/cli/check_leakage.py."""
+"""Count test examples that occur in the training set: --help, or digrap/cli/check_leakage.py."""
 
 import _package  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""List or delete what no table needs: --help, or digrap/cli/clean.py."""
+"""List or delete run folders that no table needs: --help, or digrap/cli/clean.py."""
 
 import _package  # noqa: F401
 

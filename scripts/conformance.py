@@ -1,4 +1,4 @@
-"""Check what docs/conformance.yaml states of the configs: --help, or digrap/cli/conformance.py."""
+"""Check the statements of docs/conformance.yaml against the configs: --help, or digrap/cli/conformance.py."""
 
 import _package  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""Submit a table's runs to Slurm and leave: --help, or digrap/cli/sbatch.py."""
+"""Submit a table's runs to Slurm and exit: --help, or digrap/cli/sbatch.py."""
 
 import _package  # noqa: F401
 

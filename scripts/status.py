@@ -1,4 +1,4 @@
-"""Show where a table's runs stand: --help, or digrap/cli/status.py."""
+"""Show the state of a table's runs: --help, or digrap/cli/status.py."""
 
 import _package  # noqa: F401
 

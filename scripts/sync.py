@@ -1,4 +1,4 @@
-"""Upload runs that Weights & Biases has on disk: --help, or digrap/cli/sync.py."""
+"""Upload runs that were logged offline for Weights & Biases: --help, or digrap/cli/sync.py."""
 
 import _package  # noqa: F401
 

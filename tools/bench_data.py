@@ -39,7 +39,7 @@ def photographs(folder: Path, count: int, side: int) -> Pictures:
     """JPEGs of about `side` pixels with the smoothness of photographs, as one class of a picture folder."""
     random = np.random.default_rng(0)
     (folder / "thing").mkdir(parents=True)
-    for number in track(range(count), "making pictures"):
+    for number in track(range(count), "making", unit="pictures"):
         coarse = random.integers(0, 256, (24, 32, 3), dtype=np.uint8)
         image = Image.fromarray(coarse).resize((side, side * 3 // 4), Image.Resampling.BICUBIC)
         grain = random.normal(0, 6, (side * 3 // 4, side, 3))
@@ -97,7 +97,7 @@ def main() -> None:
         data = torch.utils.data.Subset(data, range(count))
         rounds = [
             (bare(paths[:count], kind), loaded(data, transform, collate, count, options.batch, epoch))
-            for epoch in track(range(options.rounds), "rounds")
+            for epoch in track(range(options.rounds), "measuring", unit="rounds")
         ]
     alone, whole = (statistics.median(values) for values in zip(*rounds, strict=True))
     ratio = statistics.median(second / first for first, second in rounds)

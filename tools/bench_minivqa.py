@@ -53,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_pictures(Path(folder), 0, [row.picture for row in rows])
         pictures = [Image.open(Path(folder) / row.picture.file).convert("RGB") for row in rows]
-    for decoding in track(("greedy", "card"), "decodings"):
+    for decoding in track(("greedy", "card"), "decoding", unit="kinds"):
         cfg = compose(["dataset=minivqa", f"backbone={options.backbone}", "peft=none", f"trainer.decoding={decoding}"])
         backbone = build_backbone(cfg, ())
         with torch.no_grad():

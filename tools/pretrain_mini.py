@@ -66,7 +66,7 @@ def pretraining_labels(symbols: int, others: int) -> torch.Tensor:
 def draw_all(labels: torch.Tensor, domains: list[str], split: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Pictures uint8 (domains · N, 3, size, size) and labels of every domain."""
     glyphs, chunks = load_glyphs(), []
-    for domain in track(domains, "drawing"):
+    for domain in track(domains, "drawing", unit="domains"):
         chunks += draw(glyphs, labels, domain, (STREAM, 0, split), size)
     return torch.cat(chunks), labels.repeat(len(domains))
 
@@ -97,7 +97,7 @@ def train(options) -> torch.nn.Module:
         order = epoch[torch.randperm(len(epoch))]
         batches = order[: len(order) // options.batch * options.batch].view(-1, options.batch)
         total = 0.0
-        for batch in track(batches, f"epoch {number} of {len(plan)}"):
+        for batch in track(batches, f"epoch {number} of {len(plan)}", unit="batches"):
             loss = F.cross_entropy(model(transform(images[batch])), labels[batch])
             optimizer.zero_grad()
             loss.backward()

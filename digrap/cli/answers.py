@@ -1,19 +1,19 @@
-"""Write a finished run's answers for the tools of others, from its prediction bundle: nothing is answered again.
+"""Write a finished run's answers in the formats of other tools, from its prediction bundle; the model does not run.
 
     python scripts/answers.py run=outputs/vqav2/<hash> split=vqav2_val out=answers.json
     python scripts/answers.py run=<hash> format=lmms_eval split=all out=answers
 
 run       the run's folder, or its hash where it lies under outputs= (default: outputs)
-split     a split, or all (the default): `out` is a folder then, and gets a file a split
+split     a split, or all (the default): then `out` is a folder with one file per split
 format    vqa: a list of {question_id, answer}, which the official evaluators read: ids are whole numbers where theirs
           are, edits of one question have their image_id, VizWiz's answers are {image, answer}.
-          lmms_eval: a line a question as lmms-eval logs samples: doc_id (the place in the split), target, input (the
-          prompt), filtered_resps, the score by every scorer in [0, 1], and submission, the entry of format=vqa; what
-          its files leave out, too: doc, arguments (prompt, decoding, doc_id, dataset, split) and resps. Its hashes of
-          doc, prompt and target are not there
-out       the file or folder; what is there already is not replaced
+          lmms_eval: one line per question, as lmms-eval logs samples: doc_id (the place in the split), target, input
+          (the prompt), filtered_resps, the score by every scorer in [0, 1], and submission, the entry of format=vqa.
+          It adds what lmms-eval's files leave out: doc, arguments (prompt, decoding, doc_id, dataset, split) and resps.
+          The hashes of doc, prompt and target are left out
+out       the file or folder; existing files are not replaced
 
-allow=my_package and edited=true are those of evaluate.py. The dataset's files have to be there, its pictures not.
+allow=my_package and edited=true work as for evaluate.py. The dataset's files are needed, its pictures are not.
 `scripts/score_vqa.py predictions=…` scores either form to the run's own accuracy.
 """
 
@@ -83,11 +83,9 @@ def files_of(run: Run, options: DictConfig) -> dict[str, Path]:
     else:
         raise DigrapError(f"split={options.split}: {nearest(options.split, (*splits, ALL))}")
     if any(not isinstance(run.bundle.answers(split), list) for split in files):
-        raise DigrapError(
-            f"run={options.run}: its answers are classes, no texts: both formats are of question answering"
-        )
+        raise DigrapError(f"run={options.run}: its answers are class names; both formats are for question answering")
     if there := [file for file in files.values() if file.exists()]:
-        raise DigrapError(f"out={options.out}: {there[0]} is there already; give another name, or move it away")
+        raise DigrapError(f"out={options.out}: {there[0]} already exists; give another name, or move it away")
     return files
 
 

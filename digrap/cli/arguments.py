@@ -76,7 +76,7 @@ def check_flags(options: DictConfig, *names: str) -> None:
 
 
 def check_whole(options: DictConfig, **ranges: tuple[int, int]) -> None:
-    """Raise DigrapError for a value that is no whole number of its range, both ends included."""
+    """Raise DigrapError for a value that is not a whole number of its range, both ends included."""
     for name, (low, high) in ranges.items():
         if isinstance(options[name], bool) or not isinstance(options[name], int) or not low <= options[name] <= high:
             raise DigrapError(f"{name}={options[name]}: give a whole number from {low} to {high}")

@@ -1,7 +1,7 @@
-"""Count what training has of the tests: `python scripts/check_leakage.py protocol=paper`.
+"""Count test examples that occur in the training set: `python scripts/check_leakage.py protocol=paper`.
 
-    dataset=vqav2        any dataset whose splits are questions: vqav2, vqa_json, domainnet_ovqa (which alone needs
-                         its pictures)
+    dataset=vqav2        any dataset whose splits are questions: vqav2, vqa_json, domainnet_ovqa (the only
+                         one that needs its pictures)
     protocol=            for vqav2: clean or paper; default: the config's
     data_root=data       the folder of the files
     out=                 the counts as JSON; default outputs/leaks/<dataset>[-<protocol>].json
@@ -43,7 +43,7 @@ def main() -> None:
 
     data = build_data(cfg)
     if data.about is None or not (found := data.about()).get("leaks"):
-        raise DigrapError(f"dataset={options.dataset}: its splits hold no questions, nothing is compared")
+        raise DigrapError(f"dataset={options.dataset}: its splits have no questions, so there is nothing to compare")
     name = options.dataset + (f"-{cfg.dataset.protocol}" if "protocol" in cfg.dataset else "")
     out = Path(str(options.out or OUTPUTS / "leaks" / f"{name}.json"))
     write_json(out, {"dataset": options.dataset, "protocol": data.protocol, "caveats": list(data.caveats), **found})
@@ -64,4 +64,6 @@ def show(data: DataModule, found: dict[str, Any]) -> None:
     tests = [counts for name, counts in found["leaks"].items() if data.splits[name].kind != "id_val"]
     leaked = sum(counts["questions_leaked"] for counts in tests)
     seen = sum(counts["questions_on_leaked_pictures"] for counts in tests)
-    screen.print(f"{leaked:,} test questions are in training; {seen:,} are about a picture that is")
+    screen.print(
+        f"{leaked:,} test questions are also training questions; {seen:,} are about a picture in the training set"
+    )

@@ -1,4 +1,6 @@
-"""List what under outputs/ no table refers to: `python scripts/clean.py [outputs=DIR]`; delete=true removes it."""
+"""List the run folders in outputs/ that no table needs: `python scripts/clean.py [outputs=DIR delete=true]`.
+
+delete=true deletes them."""
 
 from __future__ import annotations
 
@@ -21,10 +23,10 @@ def main() -> None:
     options = bare_keys(sys.argv[1:], {"delete": False, "outputs": str(OUTPUTS)})
     check_flags(options, "delete")
     cells = clean.every_cell(load_table(path.stem) for path in sorted((CONFIGS / "tables").glob("*.yaml")))
-    found = clean.find(Path(options.outputs), track(cells, "runs of tables"))
+    found = clean.find(Path(options.outputs), track(cells, "reading tables", unit="runs"))
     console = Console(width=None if sys.stdout.isatty() else 150)
     if not found:
-        console.print("nothing: every run folder belongs to a table of configs/tables")
+        console.print("nothing to remove: every run folder belongs to a table in configs/tables")
         return
     grid = RichTable("in outputs", "what it is", "size", "kept because")
     for item in found:
@@ -32,7 +34,7 @@ def main() -> None:
     console.print(grid, highlight=False)
     if not options.delete:
         total = sum(item.size for item in found if not item.kept)
-        console.print(f"{clean.in_megabytes(total)} in all; delete=true removes what is not kept", highlight=False)
+        console.print(f"{clean.in_megabytes(total)} in total; delete=true removes what is not kept", highlight=False)
         return
     deleted, kept = clean.delete(found)
     freed = clean.in_megabytes(sum(item.size for item in deleted))

@@ -1,8 +1,8 @@
 """Compare two runs on the same examples: `python scripts/compare.py RUN RUN [split=sketch scorer=…]`.
 
 RUN is a run folder, outputs/<dataset>/<hash>, the beginning of its hash, `latest`, or a published run,
-docs/results/<table>/runs/<hash>. Prints accuracies,
-the difference first − second with its 95 % interval (bootstrap over examples) and the p of McNemar's exact test.
+docs/results/<table>/runs/<hash>. Prints the accuracies, the difference first − second with its 95 % interval (bootstrap
+over examples), and the p-value of McNemar's exact test.
 """
 
 from __future__ import annotations

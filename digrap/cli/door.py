@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from digrap.cli.arguments import CHOSEN
+from digrap.cli.closed_pipe import closed_pipe
 from digrap.cli.slurm_job import failing_job, outlive_signals
 from digrap.config.choices import how_to_list
 from digrap.config.cluster import Cluster
@@ -52,9 +53,8 @@ def door(main: Callable[[], object], help: str | None = None) -> int:
         return _complain(_unknown_choice(error))
     except (HydraException, OmegaConfBaseException) as error:
         return _complain(_bad_override(error))
-    except BrokenPipeError:  # the reader, `| head` for example, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except BrokenPipeError:
+        return closed_pipe()
     except OSError as error:
         if error.filename is None:
             raise
@@ -131,10 +131,10 @@ def check_single(cfg: DictConfig) -> None:
         command = shlex.join(["python", "train.py", "-m", as_typed(f"table={cfg.table}")])
         raise DigrapError(f"table={cfg.table} is a multirun: {command}")
     if cfg.dry_run:
-        raise DigrapError("dry_run=true goes with a table: python train.py -m table=… dry_run=true")
+        raise DigrapError("dry_run=true needs a table: python train.py -m table=… dry_run=true")
     if cfg.published is not None:
         option = f"published={cfg.published}"
-        raise DigrapError(f"{option} goes with a table: python train.py -m table=… {option}")
+        raise DigrapError(f"{option} needs a table: python train.py -m table=… {option}")
 
 
 def names_other_data(cfg: DictConfig, own: Iterable[str]) -> bool:
@@ -146,15 +146,15 @@ def names_other_data(cfg: DictConfig, own: Iterable[str]) -> bool:
         own = (*own, "data_root", *(key for key in given if key.startswith("dataset")))
     if cfg.run is not None and (unused := [key for key in given if key not in own]):
         raise DigrapError(
-            f"run={cfg.run} is scored with its own config.yaml, so {', '.join(unused)} would not be used; leave that "
-            "out. Where the data lie elsewhere now, replace the folder in config.yaml and add edited=true; other data: "
-            "dataset=folder dataset.root=…"
+            f"run={cfg.run} is scored with its own config.yaml, so {', '.join(unused)} would be ignored; leave that "
+            "out. If the data have moved, change the folder in config.yaml and add edited=true; to score other data, "
+            "add dataset=folder dataset.root=…"
         )
     return other
 
 
 def print_warnings(problems: Problems) -> None:
-    """Print each kind of problem to stderr, one line a kind with its first examples."""
+    """Print each kind of problem to stderr, one line per kind with its first examples."""
     for kind, found in problems.summary().items():
         print(f"warning: {kind}: {found['count']} (first: {'; '.join(found['first'])})", file=sys.stderr)
 
@@ -166,7 +166,7 @@ def _complain(message: str) -> int:
 
 def _bad_file(error: OSError) -> str:
     file = error.filename2 or error.filename  # a failed rename names its target second
-    remedies = {errno.EISDIR: "move that folder away", errno.ENOSPC: "free some space, or give another place"}
+    remedies = {errno.EISDIR: "move that folder away", errno.ENOSPC: "free some space, or use another folder"}
     remedy = remedies.get(error.errno, "give another place")
     return f"{file}: cannot be read or written ({error.strerror or error}); {remedy}"
 
@@ -177,7 +177,10 @@ def _unknown_choice(error: MissingConfigException) -> str:
         known = [path.stem for path in (CONFIGS / group).glob("*.yaml")]
         near = f"{nearest(name, known)}; " if known else ""
         table = group.removeprefix("best/")
-        return f"best={table}/{name}: there is no such winner; {near}python train.py -m table={table} finds a table's"
+        return (
+            f"best={table}/{name}: no search has chosen it; {near}python train.py -m table={table} runs that "
+            "table's searches"
+        )
     choices = [choice for choice in error.options or () if not choice.startswith("_")]
     if not choices:
         return str(error).splitlines()[0]
@@ -193,7 +196,9 @@ def _bad_override(error: Exception) -> str:
             return f"{wrong[1] or wrong[2]}: give key=value, as in data_root=/data"
         if text.startswith("Ambiguous value for argument"):
             several = (
-                "evaluate.py takes one" if door == "evaluate" else "several values are a sweep, python train.py -m …"
+                "evaluate.py takes one value"
+                if door == "evaluate"
+                else "several values make a sweep: python train.py -m …"
             )
             return f"{text.splitlines()[0]}: {several}"
         cause = f" ({error.__cause__})".splitlines()[0] if error.__cause__ else ""

@@ -4,20 +4,20 @@
                             or vqa_all, which is these ten
     data_root=data          the files go to data_root/domainnet or data_root/vqa
     mirror=URL              another address with the same files
-    keep_zips=false         true: the archives are kept in zips/ there; those that you put there are always
-    verify_only=true        downloads nothing, only checks the files; a read-only data_root is enough
+    keep_zips=false         true: keep the archives in zips/; your own are always kept
+    verify_only=true        only check the files, download nothing; data_root may be read-only
 
-DomainNet alone (docs/domainnet.md):
-    version=original        cleaned: downloads the cleaned lists too, and checks their images
+DomainNet only (docs/domainnet.md):
+    version=original        cleaned: also download the cleaned lists, and check their images
     checksums=FILE          JSON {path: {size, md5}} of a mirror with other files (tests)
     lists=DIR               your own lists, as dataset.lists=DIR of train.py
-    shrink=256              then copies of 256 px on the shorter side to data_root/domainnet-256 (or shrink_to=DIR)
+    shrink=256              also write copies with a shorter side of 256 px to data_root/domainnet-256 (shrink_to=DIR)
     workers=0               processes that decode; 0: one per core
 
-VQA alone (docs/datasets.md):
-    images=true             false: questions and answers alone
-    lists=false             true: the lists of the paper's authors too, if they are still served
-    parts=train,val         other parts of a set than those that are used
+VQA only (docs/datasets.md):
+    images=true             false: questions and answers only
+    lists=false             true: also the lists of the paper's authors, if they are still online
+    parts=train,val         parts of a set other than those that are used
 
 Run it again at any time: it resumes where it stopped and does only what is missing or damaged. What it replaces is kept
 as <name>.replaced.
@@ -139,7 +139,7 @@ def check_images(root: Path, source: Lists, path: Path, workers: int, again: boo
     entries = listed(source)
     report = None if again else read_report(path, [image for image, _ in entries])
     if report and not absent_images(root, entries):
-        print(f"{root}: whole, {report['images']} images checked at {report['made']} ({path})")
+        print(f"{root}: complete, {report['images']} images checked at {report['made']} ({path})")
         return
     report = verify(root, source, workers)
     saved = f" ({path})" if save_report(path, report) else ""

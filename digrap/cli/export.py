@@ -1,10 +1,11 @@
 """Export a finished run, ready to publish: `python scripts/export.py outputs/<dataset>/<hash> [form=FORM] [out=DIR]`.
 
-form=run (the default) writes model.safetensors, config.yaml, classes.json, results.json and README.md (the card), of a
-run with adapters also adapter/, these alone in peft's format. form=adapter writes the adapters alone, for peft;
-form=merged the whole model with adapters merged (in float32, then rounded), for transformers; both with the card.
-allow=my_package and edited=true are those of evaluate.py: code of your own that the run's config.yaml calls, and a
-config.yaml that was changed since the run. outputs=DIR is where runs are looked for by `latest` or their hash.
+form=run (the default) writes model.safetensors, config.yaml, classes.json, results.json and README.md (the model
+card), and for a run with adapters also adapter/, with only the adapters in peft's format. form=adapter writes only the
+adapters, for peft; form=merged the whole model with adapters merged (in float32, then rounded), for transformers; both
+with the card. allow=my_package and edited=true work as for evaluate.py: they accept code of your own that the run's
+config.yaml calls, and a config.yaml that was changed after the run. outputs=DIR is where `latest` and hashes are looked
+up.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def main() -> None:
         print("note: the run was made with local changes; its commit alone does not reproduce it")
     if folders:
         file = "config.yaml" if options.form == "run" else "README.md"
-        print(f"note: {file} names folders of this machine: {', '.join(folders)}")
+        print(f"note: {file} contains folders of this machine: {', '.join(folders)}")
 
 
 def _check_scores(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Draw a contact sheet of a miniature.
 
 python scripts/gallery.py [of=minidomainnet seed=0 columns=15 image_size=32 out=outputs/gallery.png]
-    a row a domain, a column a symbol
+    one row per domain, one column per symbol
 python scripts/gallery.py of=minivqa [seed=0 columns=3 out=outputs/gallery_minivqa.png]
     `columns` pictures of each of the ten VQA sets, with question and answers; edited ones beside their originals
 """

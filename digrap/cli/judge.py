@@ -2,9 +2,9 @@
 
     python scripts/judge.py method=my_rule.py [cls=MyRule options.mu=0.3 seeds=0,1 jobs=2 outputs=DIR] [key=value …]
 
-`options.…` are the optimizer's arguments; other keys of train.py go to every run. Finished runs are used; the same
-command after an interruption resumes. Prints a table and a verdict, and writes <outputs>/judge/<name>.json; the runs
-are those of the table <outputs>/judge/<name>.yaml.
+`options.…` are the optimizer's arguments; other keys of train.py go to every run. Finished runs are reused; the
+same command resumes after an interruption. Prints a table and a verdict, and writes <outputs>/judge/<name>.json; the
+runs are those of the table <outputs>/judge/<name>.yaml.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main() -> None:
     """Run what is missing, compare, print, write."""
     options = parse(sys.argv[1:])
     if not options.file.is_file():
-        raise DigrapError(f"method: there is no such file as {options.file}; {EXAMPLE} is one to begin with")
+        raise DigrapError(f"method: there is no file {options.file}; {EXAMPLE} is an example to start from")
     name, source = find_class(str(options.file), options.cls).__name__, options.file.read_text(encoding="utf-8")
     mine = {f"{name} at lr {rate}": [*options.rule, f"trainer.base.lr={rate}"] for rate in RATES}
     rows = {**REFERENCE, **mine, **OTHERS}
@@ -112,7 +112,7 @@ def parse(given: list[str]) -> Options:
     for argument in extra:
         key = argument.lstrip("+").split("=")[0]
         if key in SET_BY_ROWS or key.split(".")[0].split("/")[0] == "hydra" or "=" not in argument:
-            raise DigrapError(f"{argument}: {key} is set by the judge itself; give seeds=0,1 and options.… instead")
+            raise DigrapError(f"{argument}: the judge sets {key} itself; give seeds=0,1 and options.… instead")
     if isinstance(options.jobs, bool) or not isinstance(options.jobs, int):
         raise DigrapError(f"jobs={options.jobs}: give a whole number, as in jobs=2")
     file = Path(options.method).resolve()
@@ -179,12 +179,14 @@ def notes(seeds: list[int], gains: dict[str, statistic.Gain]) -> list[str]:
         f"Accuracy in %, mean over the seeds {', '.join(map(str, seeds))}. Gain: OOD mean minus what zero-shot and "
         f"vanilla, joined by lines, have at the same ID accuracy; {statistic.LEVEL} % interval: bootstrap over "
         f"{'seeds and examples' if len(seeds) > 1 else 'examples alone, there is one seed'}.",
-        "Step: time × torch's fused AdamW (docs/performance.md), one CPU thread. Vanilla is the AdamW that torch takes "
-        "by itself, on a CPU not the fused one.",
+        "Step: time × torch's fused AdamW (docs/performance.md), one CPU thread. Vanilla is the AdamW that torch uses "
+        "by default, which on a CPU is not the fused one.",
     ]
     for row, gain in gains.items():
         if gain.beyond:
-            lines.append(f"{row}: {gain.beyond} of {gain.seeds} seeds beyond the line's ends, held to the nearest end.")
+            lines.append(
+                f"{row}: {gain.beyond} of {gain.seeds} seeds beyond the line's ends, compared with the nearest end."
+            )
     if min(seeds) < PILOT:
         lines.append(f"Pilot: seeds below {PILOT} are for development; report seeds={PILOT},{PILOT + 1},… instead.")
     return lines

@@ -5,30 +5,31 @@ from __future__ import annotations
 import re
 import sys
 
+from digrap.cli.closed_pipe import closed_pipe
 from digrap.config.choices import GROUPS, choices
 from digrap.core.errors import DigrapError
 from digrap.core.paths import CONFIGS
 
 COMMANDS = {
     "train": """\
-python train.py [group=choice] [key=value] …    fine-tune: one run, resumed by the same command
+python train.py [group=choice] [key=value] …    fine-tune; the same command resumes an interrupted run
 
   python train.py                                          DiGraP on the miniature, which needs no download
   python train.py optim=vanilla trainer.base.lr=3e-4 seed=1
-  python train.py trainer.smoke=true                       a few steps of everything: does this recipe run here?
+  python train.py trainer.smoke=true                       a few steps of every stage, to try before a long run
   python train.py dataset=folder dataset.root=/my/pictures dataset.near_ood=[sketch] backbone.model=resnet50
-  python train.py -m optim=vanilla,digrap seed=0,1         a sweep, which ends in a ranking
-  python train.py -m table=mini dry_run=true               what a table still needs, and what that costs
+  python train.py -m optim=vanilla,digrap seed=0,1         a sweep; ends with a ranking
+  python train.py -m table=mini dry_run=true               the runs that a table still needs, and their cost
   python train.py optim=digrap --cfg job                   prints the whole config and runs nothing
-  python train.py --list methods                           the same lists as below, one by one
+  python train.py --list methods                           one of the lists below
   python train.py --hydra-help                             Hydra's own options""",
     "evaluate": """\
 python evaluate.py run=RUN [key=value] …    score a finished run, or a backbone as it is
 
-  python evaluate.py run=latest                            every split but the training one
-  python evaluate.py run=<hash> split=real,sketch          some splits; out=FILE adds classes and confusions
+  python evaluate.py run=latest                            every split except the training split
+  python evaluate.py run=<hash> split=real,sketch          some splits; out=FILE adds per-class scores and confusions
   python evaluate.py run=<hash> dataset=folder dataset.root=/my/pictures     other data of the run's classes
-  python evaluate.py dataset=minidomainnet backbone=mini_resnet              a backbone with a head of its own
+  python evaluate.py dataset=minidomainnet backbone=mini_resnet              a backbone with its own head
   python evaluate.py --hydra-help                          Hydra's own options""",
 }
 
@@ -36,10 +37,13 @@ python evaluate.py run=RUN [key=value] …    score a finished run, or a backbon
 def answered(door: str, arguments: list[str]) -> int | None:
     """Answer --help and --list for train.py or evaluate.py, before Hydra is imported. Returns the exit code, None where
     neither was asked for."""
-    if {"-h", "--help"} & set(arguments):
-        print(help_of(door))
-        return 0
-    return print_lists(arguments) if "--list" in arguments else None
+    try:
+        if {"-h", "--help"} & set(arguments):
+            print(help_of(door), flush=True)
+            return 0
+        return print_lists(arguments) if "--list" in arguments else None
+    except BrokenPipeError:
+        return closed_pipe()
 
 
 def help_of(door: str) -> str:
@@ -64,7 +68,7 @@ def print_lists(arguments: list[str]) -> int:
     """Print what the arguments after `--list` name: one or more lists, or the names of all. Returns the exit code."""
     names = [argument for argument in arguments if argument != "--list"]
     try:
-        print("\n\n".join(map(described, names)) if names else overview())
+        print("\n\n".join(map(described, names)) if names else overview(), flush=True)
     except DigrapError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -72,7 +76,7 @@ def print_lists(arguments: list[str]) -> int:
 
 
 def described(name: str, command: str = "python train.py") -> str:
-    """Return a list as text: how a choice is given on the command line, then a line a choice."""
+    """Return a list as text: how a choice is given on the command line, then one line per choice."""
     found = choices(name)
     key = "-m table" if name == "tables" else GROUPS[name]
     width = max(map(len, found))
@@ -80,7 +84,9 @@ def described(name: str, command: str = "python train.py") -> str:
 
 
 def overview() -> str:
-    """Return the names of all choices, a line a list."""
+    """Return the names of all choices, one line per list."""
     width = max(map(len, GROUPS))
     lines = [f"{name:{width}}  {', '.join(choices(name))}" for name in GROUPS]
-    return "\n".join([*lines, "", "python train.py --list methods      describes them, one a line; so with each list"])
+    return "\n".join(
+        [*lines, "", "python train.py --list methods      describes them, one per line; the other lists likewise"]
+    )

@@ -2,14 +2,14 @@
 
     python scripts/make_tables.py table=demo [seeds=0,1 out=DIR outputs=DIR scorer=NAME publish=true dirty=allow]
 
-Prints the table, what projections did, and a warning where a winner stands at the edge of its grid; writes
+Prints the table, how much each row projected, and a warning if a winner is at the edge of its grid; writes
 <out>/<table>.md, .tex, .csv and the pictures _id_ood.png and _omega.png. scorer=NAME prints another score than the one
 that chose the checkpoints. publish=true also writes docs/results/<table>/ (publish=DIR DIR/<table>/), from which
 `python scripts/verify.py` computes every number again; runs that are not in outputs are taken from what is published
 there already, and published=ignore takes none. published=reuse takes them without publishing, published=DIR from
 DIR/<table>/. Runs made with uncommitted changes are refused;
-dirty=allow accepts them, for experiments of your own. Options that the sweep was given (backbone.model=/models/pali)
-are given here too: they tell which runs are the table's.
+dirty=allow accepts them, for experiments of your own. Give the options of the sweep (backbone.model=/models/pali) here
+too: they determine which runs belong to the table.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main() -> None:
     scores = gather(table, Path(options.outputs), options.dirty == "allow", published)
     show(scores)
     if reused := sum(run.published for run in scores.runs):
-        print(f"{reused} of {len(scores.runs)} runs are taken from {published.place}, as they were published")
+        print(f"{reused} of {len(scores.runs)} runs are taken from {published.place} as published")
     pictures = {f"{table.name}_{name}.png": figures.as_png(figure) for name, figure in figures.draw(scores).items()}
     texts = render.files(scores)
     for name, text in texts.items():

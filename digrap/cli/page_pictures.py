@@ -44,7 +44,7 @@ class Pictures:
             for place in places:
                 picture, target = loaded[place if at is None else at[ids[place]]]
                 if labels is not None and int(target) != labels[place]:
-                    raise DigrapError(f"{run.results.dataset}: split {split} has other pictures now than were tested")
+                    raise DigrapError(f"{run.results.dataset}: split {split} has changed since the run was tested")
                 result.append(self._example(run, split, picture, target))
         except (OSError, KeyError, IndexError) as error:
             raise DigrapError(f"the pictures of {run.results.dataset} cannot be read ({error!r})") from error

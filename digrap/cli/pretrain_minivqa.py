@@ -135,7 +135,7 @@ class Training:
         last = options.steps if options.stop is None else min(options.stop, options.steps)
         self.backbone.module.train()
         batches = self._batches(self.step, last)
-        for step, batch in zip(track(range(self.step, last), f"{options.model}: steps"), batches, strict=True):
+        for step, batch in zip(track(range(self.step, last), options.model, unit="steps"), batches, strict=True):
             losses.append(self._train(batch))
             self.step = step + 1
             if self.step % taken == 0 or self.step == last:

@@ -13,7 +13,7 @@ from digrap.report.sweep_summary import TITLES, Job, configurations, doubt, shar
 
 
 def print_sweep(jobs: Sequence[Job]) -> None:
-    """Print one line a configuration, the command of the best, and whether its lead may be chance."""
+    """Print one line per configuration, the command of the best, and whether its lead may be chance."""
     if not jobs:
         return
     ranked = configurations(jobs)
@@ -24,7 +24,7 @@ def print_sweep(jobs: Sequence[Job]) -> None:
         table.add_row(str(place) if one.runs else "", *map(Text, one.texts()))
     lines = ["Ranked by ID validation; mean ± sample standard deviation over seeds, in %."]
     if any(one.smoke for one in ranked):
-        lines = ["Smoke runs: everything works; their scores and their order mean nothing."]
+        lines = ["Smoke runs: ignore their scores and their order."]
     elif len(ranked) > 1 and ranked[0].runs:
         lines += [f"Best: {ranked[0].command}", *filter(None, [doubt(ranked)])]
     console = Console(width=None if sys.stdout.isatty() else 150, markup=False)

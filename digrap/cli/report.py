@@ -2,16 +2,16 @@
 
 table=       tables to show, as in table=demo,mini or a table's file; by default the published ones and every other one
              with finished runs of two rows or more
-seeds=       the seeds of the tables that table= names, as in seeds=0,1; by default those of their files of which a
-             run is finished
+seeds=       the seeds of the tables that table= names, as in seeds=0,1; by default those in their files that have a
+             finished run
 outputs=     the tree of runs; default outputs
 published=   the folder of published tables; default docs/results
 out=         the page; default outputs/report.html
-runs=30      how many finished runs are shown by themselves, the newest first; 0 for none
-pictures=true   false leaves out the test pictures, for which the datasets are read
+runs=30      how many finished runs are shown one by one, the newest first; 0 for none
+pictures=true   false leaves out the test pictures, which are read from the datasets
 
-A table whose runs are all published is taken from there, any other one from the outputs tree. The page needs no
-network and no other file. What cannot be read is named on the page and here.
+A table whose runs are all published is taken from there, any other one from outputs. The page needs no network and no
+other file. What cannot be read is named on the page and here.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
     check_flags(options, "pictures")
     check_whole(options, runs=(0, MOST))
     if options.seeds is not None and options.table is None:
-        raise DigrapError(f"seeds={options.seeds}: name the tables whose seeds these are, as in table=demo")
+        raise DigrapError(f"seeds={options.seeds}: also name the tables that they belong to, as in table=demo")
     outputs, published, out = (Path(options[key]).expanduser() for key in ("outputs", "published", "out"))
     for key, folder in (("outputs", outputs), ("published", published)):
         if not folder.is_dir() and options[key] != DEFAULTS[key]:
@@ -110,7 +110,7 @@ def _sources(
             result.append((source, place))
         elif asked:
             command = shlex.join(["python", "train.py", "-m", as_typed(f"table={table.own_file or table.name}")])
-            wrong.append(f"table {table.name}: no run of it is finished; {command}")
+            wrong.append(f"table {table.name}: none of its runs is finished; {command}")
     return result, wrong
 
 

@@ -1,8 +1,8 @@
 """List runs: `python scripts/runs.py [dataset=minivqa method=digrap state=done seed=0 sort=val last=50 outputs=DIR]`.
 
-One line a run, the newest last: its folder, method, the values that differ from the defaults, seed, state, score on ID
-validation, on the ID test, mean over the OOD splits, and age. sort=age, val, id or ood puts the best last; last=all
-shows every run. A run is named anywhere by its folder, by the beginning of its hash, or as `latest`.
+One line per run, the newest last: its folder, method, overrides (values that differ from the defaults), seed, state,
+score on ID validation and on the ID test, mean over the OOD splits, and age. sort=age, val, id or ood puts the best
+last; last=all shows every run. Every command takes a run by its folder, by the beginning of its hash, or as `latest`.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def main() -> None:
     options = bare_keys(sys.argv[1:], DEFAULTS)
     last = _check(options)
     folders = [path for path in Path(options.outputs).glob(f"{options.dataset or '*'}/*") if path.is_dir()]
-    found = [run for folder in track(folders, "runs") if (run := listed(folder)) is not None]
+    found = [run for folder in track(folders, "reading", unit="runs") if (run := listed(folder)) is not None]
     kept = [run for run in found if _wanted(run, options)]
     if not kept:
-        some = f"none of {len(found)} runs fits" if found else "there is no run"
-        raise DigrapError(f"{options.outputs}: {some}; other filters, or outputs=DIR for another folder")
+        some = f"none of {len(found)} runs matches" if found else "there is no run"
+        raise DigrapError(f"{options.outputs}: {some}; change the filters, or give outputs=DIR for another folder")
     scored = [run for run in kept if options.sort == "age" or run.headline is not None]
     ordered = [run for run in kept if run not in scored] + sorted(scored, key=SORTS[options.sort])
     _print(ordered[-last:] if last else ordered, len(ordered))
@@ -76,7 +76,7 @@ def _print(runs: list[Listed], total: int) -> None:
     for run in runs:
         table.add_row(*map(Text, run.texts(now)))
     rest = (
-        f"the last {len(runs)} of {total} runs; last=all shows every one"
+        f"the last {len(runs)} of {total} runs; last=all shows all of them"
         if len(runs) < total
         else counted(total, "run")
     )

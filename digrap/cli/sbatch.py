@@ -1,11 +1,11 @@
-"""Submit a table's missing runs to Slurm and leave: `python scripts/sbatch.py table=3 [cluster=NAME dry_run=true]`.
+"""Submit a table's missing runs to Slurm and exit: `python scripts/sbatch.py table=3 [cluster=NAME dry_run=true]`.
 
-The runs that wait for no other are one array job; a small job after it plans the next stage from what has finished and
-submits that, until nothing is left. Commands, scripts and outputs lie in outputs/slurm/<table>-<time>/. cluster=NAME
-takes configs/cluster/NAME.yaml, cluster.<key>=… changes one setting; seeds=0,1, outputs=DIR and published=reuse are as
-for status.py; any other option (data_root=/data) goes to every run. A run that was killed is submitted again, three
-times in all; one that failed by an error of its own or was cancelled is named at the end, and submitted again when you
-call this again.
+The runs that wait for no other form one array job; a small job after it plans and submits the next stage, until nothing
+is left. Commands, scripts and outputs are in outputs/slurm/<table>-<time>/. cluster=NAME reads
+configs/cluster/NAME.yaml, cluster.<key>=… changes one setting; seeds=0,1, outputs=DIR and published=reuse work as for
+status.py; any other option (data_root=/data) goes to every run. A killed run is submitted again, up to three times in
+total; one that failed with an error or was cancelled is named at the end, and submitted again when you run this command
+again.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def main() -> None:
     if jobs:
         *arrays, planner = jobs
         submitted = f"{len(stage.ready)} runs submitted" + (f" ({', '.join(arrays)})" if arrays else "")
-        print(f"{submitted}, {len(stage.queued)} were in the queue; job {planner} plans what comes next")
+        print(f"{submitted}, {len(stage.queued)} were in the queue; job {planner} plans the next stage")
     elif stage.queued:
-        print(f"{len(stage.queued)} runs are in the queue, and job {stage.planner} plans what comes next")
+        print(f"{len(stage.queued)} runs are in the queue, and job {stage.planner} plans the next stage")
     else:
         _end(plan, changed, stage.left)
         print(f"all runs are done: {_make_tables(options, extra)}")
@@ -96,5 +96,5 @@ def _end(plan: Plan, changed: bool, left: list[tuple]) -> None:
             print(f"winner: {path}")
     if left:
         lines = [f"  {cell.row}, seed {cell.seed}: {cell.folder(plan.outputs)}\n    {reason}" for cell, reason in left]
-        missing = f"table={plan.table.name}: {len(left)} runs are not made; their folders are kept:"
+        missing = f"table={plan.table.name}: {len(left)} runs are missing; their folders are kept:"
         raise DigrapError("\n".join([missing, *lines]))

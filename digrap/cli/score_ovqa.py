@@ -103,4 +103,4 @@ def clip_scores(
     from digrap.models.text_tower import class_embeddings
 
     known = class_embeddings(tower, [simple(name) for name in classes], cache)
-    return naming.clip_scores(answers, targets, partial(tower.embed, description="embedding answers (batches)"), known)
+    return naming.clip_scores(answers, targets, partial(tower.embed, description="embedding answers"), known)

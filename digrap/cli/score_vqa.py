@@ -5,14 +5,14 @@
 
 predictions   a list of {question_id, answer}, or lmms-eval's samples; format=vqa|lmms_eval (default: by the content)
 annotations   VQA annotations, {"annotations": [...]} or a bare list, TextVQA's {"data": [...]}, VizWiz's list;
-              questions, if given, are compared with them. Files may be lines of JSON, or compressed by gzip
+              questions, if given, are compared with them. Files may be JSON lines, or gzipped
 dataset       instead: a set under data_root/vqa, its scored part or part=NAME; or split=NAME of a dataset of train.py
               (vqav2, vqa_json, with dataset.<key>=… options); source=lists: the authors' lists; needs no pictures
 scorer        official2021 (GT-Vision-Lab/VQA; the default), official2017 (the same before 2021; LAVIS), m4c (MMF's, for
               TextVQA)
-answer_ids    file: the answers as they are, as the official code takes them (default with annotations=); add: all
+answer_ids    file: the answers as they are, as in the official code (default with annotations=); add: all
               answers distinct (default with dataset=; VizWiz has no answer_id: file merges its equal answers)
-raw_answers   true: OK-VQA's answers as they were typed, not the stemmed ones
+raw_answers   true: OK-VQA's answers as typed, instead of the stemmed ones
 duplicates    which of several predictions with one id counts: last, as in the official code; first, as in the authors'
 rephrasings   true: consistency and consensus scores of VQA-Rephrasings; questions= needs its rephrasing_of
 originals     predictions on the unedited questions, with edit=iv or edit=cv: flip rates of IV-VQA or CV-VQA
@@ -21,7 +21,7 @@ out           also write the JSON to this file; per_question: write each questio
 
 Several edits share one question_id: give image_id with the predictions, or "<question_id>/<image_id>" as question_id.
 An id's leading zeros do not count: "0012" is 12.
-A rephrasing's number may be another question's: "<rephrasing_of>/<question_id>" names it alone.
+A rephrasing may share its number with another question: "<rephrasing_of>/<question_id>" is unique.
 Accuracies are percent: `accuracy` unrounded, `rounded` as the official code prints it, `interval_95` from a bootstrap.
 """
 
@@ -103,17 +103,17 @@ def main() -> None:
 def check_sources(options: DictConfig, overrides: list[str]) -> None:
     """Raise DigrapError for options about the questions that do not go together."""
     if (options.annotations is None) == (options.dataset is None):
-        raise DigrapError("give annotations=FILE or dataset=NAME, one of them (--help explains both)")
+        raise DigrapError("give either annotations=FILE or dataset=NAME (--help explains both)")
     if options.dataset is not None and options.questions is not None:
-        raise DigrapError("questions= goes with annotations=; dataset= has its own")
+        raise DigrapError("questions= needs annotations=; with dataset= leave it out")
     of_dataset = ("part", "split", "raw_answers", "source", "data_root")
     given = [name for name in of_dataset if options[name] != DEFAULTS[name]]
     if options.dataset is None and (given or overrides):
-        raise DigrapError(f"{(given + overrides)[0].partition('=')[0]}= goes with dataset=")
+        raise DigrapError(f"{(given + overrides)[0].partition('=')[0]}= needs dataset=")
     if options.split is None and overrides or options.split and options.part:
-        raise DigrapError("dataset.<key>=… goes with split=, and part= goes with a set without split=")
+        raise DigrapError("dataset.<key>=… needs split=, and part= needs a set without split=")
     if any(word.lstrip("+").startswith("dataset.scorer=") for word in overrides):
-        raise DigrapError("dataset.scorer=: here it is scorer=")
+        raise DigrapError("dataset.scorer=: use scorer= here")
 
 
 def check_files(options: DictConfig) -> None:
@@ -164,9 +164,7 @@ def split_scope(options: DictConfig, overrides: list[str], answer_ids: str, prob
     scoring.check_split(options.split, data.splits)
     loaded = data.splits[options.split].load()
     if not isinstance(loaded, Questions):
-        raise DigrapError(
-            f"dataset={options.dataset}: there are no questions in it; score_ovqa.py scores domainnet_ovqa"
-        )
+        raise DigrapError(f"dataset={options.dataset}: it has no questions; score_ovqa.py scores domainnet_ovqa")
     for faults in loaded.faults.values():
         problems.merge(faults)
     notes = {
@@ -199,7 +197,7 @@ def named_originals(options: DictConfig, questions: list[Question], problems: Pr
     named = [prediction for prediction in found if not prediction.placed]
     if not named:
         raise DigrapError(
-            f"originals={options.originals}: doc_id alone names no question; add question_id to the samples"
+            f"originals={options.originals}: doc_id alone does not identify a question; add question_id to the samples"
         )
     for prediction in found:
         if prediction.placed:

@@ -77,9 +77,9 @@ def check(options: DictConfig, overrides: list[str]) -> None:
     check_flags(options, "undo_rotation")
     check_whole(options, examples=(1, 60), seed=(0, 2**32 - 1))
     if _is_vqa_set(options) and overrides:
-        raise DigrapError(f"dataset={options.dataset}: dataset.<key>=… goes with other datasets")
+        raise DigrapError(f"dataset={options.dataset}: dataset.<key>=… does not apply to VQA sets")
     if not _is_vqa_set(options) and (options.source != "official" or options.undo_rotation):
-        raise DigrapError(f"dataset={options.dataset}: source= and undo_rotation= go with VQA sets")
+        raise DigrapError(f"dataset={options.dataset}: source= and undo_rotation= apply only to VQA sets")
 
 
 def load(options: DictConfig, overrides: list[str]) -> Parts:

@@ -61,7 +61,7 @@ def failing_job(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:
         text = str(error) if isinstance(error, DigrapError) else traceback.format_exc()
-        log.error("the run has failed: %s", text)
+        log.error("the run failed: %s", text)
         if os.environ.get("SLURM_PROCID", "0") == "0":
             with contextlib.suppress(OSError):  # the error may be a full disk
                 RunFolder(folder).write_error(text)

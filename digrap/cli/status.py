@@ -1,7 +1,7 @@
-"""Show where a table's runs stand: `python scripts/status.py table=mini [seeds=0,1 outputs=DIR published=reuse]`.
+"""Show the state of a table's runs: `python scripts/status.py table=mini [seeds=0,1 outputs=DIR published=reuse]`.
 
-Options that the sweep was given (backbone.model=/models/pali) are given here too. Where Slurm is there, the state of
-each run's last job stands beside the run's own. published=reuse shows as published what docs/results/<table> has.
+Give the options of the sweep (backbone.model=/models/pali) here too. With Slurm, the state of each run's last job is
+shown beside the run's own. With published=reuse, runs that are in docs/results/<table> count as published.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ COLOURS = {
 
 
 def main() -> None:
-    """Print one line a run and how many are in each state."""
+    """Print one line per run and how many are in each state."""
     defaults = {"table": "demo", "seeds": None, "outputs": str(OUTPUTS), "published": None}
     options, extra = with_overrides(sys.argv[1:], defaults, GROUPS)
     table = load_table(options.table, parse_seeds(options.seeds), tuple(extra))
     plan = Plan(table, Path(options.outputs), published_table(options.published, table))
     runs = status.table_status(plan)
     jobs = job_states(plan.outputs, [run.cell.place for run in runs])
-    grid = RichTable("row", "chosen", "seed", "run", "state", *(["Slurm"] if jobs else []), "")
+    grid = RichTable("row", "hyper-parameters", "seed", "run", "state", *(["Slurm"] if jobs else []), "")
     for run in runs:
         name, cell = run.state.name, run.cell
         state = f"[{COLOURS[name]}]{'' if run.state.sure else 'probably '}{name}[/]"

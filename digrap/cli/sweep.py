@@ -37,9 +37,7 @@ def sweep(table: Path, cells: Iterable[Cell], outputs: Path, jobs: int) -> None:
         return
     there = len(cells) - len(missing)
     log = table.with_suffix(".log")
-    print(
-        f"{there} of {len(cells)} runs are done, {len(missing)} to make, {jobs} at a time; their log: {log}", flush=True
-    )
+    print(f"{there} of {len(cells)} runs are done, {len(missing)} to make, {jobs} at a time; log: {log}", flush=True)
     with open(log, "w", encoding="utf-8") as file:
         # A process group of its own: an interruption of this process is handed on once, to all of its workers.
         process = subprocess.Popen(
@@ -134,12 +132,12 @@ def _check(code: int, cells: Iterable[Cell], outputs: Path, log: Path) -> None:
         text = log.read_text(encoding="utf-8", errors="replace")
         _, found, error = text.rpartition("\nerror: ")
         words = error.strip() if found else "\n".join(["the runs failed:", *text.splitlines()[-LOG_LINES:]])
-        raise DigrapError(f"{words}\nEverything that the runs printed: {log}. The same command resumes.")
+        raise DigrapError(f"{words}\nWhat the runs printed: {log}. The same command resumes.")
     for cell in cells:
         if not _done(cell, outputs):
             raise DigrapError(
-                f"{cell.row}, seed {cell.seed}: the run is not in {cell.folder(outputs)}; where the optimizer's file "
-                "was changed meanwhile, start again"
+                f"{cell.row}, seed {cell.seed}: the run is not in {cell.folder(outputs)}; if the optimizer's file has "
+                "changed meanwhile, run the command again"
             )
 
 

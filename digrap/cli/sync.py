@@ -3,8 +3,8 @@
 outputs   a folder with runs, or one run's folder
 dry_run   true: list what would be uploaded
 
-Starts of one run are uploaded under one id, in their order; what was uploaded before is left out. Interrupt it at any
-time: the same command goes on.
+All starts of a run are uploaded under one id, in order; what was uploaded before is skipped. You can interrupt it at
+any time; the same command continues.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
     found = waiting(outputs)
     for folder in found if options.dry_run else ():
         print(folder)
-    print(f"{outputs}: {len(found)} starts of runs to upload")
+    print(f"{outputs}: {len(found)} offline logs to upload")
     if found and not options.dry_run:
         check_server()
         upload(found)
@@ -62,4 +62,4 @@ def upload(folders: list[Path]) -> None:
     if subprocess.run(command).returncode:
         left = [folder for folder in folders if folder in waiting(folder.parent.parent)]
         first = f" (first: {left[0]})" if left else ""
-        raise DigrapError(f"{len(left)} of {len(folders)} were not uploaded{first}; the same command goes on")
+        raise DigrapError(f"{len(left)} of {len(folders)} were not uploaded{first}; the same command continues")

@@ -15,7 +15,7 @@ from digrap.report.verify import verify
 
 
 def main() -> None:
-    """Print one line a table. Raises DigrapError listing every difference."""
+    """Print one line per table. Raises DigrapError listing every difference."""
     options = bare_keys(sys.argv[1:], {"results": str(PUBLISHED)})
     found, tables = [], 0
     for table in verify(Path(options.results)):
@@ -26,4 +26,4 @@ def main() -> None:
     if not tables:
         print(f"{options.results} has no published table")
     if found:
-        raise DigrapError("\n  ".join(["published tables are not what their predictions give", *found]))
+        raise DigrapError("\n  ".join(["published tables differ from what their predictions give", *found]))

@@ -30,7 +30,7 @@ def choices(name: str) -> dict[str, str]:
 
 
 def description(file: Path) -> str:
-    """Return the first comment line of a yaml file, without its `#`; Hydra's `# @package` line is no comment."""
+    """Return the first comment line of a yaml file, without its `#`; Hydra's `# @package` line is not a comment."""
     for line in file.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break

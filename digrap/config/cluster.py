@@ -80,7 +80,9 @@ def cluster_of(cfg: DictConfig) -> Cluster:
             none = ", or null for none" if key in ("gpus", "mem_gb") else ""
             raise DigrapError(f"cluster.{key}={value}: give a whole number ≥ 1{none}")
     if taken := sorted(set(cluster.sbatch) & {"requeue", "signal", "open-mode", "array", "output"}):
-        raise DigrapError(f"cluster.sbatch.{taken[0]}: runs that go on after a preemption need ours; leave it out")
+        raise DigrapError(
+            f"cluster.sbatch.{taken[0]}: the project sets it, so that runs resume after a preemption; leave it out"
+        )
     return cluster
 
 

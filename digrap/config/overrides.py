@@ -28,7 +28,7 @@ STRUCTURE = re.compile(r"[\[{].*|\w+\(.*\)", re.DOTALL)  # a list, a mapping or 
 def check_no_reference(key: str, text: str) -> None:
     """Raise DigrapError for a text that Hydra or OmegaConf would take as a reference to another key."""
     if "${" in text:
-        raise DigrapError(f"{key}={text}: ${{ stands for a reference to another key; give a name without")
+        raise DigrapError(f"{key}={text}: ${{ starts a reference to another key; give a name without it")
 
 
 def override(key: str, value: object) -> str:
@@ -64,8 +64,8 @@ def as_typed(argument: str, several: bool = False) -> str:
         return argument
     elif STRUCTURE.fullmatch(text):
         raise DigrapError(
-            f"{argument} cannot be read ({cause}): put quotes around names with special characters in it, "
-            f"['a b'] for example; {shlex.quote(override(plus + key, text))} if all of it is one name"
+            f"{argument} cannot be read ({cause}): put quotes around names with special characters in it, ['a b'] for "
+            f"example; {shlex.quote(override(plus + key, text))} if all of it is one name"
         )
     elif several and "," in text:
         return _sweep(plus + key, text)

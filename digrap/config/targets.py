@@ -31,14 +31,13 @@ def check_targets(plain: dict[str, Any], file: Path, allow: Iterable[str] = ()) 
         if last == TARGET and not known and not _within(value, allow):
             remedy = f"if you trust that code, add allow={value}" if _is_name(value) else "correct it there"
             raise DigrapError(
-                f"{file}: {key}={value} is not what this repository has there, and a config from a file may call "
-                f"nothing else; {remedy}"
+                f"{file}: {key}={value} is not among what this repository calls there, and a config from a file may "
+                f"call nothing else; {remedy}"
             )
         known = value == DEFAULT_ROOT if key == "data_root" else isinstance(value, str) and REFERENCE.fullmatch(value)
         if isinstance(value, str) and "${" in value and not known:
             raise DigrapError(
-                f"{file}: {key}={value} refers to something else, and a saved config has every value itself; write "
-                "the value there"
+                f"{file}: {key}={value} is a reference, but a saved config has only plain values; write the value there"
             )
 
 
@@ -86,7 +85,7 @@ def _within(value: Any, allow: tuple[str, ...]) -> bool:
 
 
 def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of every value that is no mapping or list, and of every target, whatever it is."""
+    """(dotted key, value) of every value that is not a mapping or list, and of every target, whatever it is."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, item in items:
         inner = f"{key}.{name}" if key else str(name)

@@ -35,5 +35,5 @@ def unpacked(data: bytes, path: Path | str) -> bytes:
     for (place, start), (command, what) in ARCHIVES.items():
         if data.startswith(start, place):
             command = command.format(shlex.quote(str(path)))
-            raise DigrapError(f"{path} is {what}, not JSON: unpack it, `{command}`, and give the file that is in it")
+            raise DigrapError(f"{path} is {what}, not JSON: unpack it with `{command}` and give the file inside")
     return data

@@ -11,7 +11,7 @@ class DigrapError(Exception):
     """Bad input or a broken file. The text says what is wrong, where, and the command or change that fixes it.
 
     The doors (train.py, evaluate.py, scripts) print the text alone and exit with code 2. A worker of torch's DataLoader
-    raises the error anew with a whole traceback as its text; the original text is cut out of that.
+    raises the error again with a whole traceback as its text; the original text is cut out of that.
     """
 
     def __init__(self, text: str):

@@ -94,5 +94,7 @@ def inside(folder: Path, name: str, what: str) -> Path:
     except (TypeError, ValueError, OSError, RuntimeError):  # no text, a null character, outside, a loop of links
         within = False
     if not within:
-        raise DigrapError(f"{what}: {name!r} is no path of a file in {folder}; correct it, or make that file again")
+        raise DigrapError(
+            f"{what}: {name!r} is not the path of a file in {folder}; correct it, or make that file again"
+        )
     return path

@@ -36,7 +36,7 @@ def read_json(path: Path | str, what: str, hook: Callable[[list], Any] | None = 
     except RecursionError as error:
         raise Unreadable(f"{path} is nested too deeply to be {what}") from error
     except ValueError as error:  # a number of thousands of digits
-        raise Unreadable(f"{path} is not JSON that can be read ({error})", f"give a file with {what}") from error
+        raise Unreadable(f"{path} cannot be read as JSON ({error})", f"give a file with {what}") from error
 
 
 def read_text(path: Path | str, what: str) -> str:
@@ -61,15 +61,15 @@ def read_bytes(path: Path | str, what: str) -> bytes:
 def entries(value: Any, key: str, path: Path | str, problems: Problems, needed: Sequence[str] = ()) -> list[dict]:
     """The JSON objects of a list: `value` itself, or its entry `key`, as in official files.
 
-    An entry that is no object, lacks one of the `needed` keys, or has a question_id that is none (`as_id`) is left out
-    and counted in `problems`. Raises DigrapError if there is no such list, or an empty one.
+    An entry that is not an object, lacks one of the `needed` keys, or has a question_id that is none (`as_id`) is left
+    out and counted in `problems`. Raises DigrapError if there is no such list, or an empty one.
     """
     if isinstance(value, dict):
         if key not in value:
             raise DigrapError(f"{path} has no {key!r} but {', '.join(map(repr, list(value)[:6])) or 'nothing'}")
         value = value[key]
     if not isinstance(value, list):
-        raise DigrapError(f'{path} holds no list of {key}: give [...] or {{"{key}": [...]}}')
+        raise DigrapError(f'{path} has no list of {key}: give [...] or {{"{key}": [...]}}')
     if not value:
         raise DigrapError(f"{path} has no {key}: its list is empty")
     whole = []

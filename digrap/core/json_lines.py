@@ -25,13 +25,13 @@ def check_json(path: Path | str, what: str) -> None:
     found = read_json_or_lines(path, what, last.append)  # makes each object None
     values = [value for _, value in last[0]] if found is None and last else [found]
     if not any(isinstance(value, list) and value for value in values):
-        raise DigrapError(f"{path} holds no list, or an empty one: give a file with {what}")
+        raise DigrapError(f"{path} has no list, or an empty one: give a file with {what}")
 
 
 def read_json_or_lines(path: Path | str, what: str, hook: Callable[[list], Any] | None = None) -> Any:
-    """Return a JSON file's value, or the list of the values of a file with one a line; `hook` as of `read_json`.
+    """Return a JSON file's value, or the list of the values of a file with one per line; `hook` as of `read_json`.
 
-    Raises DigrapError where `read_json` does, and for a line that is no JSON.
+    Raises DigrapError where `read_json` does, and for a line that is not JSON.
     """
     try:
         value = read_json(path, what, hook)
@@ -66,7 +66,7 @@ def read_lines(path: Path | str, what: str, hook: Callable[[list], Any] | None =
 
 
 class BadLine(str):
-    """Why a line is no JSON, in the words in which such lines are counted."""
+    """Why a line is not JSON, in the words in which such lines are counted."""
 
 
 def named_lines(path: Path | str) -> bool:

@@ -23,11 +23,12 @@ def track(
     size: Callable[[Item], int] = lambda _: 1,
     note: Callable[[], str] = str,
     last: bool = True,
+    unit: str = "",
 ) -> Iterator[Item]:
     """Yield the items and show how many are done, the rate and the time left.
 
-    An item counts as `size(item)`, a batch as its examples, say; `total` counts likewise. `note` gives further numbers
-    to show, and is called once in two seconds at most.
+    An item counts as `size(item)`, a batch as its examples, say; `total` counts likewise, and `unit` names what is
+    counted ("examples"). `note` gives further numbers to show, and is called at most once in two seconds.
 
     If stderr is a terminal, this is a bar; otherwise log lines of level INFO, at most one in ten seconds and, where
     `last`, one at the end. By default `total` is `len(iterable)` if it has a length.
@@ -37,7 +38,7 @@ def track(
     # The bars of a sweep's processes would overwrite each other.
     alone = multiprocessing.current_process().name == "MainProcess"
     display = _bar if alone and sys.stderr.isatty() else _lines
-    return display(iterable, _Shown(description, total, size, note, last))
+    return display(iterable, _Shown(description, total, size, note, last, unit and f" {unit}"))
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class _Shown:
     size: Callable[[Any], int]
     note: Callable[[], str]
     last: bool
+    unit: str
 
 
 def _bar(iterable: Iterable[Item], show: _Shown) -> Iterator[Item]:
@@ -89,9 +91,14 @@ def _lines(iterable: Iterable[Item], show: _Shown) -> Iterator[Item]:
         now = time.monotonic()
         if now - spoken >= QUIET_SECONDS and done != show.total:
             rate = done / (now - start)
-            left = f" of {show.total:g}, {(show.total - done) / rate:.0f} s left" if show.total else ""
-            log.info("%s: %d%s, %.1f/s%s", show.description, done, left, rate, show.note())
+            of, left = (f" of {show.total:g}", f", {(show.total - done) / rate:.0f} s left") if show.total else ("", "")
+            log.info("%s: %d%s%s (%s)%s%s", show.description, done, of, show.unit, _per_second(rate), left, show.note())
             spoken = now
     seconds = time.monotonic() - start
     if show.last:
-        log.info("%s: %d done in %.1f s, %.1f/s", show.description, done, seconds, done / max(seconds, 1e-9))
+        rate = _per_second(done / max(seconds, 1e-9))
+        log.info("%s: %d%s in %.1f s (%s)", show.description, done, show.unit, seconds, rate)
+
+
+def _per_second(rate: float) -> str:
+    return f"{rate:.0f}/s" if rate >= 100 else f"{rate:.3g}/s"

@@ -44,7 +44,7 @@ def with_checked_pictures(data: DataModule, names: Iterable[str], skip: bool, ca
     if not (skipped := result.skipped):
         return result
     listed = ", ".join(f"{count} of {name}" for name, count in skipped.items())
-    caveat = f"left out, as their picture cannot be read: {listed}"
+    caveat = f"left out because their picture cannot be read: {listed}"
     return replace(result, caveats=(*data.caveats, caveat))
 
 
@@ -61,10 +61,8 @@ def _refuse(found: dict[str, Found]) -> None:
     if broken:
         count = len({file for one in broken.values() for file in one.broken})
         lines = [f"  {name}: {len(one.broken)} of {len(one.stamps)}: {_first(one)}" for name, one in broken.items()]
-        raise DigrapError(
-            "\n".join([f"{counted(count, 'picture')} cannot be read; repair or remove them, or leave them out by "
-                       "dataset.on_broken=skip", *lines])
-        )  # fmt: skip
+        text = f"{counted(count, 'picture')} cannot be read; repair or remove them, or add dataset.on_broken=skip"
+        raise DigrapError("\n".join([text, *lines]))
 
 
 def _first(found: Found) -> str:
@@ -88,5 +86,5 @@ def _tell(found: dict[str, Found]) -> None:
         if one.moving:
             some = sorted(one.moving)[:SHOWN]
             more = ", …" if len(one.moving) > SHOWN else ""
-            log.warning("%s: %d moving pictures, of each the first frame is used: %s%s", name, len(one.moving),
+            log.warning("%s: %d animated pictures, of which only the first frame is used: %s%s", name, len(one.moving),
                         ", ".join(some), more)  # fmt: skip

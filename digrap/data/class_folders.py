@@ -113,7 +113,7 @@ class Pictures(DatasetFolder):
         super().__init__(str(root), loader=read, is_valid_file=self._is_taken, allow_empty=True)
         for name in sorted(entry.name for entry in os.scandir(root) if entry.is_file()):
             if is_picture(name):
-                self.problems.add("picture outside of the classes' folders (left out)", str(root / name))
+                self.problems.add("picture outside the class folders (left out)", str(root / name))
         found = set(self.targets)
         empty = [name for name, label in labels.items() if label not in found]
         if not self.samples or (complete and empty):
@@ -142,8 +142,8 @@ class Pictures(DatasetFolder):
             if size * shares >= len(ordered):
                 (name,) = (name for name, other in self.labels.items() if other == label)
                 raise DigrapError(
-                    f"{Path(self.root) / name}: its {len(ordered)} pictures are too few to hold out {shares} × "
-                    f"{size}; add some, or give a smaller dataset.holdout"
+                    f"{Path(self.root) / name}: its {len(ordered)} pictures are too few to hold out {shares} × {size}; "
+                    "add some, or give a smaller dataset.holdout"
                 )
             first = (number - 1) * size if number else shares * size
             chosen += [place for _, place in sorted(ordered)[first : first + size if number else None]]
@@ -160,10 +160,10 @@ class Pictures(DatasetFolder):
             return False
         ending = file.suffix.lower()
         if not is_picture(file.name):
-            self.problems.add(f"file that ends in {ending or 'nothing'}: not taken for a picture (left out)", path)
+            self.problems.add(f"file that ends in {ending or 'nothing'}: not a known picture format (left out)", path)
             return False
         if ending == ".gif":
-            self.problems.add("file that ends in .gif: of a moving picture the first frame is used", path)
+            self.problems.add("file that ends in .gif: only the first frame of an animation is used", path)
         return True
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
@@ -174,8 +174,8 @@ class Pictures(DatasetFolder):
 def what_counts(path: Path) -> str:
     """Say which files are pictures, and how the other files in the classes' folders end."""
     others = Counter(Path(name).suffix.lower() or "nothing" for name in files_of(path) if not is_picture(name))
-    there = "".join(f", {count} in {ending}" for ending, count in others.most_common(5))
-    return f"files that end in {' '.join(ENDINGS)} count" + (f"; others end otherwise{there}" if there else "")
+    there = ", ".join(f"{count} in {ending}" for ending, count in others.most_common(5))
+    return f"pictures are files that end in {' '.join(ENDINGS)}" + (f"; other files here: {there}" if there else "")
 
 
 def files_of(path: Path) -> Iterator[str]:

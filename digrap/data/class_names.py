@@ -38,7 +38,7 @@ def read_names(file: str | Path) -> dict[str, str]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DigrapError(f"dataset.names={file}: cannot be read ({first_line(error)}); {FORMS}") from error
     if not isinstance(found, dict) or not found or not all(isinstance(words, str) for words in found.values()):
-        raise DigrapError(f"dataset.names={file}: no mapping from folders to words; {FORMS}")
+        raise DigrapError(f"dataset.names={file}: not a mapping from folders to words; {FORMS}")
     found = {str(folder): words.strip() for folder, words in found.items()}
     first = {folder: words.split(",")[0].strip() for folder, words in found.items()}
     shared = Counter(map(str.casefold, first.values()))
@@ -60,7 +60,7 @@ def named(folders: Iterable[str], words: Mapping[str, str]) -> tuple[str, ...]:
     if twice := [name for name, count in Counter(map(str.casefold, names)).items() if count > 1]:
         raise DigrapError(f"dataset.names: two classes are called {twice[0]!r}; give each a name of its own")
     if twice := [text for text, count in Counter(words[folder] for folder in folders).items() if count > 1]:
-        log.warning("dataset.names: prompts cannot tell classes of the same words apart: %s", ", ".join(twice))
+        log.warning("dataset.names: prompts cannot distinguish classes with the same words: %s", ", ".join(twice))
     return names
 
 
@@ -73,7 +73,7 @@ def in_words(name: str) -> str:
         return spoken(name)
     if found[2] is None:
         raise DigrapError(
-            f"class {name}: a zero-shot prompt needs words in place of a WordNet id; give dataset.names=FILE "
+            f"class {name}: a zero-shot prompt needs words instead of a WordNet id; give dataset.names=FILE "
             "(ImageNet's LOC_synset_mapping.txt, or yaml with lines `n01440764: tench`)"
         )
     return found[2]

@@ -54,7 +54,7 @@ class Found:
         try:
             write_json(file, {"stamps": self.stamps, "broken": self.broken, "moving": sorted(self.moving)})
         except OSError as error:
-            log.info("%s cannot be written (%s): the next run looks at the pictures again", file, error.strerror)
+            log.info("%s cannot be written (%s): the next run checks the pictures again", file, error.strerror)
 
 
 def look_at(files: Iterable[str], read: Callable[[str], Any], title: str, cache: Path) -> Found:
@@ -70,7 +70,11 @@ def look_at(files: Iterable[str], read: Callable[[str], Any], title: str, cache:
         now = dict(zip(names, pool.map(_stamp, names, chunksize=64), strict=True))
         new = [name for name in names if now[name] is None or known.stamps.get(name) != now[name]]
         looks = pool.map(_look, new, chunksize=16)
-        seen = list(track(looks, f"{title}: looking at pictures", total=len(new), last=False)) if new else []
+        seen = (
+            list(track(looks, f"{title}: checking pictures", total=len(new), last=False, unit="pictures"))
+            if new
+            else []
+        )
     for name, (fine, moves) in zip(new, seen, strict=True):
         known.broken.pop(name, None)
         known.moving.discard(name)

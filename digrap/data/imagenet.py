@@ -31,7 +31,7 @@ HOW = {  # folder: where it is from
     "imagenet-r": "imagenet-r.tar of https://github.com/hendrycks/imagenet-r, unpacked",
     "sketch": "https://github.com/HaohanWang/ImageNet-Sketch, unpacked",
     "imagenet-a": "imagenet-a.tar of https://github.com/hendrycks/natural-adv-examples, unpacked",
-    "objectnet-1.0/images": "https://objectnet.dev, with mappings/ beside images/; its licence forbids to train on it",
+    "objectnet-1.0/images": "https://objectnet.dev, with mappings/ beside images/; its licence forbids training on it",
 }
 
 
@@ -94,11 +94,11 @@ def _part(
     if not found:
         there = ", ".join(folders[:SHOWN]) or "none"
         raise DigrapError(
-            f"split {name}: no folder in {row.path} is a trained class (folders there: {there}); pictures belong into "
-            "folders by class, docs/datasets.md has the layout"
+            f"split {name}: no folder in {row.path} is a trained class (folders there: {there}); pictures must be in "
+            "one folder per class; docs/datasets.md shows the layout"
         )
     if fewer := len(folders) - len(found):
-        log.info("%s: %d of %d class folders are none of the trained classes: left out", name, fewer, len(folders))
+        log.info("%s: %d of %d class folders are not trained classes and are left out", name, fewer, len(folders))
     whole = {folder: group[0] for folder, group in found.items()}
     if len(found) == len(known) and len(set(whole.values())) == len(known):
         return SplitFolder(row.kind, row.path, whole, read=read)
@@ -136,8 +136,9 @@ def _check_listed(row: Wanted, listed: Sequence[str]) -> None:
     """Raise DigrapError unless `listed` are all of ImageNet's classes, which numbers refer to."""
     if len(listed) != CLASSES:
         raise DigrapError(
-            f"{row.path}: its classes are numbers of ImageNet's {CLASSES:,} sorted WordNet ids, and {len(listed)} are "
-            f"known; put {NAMES} (of ImageNet's release on Kaggle) into dataset.root, or give it as dataset.names=FILE"
+            f"{row.path}: its classes are numbers of ImageNet's {CLASSES:,} sorted WordNet ids, but only {len(listed)} "
+            f"are known; put {NAMES} (of ImageNet's release on Kaggle) into dataset.root, or give it as "
+            "dataset.names=FILE"
         )
 
 
@@ -161,7 +162,7 @@ def _missing(root: Path, splits: Mapping[str, Mapping[str, str]], optional: bool
     sets = [name for name, options in splits.items() if options["kind"] in ("near_ood", "far_ood")]
     if optional and sets:
         without = " ".join(f"'~dataset.splits.{name}'" for name in sets)
-        lines.append(f"Without the test sets that are missing: {without}")
+        lines.append(f"To run without the missing test sets: {without}")
     return "\n".join(lines)
 
 

@@ -38,7 +38,7 @@ def wordnet_ids(mappings: Path, listed: Sequence[str]) -> tuple[dict[str, list[s
         ids = {folder_of[label]: [id_of[name] for name in text.split("; ")] for label, text in overlap.items()}
     except (OSError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise DigrapError(
-            f"{mappings}: ObjectNet's mappings are missing or do not fit together ({error!r}); unpack them anew from "
+            f"{mappings}: ObjectNet's mappings are missing or do not fit together ({error!r}); unpack them again from "
             f"objectnet-1.0.zip: {LABELS}, {OVERLAP}, {NUMBERS} and {NAMES}"
         ) from error
     return ids, {folder: labels[folder] for folder in ids}

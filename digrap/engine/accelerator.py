@@ -23,11 +23,12 @@ PATIENCE = datetime.timedelta(hours=24)
 
 @contextlib.contextmanager
 def open_accelerator(cfg: DictConfig) -> Iterator[Accelerator]:
-    """An Accelerator on the config's device; its process-wide state is cleared after, for the next job of a sweep."""
+    """An Accelerator on the config's device; its process-wide state is cleared afterwards, for the next job of a
+    sweep."""
     kind = cfg.device.split(":")[0]
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(kind, True):
-        raise DigrapError(f"device={cfg.device}: this machine has none; device=auto takes the best there is")
+        raise DigrapError(f"device={cfg.device}: not available on this machine; device=auto uses the best there is")
     check_sharding(cfg)
     ranks.join_slurm_step()
     ranks.check_devices(cfg.trainer.devices)

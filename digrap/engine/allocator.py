@@ -1,4 +1,4 @@
-"""Setting of the C library's allocator: freed memory is kept for the next step."""
+"""A setting of the C library's allocator: freed memory is kept for the next step."""
 
 from __future__ import annotations
 

@@ -118,8 +118,8 @@ def build_backbone(cfg: DictConfig, classes: tuple[str, ...]) -> Backbone:
         backbone.module.compile(backend=cfg.trainer.compile)  # in place: parameters keep their names
     if taken := sorted(KEYS & backbone.remarks.keys()):
         raise DigrapError(
-            f"backbone={cfg.backbone.name}: its remarks have {', '.join(taken)}, which results.json has of its own; "
-            "rename that remark where the backbone is built"
+            f"backbone={cfg.backbone.name}: its remarks contain {', '.join(taken)}, a key that results.json has "
+            "already; rename it where the backbone is built"
         )
     return backbone
 
@@ -134,8 +134,8 @@ def check_weights(cfg: DictConfig) -> None:
         call_choice("backbone", cfg.backbone, num_classes=0, classes=())
     if there and not pretrained and "backbone.weights" in (changes(OmegaConf.to_container(cfg, resolve=True)) or {}):
         raise DigrapError(
-            f"backbone.weights={named}: backbone.pretrained=false takes random weights, and the file would not be "
-            "read; leave one of the two out"
+            f"backbone.weights={named}: backbone.pretrained=false uses random weights, so the file would be ignored; "
+            "leave one of the two out"
         )
 
 
@@ -166,7 +166,7 @@ def build_task(cfg: DictConfig, backbone: Backbone, classes: tuple[str, ...], de
 
 
 def find_task_weights(cfg: DictConfig) -> None:
-    """Raise DigrapError where the task's scores need weights that cannot be had."""
+    """Raise DigrapError where the task's scores need weights that cannot be found or fetched."""
     find_weights(task_of(cfg), _setting(cfg))
 
 
@@ -201,7 +201,7 @@ def check_task(cfg: DictConfig) -> None:
         configs = {name: OmegaConf.load(CONFIGS / "backbone" / f"{name}.yaml") for name in choices("backbones")}
         others = [name for name, config in configs.items() if wanted in _made_for(config)]
         raise DigrapError(
-            f"dataset={cfg.dataset.name}: its task is {task}, and backbone={cfg.backbone.name} is made for "
+            f"dataset={cfg.dataset.name}: its task is {task}, but backbone={cfg.backbone.name} is made for "
             f"{', '.join(made_for)}; backbones for {task}: {', '.join(others) or 'none yet'}. Without a model, "
             "show_dataset.py, check_leakage.py and the score scripts in scripts/ work on it"
         )
@@ -233,11 +233,12 @@ def build_method(cfg: DictConfig) -> Method:
     if bool(optim.trains) != bool(parts["optimizer"]) or (parts["after_step"] and not optim.trains):
         raise DigrapError(
             f"optim={optim.name}: optim.trains={optim.trains} with {'an' if parts['optimizer'] else 'no'} optimizer; "
-            "what trains needs one, and nothing else has one or acts after its steps"
+            "training needs an optimizer, and without training there is neither an optimizer nor after_step"
         )
     if optim.start and not (optim.trains or parts["after_fit"]):
         raise DigrapError(
-            f"optim={optim.name}: optim.start={optim.start}: nothing trains or follows: take that run itself"
+            f"optim={optim.name}: optim.start={optim.start}: nothing is trained or computed from that run: use it "
+            "directly"
         )
     if isinstance(optim.holdout, bool) or not isinstance(optim.holdout, (int, float)) or not 0.0 <= optim.holdout < 1.0:
         raise DigrapError(f"optim.holdout={optim.holdout}: give a fraction of the training split, 0 ≤ holdout < 1")
@@ -245,13 +246,13 @@ def build_method(cfg: DictConfig) -> Method:
 
 
 def _with_what_it_takes(cfg: DictConfig, optimizer: Any) -> functools.partial:
-    """The optimizer's factory without the arguments of every method (configs/optim/_base.yaml) that it does not take.
+    """The optimizer's factory without those common arguments (configs/optim/_base.yaml) that it does not take.
 
     Raises ValueError for another argument that it does not take, for one of these with a value of its own, and where
     the config names no factory.
     """
     if not isinstance(optimizer, functools.partial):
-        raise ValueError("its yaml has no `_target_`, a torch optimizer, under `optimizer:`, or no `defaults: [_base]`")
+        raise ValueError("its yaml lacks `_target_` (a torch optimizer) under `optimizer:`, or `defaults: [_base]`")
     every = OmegaConf.load(CONFIGS / "optim" / "_base.yaml").optimizer
     resolved = OmegaConf.create({"trainer": cfg.trainer, "peft": cfg.peft, "every": every}).every
     values, given = OmegaConf.to_container(resolved, resolve=True), optimizer.keywords
@@ -284,6 +285,7 @@ def _tried(optimizer: functools.partial) -> Optimizer:
     closure = inspect.signature(type(trial).step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
         raise DigrapError(
-            f"optim: a step of {type(trial).__name__} needs a closure, which the loop has none of; take another"
+            f"optim: a step of {type(trial).__name__} needs a closure, which the training loop does not have; use "
+            "another optimizer"
         )
     return trial

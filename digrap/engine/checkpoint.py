@@ -39,7 +39,7 @@ def manifest(folder: Path) -> dict[str, Any]:
     OSError or ValueError where it is missing or damaged."""
     plain = json.loads((folder / "manifest.json").read_text())
     if not isinstance(plain, dict):
-        raise ValueError("manifest.json holds no mapping")
+        raise ValueError("manifest.json is not a mapping")
     for key, kind in (("base", dict), ("weights", dict), ("best_epoch", int)):
         if not isinstance(plain.get(key), kind | None):
             raise ValueError(f"manifest.json: {key} is {plain[key]!r:.60}")
@@ -97,7 +97,7 @@ def load(root: Path, base: dict[str, str]) -> dict[str, Any] | None:
     """The newest checkpoint's state, or None where there is none. `base` names the pre-trained weights of this run.
 
     Raises DigrapError naming a checkpoint that is damaged, whose weights of the best epoch are, that is of another
-    format, or stands on other pre-trained weights: an older one is never taken silently.
+    format, or stands on other pre-trained weights: an older one is never used silently.
     """
     found = folders(root)
     if not found:

@@ -32,7 +32,7 @@ def refuse_another_run(cfg: DictConfig, here: RunFolder) -> None:
     if (held := _held(here, mine)) not in (None, mine):
         raise DigrapError(
             f"{here.path} holds run {held}, and this is run {mine}{_differences(cfg, here)}; give another "
-            "hydra.run.dir, or leave it out: then each run has a folder of its own"
+            "hydra.run.dir, or leave it out, so that each run has its own folder"
         )
 
 
@@ -76,8 +76,8 @@ def _flat(value: Any, key: str = "") -> dict[str, Any]:
 def starts(here: RunFolder, origin: dict[str, Any]) -> list[dict[str, Any]]:
     """The origins (commit, dirty, started) of all starts that the run's state comes from, this one's at the end.
 
-    Call it before run.json is written anew. Earlier starts count where there is something to resume; where run.json
-    does not tell of them, one of unknown commit stands for them.
+    Call it before run.json is overwritten. Earlier starts count where there is something to resume; where run.json does
+    not tell of them, one of unknown commit stands for them.
     """
     if not (checkpoint.folders(here.checkpoints) or here.variants_file.exists() or kept_answers(here.path)):
         return [origin]

@@ -129,7 +129,9 @@ class Evaluator:
             workers=self.cfg.trainer.workers, pin=device.type == "cuda",
         )  # fmt: skip
         less_memory = for_answering(self.cfg, self.size_option)
-        batches = track(loader, title, total=sum(map(len, places.values())), size=lambda batch: batch.size)
+        batches = track(
+            loader, title, total=sum(map(len, places.values())), size=lambda batch: batch.size, unit="examples"
+        )
         with interruption.deferring(), kept or contextlib.nullcontext():
             for number, batch in zip(places, batches, strict=True):
                 with self.accelerator.autocast(), advising(f"in {title}", less_memory):

@@ -1,4 +1,4 @@
-"""What a run trained, written for others' libraries: adapters for peft, or the merged model for transformers."""
+"""What a run trained, written for other libraries: adapters for peft, or the merged model for transformers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ def write_adapter_form(cfg: DictConfig, classes: tuple[str, ...], weights: Path,
     trained = read_weights(weights, base_of(backbone), backbone.module)
     if further := [name for name in trained if ".lora_" not in name]:
         raise DigrapError(
-            f"form=adapter: the run's weights are not adapters alone ({further[0]}; {len(further)} tensors), and peft "
-            "would load the rest without a word; give form=merged"
+            f"form=adapter: the run trained more than its adapters ({further[0]}; {len(further)} tensors), and peft "
+            "would load the adapters without the rest and not say so; give form=merged"
         )
     write_adapter(backbone.module, folder, backbone.provenance)
 
 
 def write_merged_form(cfg: DictConfig, classes: tuple[str, ...], weights: Path, folder: Path) -> None:
-    """Write a run's model, its adapters merged, in transformers' format. Raises DigrapError for models of others."""
+    """Write a run's model, its adapters merged, in transformers' format. Raises DigrapError for models of other
+    libraries."""
     save_merged(trained_backbone(cfg, classes, weights), folder)

@@ -137,7 +137,7 @@ class Fit:
         less_memory = for_training(self.cfg, self.batch_size // self.accelerator.num_processes, self.micro_batch)
         training_mode(self.module)
         started, first = time.monotonic(), here.step_in_epoch
-        for _ in track(range(first, end), title, note=self.log.live, last=False):
+        for _ in track(range(first, end), title, note=self.log.live, last=False, unit="steps"):
             with advising(f"at step {here.step + 1}", less_memory):
                 self._step(batches)
             stepped()
@@ -220,7 +220,7 @@ class Fit:
     def _leave_if_asked(self, stop: signal.Signals | None) -> None:
         if stop:
             folder = self.job.run.checkpoint(self.position.step)
-            raise Interrupted(stop, f"step {self.position.step} is saved in {folder}")
+            raise Interrupted(stop, f"step {self.position.step} was saved in {folder}")
 
     @contextlib.contextmanager
     def _saving_at_once(self) -> Iterator[None]:
@@ -245,7 +245,7 @@ class Fit:
         self.saved_at = time.monotonic()
 
     def _passing_state(self) -> dict[str, Any]:
-        """What of the state validation and logging change. All processes call it."""
+        """The part of the state that validation and logging change. All processes call it."""
         return {
             "rng": rng_state(self.accelerator),
             "position": asdict(self.position),

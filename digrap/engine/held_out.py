@@ -1,4 +1,4 @@
-"""Held-out batches for what a method learns beside the weights, in an order that a resumed run continues."""
+"""Held-out batches for what a method learns in addition to the weights, in an order that a resumed run continues."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class HeldOutBatches:
         self.micro_batch = min(cfg.trainer.micro_batch, size // world)
         if not self.micro_batch:
             raise DigrapError(
-                f"optim={cfg.optim.name} learns from held-out batches, and {len(data)} held-out examples are too few "
+                f"optim={cfg.optim.name} learns from held-out batches, but {len(data)} held-out examples are too few "
                 f"for {world} processes; give a larger optim.holdout or validation split"
             )
         self.parts = size // (self.micro_batch * world)  # micro-batches a batch

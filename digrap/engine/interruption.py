@@ -21,7 +21,7 @@ REPEATED = 1.0  # seconds; torchrun hands a Ctrl-C on to ranks that the terminal
 
 
 class _Signals:
-    """What this process was asked, by which handlers it hears of it, and how it is to react."""
+    """What this process was asked to do, the handlers that receive it, and how it is to react."""
 
     def __init__(self):
         self.asked: signal.Signals | None = None
@@ -65,7 +65,7 @@ class _Signals:
         if self.levels and not self.deferred:
             raise Interrupted(self.asked)
         if multiprocessing.parent_process() is None and os.environ.get("RANK", "0") == "0":
-            _say(f"{self.asked.name}: stopping after this step or batch; Ctrl-C{self._again()} leaves at once\n")
+            _say(f"{self.asked.name}: stopping after this step or batch; Ctrl-C{self._again()} quits at once\n")
 
     def _again(self) -> str:
         return " again" if self.asked == signal.SIGINT else ""
@@ -76,7 +76,7 @@ _signals = _Signals()
 
 @contextlib.contextmanager
 def listening() -> Iterator[bool]:
-    """Hear the signals from here on: one raises Interrupted, at once or, within `deferring`, at the next `check`.
+    """Handle the signals from here on: one raises Interrupted, at once or, within `deferring`, at the next `check`.
 
     Yields whether this is the outermost such context, which puts the earlier handlers back at its end. Raises
     Interrupted where this process was asked to end before, in an earlier run of a sweep.
@@ -95,7 +95,7 @@ def listening() -> Iterator[bool]:
 
 
 def keep_listening() -> None:
-    """Hear the signals until this process ends: what the processes of a parallel sweep begin with. Between two runs
+    """Handle the signals until this process ends: what the processes of a parallel sweep begin with. Between two runs
     nothing is raised; the next run is not begun."""
     _signals.kept = True
     _signals.install()

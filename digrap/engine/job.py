@@ -74,7 +74,7 @@ class Datasets:
 
     @cached_property
     def tested(self) -> list[Split]:
-        """Every split but the training one, each loaded once."""
+        """Every split except the training split, each loaded once."""
         return self.source.tested
 
 

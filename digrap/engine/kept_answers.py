@@ -1,4 +1,4 @@
-"""Answers of a split as they come, on disk: an evaluation that was killed goes on after the batches that it kept.
+"""Answers of a split as they come, on disk: an evaluation that was killed resumes after the batches that it kept.
 
 `answers-<name>-<rank>.npz` holds `key` (a digest of all that decides answers: weights, decoding, the batches), `batch`
 and `size` (the numbers of the batches and how many examples each has), and every answer as `answer.<its name>`.
@@ -122,7 +122,7 @@ class Keeper:
             except (DigrapError, KeyError, ValueError) as error:
                 log.warning("%s", error)
         if taken:
-            log.info("%s: %d batches are answered already", name, len(taken))
+            log.info("%s: %d batches were already answered", name, len(taken))
         return taken
 
 

@@ -38,7 +38,7 @@ class RankDied(DigrapError):
 
 
 class RankFailed(RuntimeError):
-    """A rank ended by an error that is none of the user's; the text is its traceback."""
+    """A rank ended by an error that is not the user's; the text is its traceback."""
 
 
 def train(cfg: DictConfig, folder: Path) -> float:

@@ -1,4 +1,4 @@
-"""Batches whose order and augmentation depend on seed, epoch and example alone: a resumed epoch continues exactly."""
+"""Batches whose order and augmentation depend only on seed, epoch and example: a resumed epoch continues exactly."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def check_batch(size: int, examples: int) -> None:
 def micro_batch(trainer: DictConfig, world: int) -> int:
     """Examples per process and forward pass: as the recipe says, whatever the number of processes.
 
-    Raises DigrapError where the batch is no multiple of it; with the largest number that does, if there is one.
+    Raises DigrapError where the batch is not a multiple of it; with the largest number that does, if there is one.
     """
     size = min(trainer.micro_batch, trainer.batch_size)
     if trainer.batch_size % (size * world) == 0:
@@ -117,8 +117,8 @@ def micro_batch(trainer: DictConfig, world: int) -> int:
     fits = max((k for k in range(1, size + 1) if share % k == 0), default=1)
     remedy = f"a batch_size that is a multiple of {world}" if left else f"trainer.micro_batch={fits}"
     raise DigrapError(
-        f"trainer.batch_size={trainer.batch_size} is no multiple of trainer.micro_batch={trainer.micro_batch} "
-        f"× {world} processes; give {remedy}"
+        f"trainer.batch_size={trainer.batch_size} is not a multiple of trainer.micro_batch={trainer.micro_batch} × "
+        f"{world} processes; give {remedy}"
     )
 
 

@@ -1,5 +1,5 @@
-"""Further places for metrics beside metrics.jsonl: Weights & Biases, TensorBoard. None of them ends or delays a run:
-one that fails is given up with a warning, as metrics.jsonl has the same numbers."""
+"""Places for metrics in addition to metrics.jsonl: Weights & Biases, TensorBoard. None of them ends or delays a run:
+one that fails is dropped with a warning, as metrics.jsonl has the same numbers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def _given_up_on_error(sink: Sink, name: str) -> Sink:
             sink(record)
         except Exception as error:
             failed = True
-            log.warning("logger=%s: no more is written there (%s); metrics.jsonl has everything", name, error)
+            log.warning(
+                "logger=%s: nothing more is written there (%s); metrics.jsonl still has everything", name, error
+            )
 
     return lenient
 
@@ -135,13 +137,13 @@ def _begin(wandb: Any, cfg: DictConfig, folder: Path) -> Any:
         except wandb.errors.CommError as error:
             if mode != "online" or isinstance(error, wandb.errors.AuthenticationError):
                 raise
-            log.warning("logger=wandb: the run could not be begun there (%s): %s", error, LATER)
+            log.warning("logger=wandb: the run could not be started there (%s): %s", error, LATER)
             wandb.teardown()  # else the id is in use
             return begin("offline")
     except wandb.Error as error:
         raise DigrapError(
-            f"logger=wandb: the run could not be begun ({error}); log in with `wandb login`, or write it to disk with "
-            "logger.mode=offline"
+            f"logger=wandb: the run could not be started ({error}); log in with `wandb login`, or write it to disk "
+            "with logger.mode=offline"
         ) from error
 
 

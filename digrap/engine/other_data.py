@@ -52,7 +52,7 @@ def classes_beside(folder: Path) -> tuple[str, ...] | None:
         return None
     names = json.loads(file.read_text(encoding="utf-8"))
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DigrapError(f"{file} is damaged (no list of names); export the run again")
+        raise DigrapError(f"{file} is damaged (not a list of names); export the run again")
     return tuple(names)
 
 
@@ -76,7 +76,7 @@ def columns(classes: Sequence[str], known: Sequence[str]) -> list[int]:
         listed = ", ".join(unknown[:SHOWN]) + (", …" if len(unknown) > SHOWN else "")
         near = difflib.get_close_matches(unknown[0], known, n=3, cutoff=0.5) or known[:SHOWN]
         raise DigrapError(
-            f"{len(unknown)} of the data's {len(classes)} classes are none of the {len(known)} that the model knows: "
+            f"{len(unknown)} of the data's {len(classes)} classes are not among the {len(known)} that the model knows: "
             f"{listed}; nearest to the first: {', '.join(near)}; rename their folders, or leave them out"
         )
     return [places[identity(name)] for name in classes]

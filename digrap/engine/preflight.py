@@ -1,4 +1,4 @@
-"""What runs need beyond their configs, looked for before any of them begins: packages, data, weights, adapters."""
+"""What runs need beyond their configs, checked before any of them begins: packages, data, weights, adapters."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def announce(result: Results, cfg: DictConfig) -> None:
 
 
 def scores_table(scores: dict[str, dict[str, Any]], metric: str) -> Table:
-    """A row a split with its score by `metric`, and the OOD mean where several are out of distribution."""
+    """One row per split with its score by `metric`, and the OOD mean where several are out of distribution."""
     table = Table()
     for title in ("split", "kind", "n", f"{metric} %"):
         table.add_column(title, justify="left" if title in ("split", "kind") else "right")

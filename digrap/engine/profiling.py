@@ -43,11 +43,11 @@ def profiling(job: Job) -> Iterator[Callable[[], None]]:
     with profile(activities=activities, schedule=plan, on_trace_ready=write) as profiler:
         yield profiler.step
     if profiler.step_num < needed:
-        log.warning("trainer.profile=true: no trace, as this start took fewer than %d steps", needed)
+        log.warning("trainer.profile=true: no trace, because this start took fewer than %d steps", needed)
 
 
 def _write(profiler: profile, file: Path) -> None:
-    """Write the trace atomically; torch writes to a name alone, so it comes from a temporary file elsewhere."""
+    """Write the trace atomically; torch only writes to a file name, so it comes from a temporary file elsewhere."""
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / file.name
         profiler.export_chrome_trace(str(whole))

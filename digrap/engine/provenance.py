@@ -66,7 +66,9 @@ def describe_data(run: RunFolder, source: DataModule) -> None:
     run.write_data(about)
     if about.get("leaks"):
         caveats = [f"! {caveat}" for caveat in source.caveats]
-        console().print(*caveats, "Test examples that are in training:", leakage_table(about["leaks"]), sep="\n")
+        console().print(
+            *caveats, "Test examples that occur in the training set:", leakage_table(about["leaks"]), sep="\n"
+        )
 
 
 def describe_optimizer(optimizer: Optimizer) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def _first_host() -> str:
 
 
 def quiet() -> None:
-    """Let ranks other than the first say warnings alone, draw no bars, and write no log file."""
+    """Let ranks other than the first print only warnings, draw no bars, and write no log file."""
     if rank() == 0:
         return
     multiprocessing.current_process().name = f"rank {rank()}"
@@ -91,7 +91,7 @@ def check_devices(devices: int) -> None:
 
 def check_no_sweep(arguments: list[str]) -> None:
     """Raise DigrapError for the `arguments` of a multirun that torchrun or srun has started several times. Ranks other
-    than the first end without a word."""
+    than the first end silently."""
     count = int(os.environ.get("LOCAL_WORLD_SIZE", world()))
     if "RANK" not in os.environ:
         count = int(os.environ.get(STEP_TASKS, 1))
@@ -101,4 +101,4 @@ def check_no_sweep(arguments: list[str]) -> None:
         sys.exit(2)
     kept = [word for word in arguments if not word.startswith("trainer.devices=")]
     command = shlex.join(["python", "train.py", *kept, f"trainer.devices={count}"])
-    raise DigrapError(f"-m: each of the processes that torchrun or srun started would make the whole sweep; {command}")
+    raise DigrapError(f"-m: each of the processes that torchrun or srun started would run the whole sweep; {command}")

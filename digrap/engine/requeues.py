@@ -1,4 +1,4 @@
-"""How often a job of Slurm's was started anew without its run having got any further: an endless loop is ended."""
+"""How often a Slurm job was restarted without any progress of its run: an endless loop is stopped."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ LIMIT = 5  # starts anew in a row
 
 
 def count_start(cfg: DictConfig, folder: Path) -> None:
-    """Note how far the run is at this start of its job. Raises DigrapError at the LIMIT-th start anew in a row that
-    finds it where the one before did; a job that is submitted anew begins at 0."""
+    """Note how far the run has come at this start of its job. Raises DigrapError at the LIMIT-th restart in a row
+    without progress; a job that is submitted again begins at 0."""
     file, reached = Path(folder) / FILE, _reached(cfg, Path(folder))
     before = _read(file) if int(os.environ.get("SLURM_RESTART_COUNT") or 0) else {}
     count = before.get("count", 0) + 1 if before.get("reached") == reached else 0
     if count >= LIMIT:
         raise DigrapError(
-            f"{folder}: the job was put back into the queue {count} times in a row and the run got no further, not by "
-            "a step; give it more time (cluster.minutes=…, cluster.warn_s=… for saving), or a partition where it is "
-            "not preempted (cluster.partition=…), and submit it again"
+            f"{folder}: the job was requeued {count} times in a row without a single step of progress; give it more "
+            "time (cluster.minutes=…, cluster.warn_s=… for saving), or a partition where it is not preempted "
+            "(cluster.partition=…), and submit it again"
         )
     write_json(file, {"count": count, "reached": reached})
 

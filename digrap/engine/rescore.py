@@ -139,7 +139,7 @@ def _of_run(cfg: DictConfig, run: RunFolder, other_data: bool) -> Subject:
         known = classes_of(run, whole)
         if task_of(whole) != task_of(cfg):
             raise DigrapError(
-                f"dataset={cfg.dataset.name} is of the task {task_of(cfg)}, {run.path} was trained for "
+                f"dataset={cfg.dataset.name} has the task {task_of(cfg)}, but {run.path} was trained for "
                 f"{task_of(whole)}; choose another dataset"
             )
         whole.dataset = OmegaConf.to_container(cfg.dataset, resolve=True)
@@ -223,7 +223,7 @@ def _elsewhere(score: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chosen(data: DataModule, wanted: Any) -> list[str]:
-    """The names of the splits that are wanted; all but the training split where none is named."""
+    """The names of the splits that are wanted; all except the training split where none is named."""
     if wanted is None:
         return [name for name, split in data.splits.items() if split.kind != "id_train"]
     names = [wanted] if isinstance(wanted, str) else list(wanted)

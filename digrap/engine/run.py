@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 @slurm.guard()
 def run(cfg: DictConfig, folder: Path) -> float:
-    """Make the run that `cfg` describes in `folder`, resume it, or say that it is done.
+    """Make the run that `cfg` describes in `folder`, resume it, or report that it is done.
 
     A run whose weights this one is initialised from comes first, in its own folder beside this one. Returns the best
     ID-validation score. Raises DigrapError for whatever the user can fix; Busy where another process is writing
@@ -70,7 +70,8 @@ def run(cfg: DictConfig, folder: Path) -> float:
         tidy_finished(here, result)
         if not here.config_file.exists():  # deleted because it was damaged
             here.write_config(cfg)
-        log.info("%s is done (results.json exists); fresh=true makes it once more beside it", here.path)
+        again = _beside(here).path.name
+        log.info("%s is already done (results.json exists); add fresh=true to repeat it in %s", here.path, again)
         announce(result, cfg)
         return result.selection["score"]
     check_known_keys(cfg)
@@ -91,7 +92,7 @@ def run(cfg: DictConfig, folder: Path) -> float:
 
 
 def _beside(done: RunFolder) -> RunFolder:
-    """The folder for making a finished run once more: the first <hash>-fresh<k> that is not finished."""
+    """The folder for repeating a finished run: the first <hash>-fresh<k> that is not finished."""
     fresh, k = done, 0
     while fresh.finished() is not None:
         k += 1
@@ -104,8 +105,8 @@ def _compare_scores(before: RunFolder, after: RunFolder) -> None:
         return
     old, new = before.results().scores, after.results().scores
     differ = [name for name in new if new[name] != old.get(name)]
-    verdict = f"of {', '.join(differ)} differ from" if differ else "equal"
-    log.info("%s: the scores %s those of %s", after.path, verdict, before.path)
+    verdict = f"on {', '.join(differ)} differ from" if differ else "equal"
+    log.info("%s: its scores %s those of %s", after.path, verdict, before.path)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The data of a run: its picture files looked at before it begins, and a few examples alone in a smoke run."""
+"""The data of a run: its picture files are checked before it begins; a smoke run takes only a few examples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from digrap.models.backbone import Backbone
 
 MINIATURE = "digrap.models.mini_resnet."  # a builder that takes tensors of the miniature alone
 EXAMPLES = 32  # of each split in a smoke run
-CAVEAT = "a smoke run: a few steps and a few examples show that everything works; its scores mean nothing"
+CAVEAT = "smoke run: a few steps on a few examples, only to check that everything works; ignore the scores"
 
 
 def has_picture_files(cfg: DictConfig) -> bool:
@@ -43,16 +43,16 @@ def check_takes_pictures(cfg: DictConfig) -> None:
 
 
 def check_pictures_fit(backbone: Backbone, cfg: DictConfig, data: DataModule) -> None:
-    """Raise DigrapError where a classifier takes tensors of one size alone, and `data` has picture files."""
+    """Raise DigrapError where a classifier only takes tensors of one size, but `data` has picture files."""
     if data.pictures and task_of(cfg) == CLASSIFICATION and backbone.eval_transform is None:
         raise _no_pictures(cfg)
 
 
 def _no_pictures(cfg: DictConfig) -> DigrapError:
     return DigrapError(
-        f"backbone={cfg.backbone.name} takes the miniature's pictures alone, and its shipped weights are of the "
-        f"miniature's 45 classes; dataset={cfg.dataset.name} has picture files: take backbone=timm backbone.model=…, "
-        "or another (--list backbones; docs/own_data.md)"
+        f"backbone={cfg.backbone.name} only takes the miniature's pictures, and its shipped weights are for the "
+        f"miniature's 45 classes, but dataset={cfg.dataset.name} has picture files; use backbone=timm "
+        "backbone.model=…, or another (--list backbones; docs/own_data.md)"
     )
 
 

@@ -41,7 +41,7 @@ def check_sharding(cfg: DictConfig) -> None:
     elif cfg.trainer.precision == "fp16":
         wrong, instead = "trainer.precision=fp16 scales gradients of whole tensors", "give trainer.precision=bf16, or "
     elif cfg.peft.get("name") == "qlora":
-        wrong = "peft=qlora keeps weights in 4 bits, which are not cut"
+        wrong = "peft=qlora keeps weights in 4 bits, which cannot be sharded"
     if wrong:
         raise DigrapError(f"trainer.sharding=full: {wrong}; {instead}leave trainer.sharding out")
 
@@ -51,12 +51,13 @@ def shard(cfg: DictConfig, accelerator: Accelerator, module: nn.Module) -> None:
     if cfg.trainer.sharding == "none":
         return
     if accelerator.num_processes == 1:
-        log.info("trainer.sharding=full: one process holds everything")
+        log.info("trainer.sharding=full has no effect: there is only one process")
         return
     numbers = {name: param for name, param in module.named_parameters() if param.ndim == 0}
     if trained := [name for name, param in numbers.items() if param.requires_grad]:
         raise DigrapError(
-            f"trainer.sharding=full: {trained[0]} is a single number, which cannot be cut; leave trainer.sharding out"
+            f"trainer.sharding=full: {trained[0]} is a single number, which cannot be sharded; leave trainer.sharding "
+            "out"
         )
     module.to(accelerator.device)
     options = {

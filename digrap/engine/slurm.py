@@ -1,4 +1,4 @@
-"""Being a job of Slurm: a run that was asked to end is put back into the queue, where Slurm would not do it itself."""
+"""Running as a Slurm job: a run that was asked to end is requeued, if Slurm would not do that itself."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ def job_id() -> str | None:
 
 @contextlib.contextmanager
 def guard() -> Iterator[None]:
-    """Hear signals (`interruption.listening`); the outermost guard of a Slurm job puts it back into the queue.
+    """Hear signals (`interruption.listening`); the outermost guard of a Slurm job requeues it.
 
-    Raises Interrupted for a signal, SystemExit(75) where the job goes on later. A Ctrl-C is meant: the job is not put
-    back.
+    Raises Interrupted for a signal, SystemExit(75) where the job goes on later. After Ctrl-C the job is not requeued.
     """
     with interruption.listening() as outermost:
         try:
@@ -43,7 +42,7 @@ def guard() -> Iterator[None]:
 
 
 def _go_on_later(stop: Interrupted) -> None:
-    """Ask Slurm once, from the first rank. Returns where the job cannot be put back into the queue."""
+    """Ask Slurm once, from the first rank. Returns if the job cannot be requeued."""
     if rank():
         time.sleep(OTHERS_WAIT)
         raise SystemExit(REQUEUED)
@@ -51,13 +50,13 @@ def _go_on_later(stop: Interrupted) -> None:
     try:
         state = _scontrol("show", "job", "-o", job).partition("JobState=")[2].split(maxsplit=1)
         if state[:1] == ["RUNNING"]:  # else Slurm requeues it, or wants it dead
-            log.info("%s; job %s goes back into the queue", stop, job)
+            log.info("%s; job %s is requeued", stop, job)
             _requeue(job)
         else:
             log.info("%s; Slurm ends job %s (%s)", stop, job, state[0] if state else "state unknown")
     except (OSError, subprocess.SubprocessError) as error:
         words = getattr(error, "stderr", None) or str(error)
-        log.error("job %s was not put back into the queue (%s); submit it again to go on", job, words.strip())
+        log.error("job %s could not be requeued (%s); submit it again to resume", job, words.strip())
         return
     raise SystemExit(REQUEUED)
 

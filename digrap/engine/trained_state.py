@@ -22,7 +22,7 @@ DIGESTS = ("sha256", "adapters_sha256")
 
 
 def base_of(backbone: Backbone) -> dict[str, str]:
-    """The pre-trained weights that a run stands on: source, file, revision and sha256, as far as they are known.
+    """The pre-trained weights that a run builds on: source, file, revision and sha256, as far as they are known.
 
     Where no file is known (random weights) sha256 is that of the tensors themselves, in the order of their names.
     Call it before anything is trained or loaded on top.
@@ -37,9 +37,8 @@ def check_base(found: dict[str, str], base: dict[str, str], file: Path) -> None:
     """Raise DigrapError where `file` was saved on top of other pre-trained weights than those of this run."""
     if any(found.get(key) != base.get(key) for key in DIGESTS):
         raise DigrapError(
-            f"{file} stands on {_named(found)}, and the backbone now is {_named(base)}: it holds only what was "
-            "trained. Give the backbone the weights that the run was started with, or delete the run folder to start "
-            "afresh"
+            f"{file} has only what was trained on top of {_named(found)}, but the backbone is now {_named(base)}. Give "
+            "the backbone the weights that the run was started with, or delete the run folder to start afresh"
         )
 
 
@@ -99,12 +98,14 @@ def overlay(module: nn.Module, weights: dict[str, Tensor], file: Path | str) -> 
     own = module.state_dict()
     if unknown := [name for name in weights if name not in own]:
         shown = ", ".join(unknown[:3])
-        raise DigrapError(f"{file}: {len(unknown)} tensors are not the model's ({shown}); is it of another backbone?")
+        raise DigrapError(
+            f"{file}: {len(unknown)} tensors are not in the model ({shown}); is it from another backbone?"
+        )
     if wrong := [name for name in weights if weights[name].shape != own[name].shape]:
         name = wrong[0]
         raise DigrapError(
-            f"{file}: {name} has shape {tuple(weights[name].shape)}, the model's has {tuple(own[name].shape)}; "
-            "is it of another backbone or number of classes?"
+            f"{file}: {name} has shape {tuple(weights[name].shape)}, the model's has {tuple(own[name].shape)}; is it "
+            "from another backbone or for another number of classes?"
         )
     untie(module, list(_told_apart(module, weights)))
     module.load_state_dict({name: cut_like(value, own[name]) for name, value in weights.items()}, strict=False)
@@ -139,7 +140,7 @@ def read_weights(file: Path, base: dict[str, str], module: nn.Module, anchored: 
         check_base(stands_on, base, file)
     elif missing:
         raise DigrapError(
-            f"{file}: it names no pre-trained weights that it stands on, and {len(missing)} tensors are missing "
+            f"{file}: it does not say which pre-trained weights it belongs to, and {len(missing)} tensors are missing "
             f"({', '.join(sorted(missing)[:3])}); train the run again"
         )
     return weights

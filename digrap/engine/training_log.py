@@ -1,4 +1,4 @@
-"""The numbers of training as metrics.jsonl and the terminal get them: losses, validation scores, a line an epoch."""
+"""The numbers of training that metrics.jsonl and the terminal get: losses, validation scores, one line per epoch."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class TrainingLog:
     def begin(self, batch_size: int) -> None:
         """Say what trains on what: examples, classes, steps and parameters."""
         job, wanted = self.job, self.job.cfg.trainer.batch_size
-        things = "picture" if task_of(job.cfg) == CLASSIFICATION else "question"
+        things = "training picture" if task_of(job.cfg) == CLASSIFICATION else "training question"
         classes = job.data.source.classes
-        of = f" of {counted(len(classes), 'class', 'classes')}" if classes else ""
-        shrunk = f" of {batch_size} instead of {wanted} (smoke)" if batch_size < wanted else ""
+        of = f" in {counted(len(classes), 'class', 'classes')}" if classes else ""
+        shrunk = f" (batch size {batch_size} instead of {wanted})" if batch_size < wanted else ""
         sizes = [(_size(param), param.requires_grad) for param in job.backbone.module.parameters()]
         trained, whole = sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
         log.info(
-            "%s%s, %s an epoch%s, %s of %s M parameters train", counted(len(job.data.train), things), of,
+            "%s%s, %s per epoch%s, %s M of %s M parameters trainable", counted(len(job.data.train), things), of,
             counted(self.steps_per_epoch, "step"), shrunk, _millions(trained), _millions(whole),
         )  # fmt: skip
 
@@ -107,8 +107,8 @@ class TrainingLog:
         smaller = f", a smaller trainer.batch_size (now {self.job.cfg.trainer.batch_size})," if few else ","
         if chance is not None and here.best_score <= chance + DEVIATIONS * math.sqrt(chance * (100 - chance) / n):
             log.warning(
-                "ID validation is %.1f %%, and guessing scores %.1f %%: this run has learnt next to nothing; another "
-                "trainer.base.lr, more trainer.epochs%s or another backbone may help", here.best_score, chance, smaller,
+                "ID validation is %.1f %%, and guessing scores %.1f %%: this run has learnt next to nothing; try "
+                "another trainer.base.lr, more trainer.epochs%s or another backbone", here.best_score, chance, smaller,
             )  # fmt: skip
         elif here.best_score == 0:
             log.warning(
@@ -117,7 +117,7 @@ class TrainingLog:
             )  # fmt: skip
         elif here.best_epoch == self.job.cfg.trainer.validate_every and here.best_epoch < self.epochs:
             log.warning(
-                "the best epoch is number %d, the first that was validated: none after it was better; a smaller "
+                "the best epoch is %d, the first that was validated, and no later one was better; a smaller "
                 "trainer.base.lr is the usual fix", here.best_epoch,
             )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The contract of a method: an optimizer, what it trains, and hooks after a step and after the fit."""
+"""The interface of a method: an optimizer, what it trains, and hooks after a step and after the fit."""
 
 from __future__ import annotations
 

@@ -68,8 +68,8 @@ class TPGMOnce(TPGM):
         projection(1)
         if not projection.gamma.isfinite().all():
             raise ValueError(
-                "the loss on a held-out batch is not finite: the weights of the run that this one is initialised from "
-                "are unusable; delete that run and train it again"
+                "the loss on a held-out batch is not finite: the run that this one is initialised from has unusable "
+                "weights; delete that run and train it again"
             )
         names = {*context.before, *projection.params}
         weights = {name: value for name, value in context.module.state_dict().items() if name in names}
@@ -136,7 +136,7 @@ class Projection:
         """Take `max_iters` Adam steps on γ."""
         rounds = range(self.options.max_iters)
         # A long training after the fit takes minutes and shows its progress; one after every step does not.
-        for _ in track(rounds, "constraints") if self.options.max_iters >= 50 else rounds:
+        for _ in track(rounds, "constraints", unit="steps") if self.options.max_iters >= 50 else rounds:
             self._clamp(norms)
             self.gamma.grad = self.held_out.gradient(lambda: self.projected(deltas, norms), self.gamma, self.batches)
             self.adam.step()

@@ -22,7 +22,7 @@ def torch_optimizer(
 ) -> Optimizer:
     """torch.optim.AdamW or SGD over `params`, by `base`.
 
-    Each takes the options that it knows of those every method gets from the trainer; `anchor` concerns neither.
+    Of the options that every method gets from the trainer, each takes those that it knows; `anchor` has no effect.
     Raises ValueError for another `base` or a value that torch refuses.
     """
     if base == "adamw":

@@ -89,7 +89,7 @@ class Published:
             if not isinstance(plain, dict):
                 raise ValueError("it holds no mapping")
         except (OSError, ValueError) as error:
-            raise self.error(f"{file} is not readable ({error}); fetch it again") from error
+            raise self.error(f"{file} cannot be read ({error}); fetch it again") from error
         return plain
 
     @property
@@ -124,7 +124,7 @@ def load_adapters(backbone: Backbone, published: Published, targets: str | Seque
         raise published.error(_other_layers(module, file, targets, missing, unknown))
     about = {"adapters": published.start, "adapters_sha256": sha256(file)}
     backbone.provenance |= about
-    log.info("adapters begin with those of %s", published.folder)
+    log.info("adapters are initialised from %s", published.folder)
 
 
 def _check_config(published: Published, config: dict[str, Any], own: Any) -> None:
@@ -132,7 +132,7 @@ def _check_config(published: Published, config: dict[str, Any], own: Any) -> Non
     for key, values in PLAIN.items():
         if (value := config.get(key, values[0])) not in values:
             raise published.error(
-                f"its {CONFIG} has {key}={value}, which is not supported; take adapters with {key}={values[0]}"
+                f"its {CONFIG} has {key}={value}, which is not supported; use adapters with {key}={values[0]}"
             )
     wanted = {"r": (config.get("r"), own.r), "alpha": (config.get("lora_alpha"), own.lora_alpha)}
     if any(value is None or value != mine for value, mine in wanted.values()):
@@ -147,20 +147,20 @@ def _check_base(published: Published, config: dict[str, Any], stands_on: Provena
     if digest := _base_sha256(published.file):
         if digest != stands_on.get("sha256"):
             raise published.error(
-                f"its adapters stand on weights with sha256 {digest[:12]} ({theirs or 'without a name'}), and the "
-                f"backbone's is {str(stands_on.get('sha256'))[:12]} ({ours or stands_on.get('source')}); give the "
+                f"its adapters were trained on weights with sha256 {digest[:12]} ({theirs or 'without a name'}), but "
+                f"the backbone's is {str(stands_on.get('sha256'))[:12]} ({ours or stands_on.get('source')}); give the "
                 "backbone the weights that they were trained on"
             )
         return
     if theirs is None:
-        log.warning("%s names no base model: that it is the backbone was not checked", published.folder / CONFIG)
+        log.warning("%s names no base model, so whether it is the backbone was not checked", published.folder / CONFIG)
     elif published.base is not None:
         if published.base != theirs:
             raise published.error(f"peft.base={published.base}: its {CONFIG} names {theirs}; give that if it is right")
     elif not _one_model(theirs, ours):
         model, base = (shlex.quote(f"{key}={theirs}") for key in ("backbone.model", "peft.base"))
         raise published.error(
-            f"its adapters were trained on {theirs}, and the backbone is {ours or stands_on.get('source')}; give "
+            f"its adapters were trained on {theirs}, but the backbone is {ours or stands_on.get('source')}; give "
             f"{model}, or {base} if the backbone is that model under another name"
         )
 
@@ -202,5 +202,5 @@ def _other_layers(
         if names
     ]
     fits = f"give {shlex.quote(f'peft.targets={shown}')}"
-    remedy = fits if fitting else "no peft.targets gives its layers: it is of another model"
-    return f"other layers have adapters than under peft.targets={targets}: {', '.join(parts)}; {remedy}"
+    remedy = fits if fitting else "no peft.targets gives its layers: it belongs to another model"
+    return f"its adapters are on other layers than those of peft.targets={targets}: {', '.join(parts)}; {remedy}"

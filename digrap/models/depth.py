@@ -36,8 +36,8 @@ def below_output(module: nn.Module) -> dict[str, int]:
         counts[tower] = max(counts.get(tower, 0), k + 1)
     if not counts:
         raise DigrapError(
-            f"trainer.layer_decay: {type(module).__name__} has no layers one after another (layers.0, blocks.0, …); "
-            "give trainer.layer_decay=1.0, or a transformer as backbone"
+            f"trainer.layer_decay: {type(module).__name__} has no sequence of layers (layers.0, blocks.0, …); give "
+            "trainer.layer_decay=1.0, or a transformer as backbone"
         )
     return {
         name: counts[layers[name][0]] - layers[name][1] if name in layers else _outside(name, counts) for name in names

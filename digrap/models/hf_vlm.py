@@ -61,7 +61,7 @@ def hf_vlm(
     chat = _has_template(processor) if chat is None else chat
     written = partial(_chat, model, processor) if chat else partial(_with_picture, processor)
     prompt, train_prompt = (text if text is None else written(text) for text in (prompt, train_prompt))
-    log.info("%s is asked %r, %s chat template", model, prompt, "by its processor's" if chat else "without a")
+    log.info("%s: the prompt is %r, %s chat template", model, prompt, "by its processor's" if chat else "without a")
     with torch.device("meta"):
         shell = AutoModelForImageTextToText.from_config(config)
     by_answer = wants_type_ids(shell)
@@ -113,7 +113,7 @@ def _config(model: str, folder: Path) -> Any:
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise DigrapError(
             f"backbone.model={model}: transformers has no model of type {config.model_type} that answers questions "
-            "about a picture; take one, such as google/paligemma-3b-pt-224"
+            "about a picture; use one that does, such as google/paligemma-3b-pt-224"
         )
     return config
 
@@ -127,7 +127,8 @@ def _made(model: str, make: Any) -> Any:
         return make()
     except Exception as error:  # transformers, tokenizers and json have no base class in common
         raise DigrapError(
-            f"backbone.model={model}: its processor cannot be made ({last_line(error)}); fetch the model's files again"
+            f"backbone.model={model}: its processor cannot be loaded ({last_line(error)}); fetch the model's files "
+            "again"
         ) from error
 
 
@@ -167,14 +168,14 @@ def _check_fit(model: str, shell: nn.Module, answering: VLMAnswering, image_size
     size = None if pixels is None else tuple(pixels.shape[-2:])
     if isinstance(own, int) and size not in (None, (own, own)):
         raise DigrapError(
-            f"backbone.model={model}: its processor makes pictures of {size[0]} x {size[1]} pixels, and the model was "
-            f"trained at {own}; take model and processor of one checkpoint"
+            f"backbone.model={model}: its processor makes pictures of {size[0]} x {size[1]} pixels, but the model was "
+            f"trained at {own}; use the model and processor of one checkpoint"
         )
     wanted = _features(shell, pixels)
     given = int((found["input_ids"][0] == getattr(shell.config, "image_token_id", None)).sum()) if wanted else None
     if given != wanted:
         raise DigrapError(
-            f"backbone.model={model}: its processor writes {given} tokens for a picture, and the model has {wanted} "
+            f"backbone.model={model}: its processor writes {given} tokens for a picture, but the model has {wanted} "
             "features of one; give backbone.prompt one <image>, and model and processor of one checkpoint"
         )
 
@@ -224,7 +225,12 @@ def _load(model: str, folder: Path, dtype: torch.dtype) -> nn.Module:
                 f"{', '.join(keys[:3])}; {len(keys)} in all); fetch them again"
             )
     if keys := sorted(found["unexpected_keys"]):
-        log.warning("%s: not loaded: %d tensors that the model does not have (%s first)", folder, len(keys), keys[0])
+        log.warning(
+            "%s: %d tensors were not loaded, because the model does not have them (%s first)",
+            folder,
+            len(keys),
+            keys[0],
+        )
     return module
 
 

@@ -92,7 +92,7 @@ def weight_files(folder: Path) -> list[Path]:
     try:
         return [folder / name for name in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DigrapError(f"{index}: not a readable index of weights ({error}); fetch the file again") from error
+        raise DigrapError(f"{index}: the index of weights cannot be read ({error}); fetch the file again") from error
 
 
 def provenance(model: str, folder: Path) -> Provenance:
@@ -180,7 +180,7 @@ class Kind:
         folder = self._cached(name, revision) or self._fetched(name, revision)
         if self.revision_option != self.option and not re.fullmatch(COMMIT, revision or ""):
             log.warning(
-                "%s=%s: %s may move; it is commit %s now, which %s=%s holds fast", self.option, name,
+                "%s=%s: %s may change; it is now commit %s, and %s=%s pins it", self.option, name,
                 f"the revision {revision or 'main'}", folder.name, self.revision_option, folder.name,
             )  # fmt: skip
         return folder
@@ -212,7 +212,7 @@ class Kind:
         except Exception as error:  # huggingface_hub and its http library have no base class in common
             raise self._error(name, revision, self._reason(name, revision, error)) from error
         if lacking := self.lacks(folder):
-            raise self._error(name, revision, f"the repository has no {lacking}: take another {self.noun}")
+            raise self._error(name, revision, f"the repository has no {lacking}: use another {self.noun}")
         return folder
 
     def _reason(self, name: str, revision: str | None, error: Exception) -> str:
@@ -221,19 +221,19 @@ class Kind:
         if isinstance(error, errors.GatedRepoError):
             return f"they are gated: accept their licence on {page}, then `hf auth login`"
         if isinstance(error, errors.RepositoryNotFoundError):
-            return "the hub shows no such repository: look at the name; a private one needs `hf auth login`"
+            return "the hub shows no such repository: check the name; a private one needs `hf auth login`"
         if isinstance(error, errors.RevisionNotFoundError):
             return f"the repository has no revision {revision}: {self.revision_option}=main is its newest"
         if isinstance(error, errors.HFValidationError):
-            return f"the hub has no such names ({first_line(error)}): give owner/name"
+            return f"that is not a name on the hub ({first_line(error)}): give owner/name"
         if isinstance(error, errors.RemoteEntryNotFoundError):
-            return f"the repository has no {self.config}: it is no {self.noun} of {self.library}, take another"
+            return f"the repository has no {self.config}: it is not a {self.noun} of {self.library}; use another"
         return f"{constants.ENDPOINT} could not be reached or broke off ({first_line(error)}): restore the network"
 
     def _error(self, name: str, revision: str | None, reason: str) -> DigrapError:
         return DigrapError(
             f"{self.option}={name}: {self.of} are not complete in the local cache ({constants.HF_HUB_CACHE}), and "
-            f"{reason}. {_how_to_get(name, revision)} where there is a network; a folder copied from there is "
+            f"{reason}. {_how_to_get(name, revision)} on a machine with a network; a folder copied from there is "
             f"{self.option}=<folder>"
         )
 

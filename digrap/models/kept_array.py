@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 def kept_array(cache: Path | None, name: str, of: Any, make: Callable[[], np.ndarray]) -> np.ndarray:
     """Return what `make` returns, kept as `cache`/<name>-<digest of `of`>.npy; nothing is kept without `cache`.
 
-    `of` is what decides the array, ready for JSON. A damaged file is made anew; a folder that cannot be written to is
-    said, and done without.
+    `of` is what decides the array, ready for JSON. A damaged file is made again; a folder that cannot be written to is
+    reported, and nothing is kept.
     """
     if cache is None:
         return make()

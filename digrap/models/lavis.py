@@ -110,7 +110,7 @@ def make_module(
     in `text`, as BERT's config does; ALBEF's decoder has layers of its own number. Raises DigrapError for `distill`,
     the momentum twins, with BLIP, which has none."""
     if not isinstance(distill, bool) or (distill and kind == "blip"):
-        raise DigrapError(f"backbone.distill={distill}: give false; ALBEF alone has momentum twins, and takes true too")
+        raise DigrapError(f"backbone.distill={distill}: give false, or true for ALBEF, which alone has momentum twins")
     from transformers import BertConfig
 
     from digrap.models import lavis_compat as lavis

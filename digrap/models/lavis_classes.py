@@ -73,7 +73,7 @@ class _OnTokens:
     and answer_mask int64 (N, K)."""
 
     lora_targets: ClassVar = {"authors": ALL, "card": ALL, "split": f"{SPLIT}|{TEXT}", "language": TEXT}
-    """Whole names of the layers that `peft.targets` means: q, k, v and o of attention, never a momentum twin's."""
+    """Full names of the layers that `peft.targets` means: q, k, v and o of attention, never a momentum twin's."""
 
     def prepare_targets(self, targets: Any) -> None:
         """Make three layers of the vision tower's fused ones for `targets` split."""

@@ -38,8 +38,8 @@ def target_modules(module: nn.Module, targets: str | Sequence[str]) -> list[str]
         known = getattr(module, "lora_targets", TARGETS)
         lost = ", ".join(str(name) for name in names if name not in has) or "none"
         raise DigrapError(
-            f"peft.targets={targets}: of the names of the backbone's linear layers none is {lost}; give "
-            f"{' or '.join(known)}, or a list of these: {', '.join(sorted(has)[:12]) or 'it has none'}"
+            f"peft.targets={targets}: no linear layer of the backbone is called {lost}; give {' or '.join(known)}, or "
+            f"a list of these: {', '.join(sorted(has)[:12]) or 'it has none'}"
         )
     return rf".*\blanguage_model\..*\.({'|'.join(found)})" if targets == LANGUAGE else found
 

@@ -34,7 +34,7 @@ def save_merged(backbone: Backbone, folder: Path) -> None:
     """
     if not hasattr(backbone.module, "save_pretrained"):
         raise DigrapError(
-            f"form=merged: {type(backbone.module).__name__} is no model of transformers, whose format this is; "
+            f"form=merged: {type(backbone.module).__name__} is not a model of transformers, whose format this is; "
             "form=run writes all weights"
         )
     module = merge(backbone.module)

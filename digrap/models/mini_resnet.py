@@ -63,9 +63,9 @@ def mini_resnet(
             file.check_shipped(WEIGHTS_SHA256)
             if num_classes != CLASSES:
                 raise DigrapError(
-                    f"backbone=mini_resnet: its shipped weights are of the miniature's {CLASSES} classes, and these "
-                    f"data have {num_classes}; for pictures of your own take backbone=timm backbone.model=… "
-                    "(docs/own_data.md), or begin with random weights: backbone.pretrained=false"
+                    f"backbone=mini_resnet: its shipped weights are for the miniature's {CLASSES} classes, but these "
+                    f"data have {num_classes}; for pictures of your own use backbone=timm backbone.model=… "
+                    "(docs/own_data.md), or start from random weights: backbone.pretrained=false"
                 )
         file.load_into(module)
         provenance = file.provenance(SOURCE if shipped else "file")

@@ -86,7 +86,7 @@ def open_clip_backbone(
 
     def make() -> np.ndarray:
         if len(names) > MANY:
-            log.info("%s: writing the zero-shot head of %d classes, %d prompts each", model, len(names), len(prompts))
+            log.info("%s: computing the zero-shot head of %d classes, %d prompts each", model, len(names), len(prompts))
         return zero_shot_weight(clip, tokenizer_of(model, OPTIONS), names).numpy()
 
     head = torch.from_numpy(kept_array(cache, "head", of, make))
@@ -94,8 +94,9 @@ def open_clip_backbone(
     if known is None:
         facts = PreprocessCfg()
         built.remarks["assumed"] = (
-            f"{file.path.name}: taken for trained with {activation(model)}, on pictures of mean {facts.mean} and std "
-            f"{facts.std}, {facts.interpolation}: backbone.pretrained={tag} is none of open_clip's weights of {model}"
+            f"{file.path.name}: assumed to be trained with {activation(model)}, on pictures of mean {facts.mean} and "
+            f"std {facts.std}, {facts.interpolation}: backbone.pretrained={tag} is not one of open_clip's weights of "
+            f"{model}"
         )
         log.warning(built.remarks["assumed"])
     return built
@@ -113,8 +114,8 @@ def _weights(model: str, tag: str, weights: str | Path | None) -> tuple[WeightFi
     known = known_weights(model, tag, OPTIONS, own_file=weights is not None)
     if known is None and weights is None:
         raise DigrapError(
-            f"backbone.pretrained={tag}: open_clip has no such weights of {model}; it has: {tags_of(model)} "
-            "(or false), or give backbone.weights=FILE"
+            f"backbone.pretrained={tag}: open_clip has no such weights of {model}; it has: {tags_of(model)} (or "
+            "false), or give backbone.weights=FILE"
         )
     return weight_file(fetched(known, model, tag, OPTIONS) if weights is None else weights, OPTIONS), known
 
@@ -156,7 +157,7 @@ def _backbone(network: Classifier, known: dict[str, Any], provenance: Provenance
     if facts.resize_mode != "shortest" or facts.interpolation not in kinds:
         raise DigrapError(
             f"backbone.pretrained: weights with resize_mode={facts.resize_mode}, interpolation={facts.interpolation} "
-            "are not supported; take others, openai for example"
+            "are not supported; use others, such as openai"
         )
     size, kind = facts.input_size[1:], kinds[facts.interpolation]
     # No flip: CLIP was trained without, and a picture may hold writing.

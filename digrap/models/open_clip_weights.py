@@ -66,8 +66,8 @@ def known_weights(model: str, tag: str, options: Options, own_file: bool = False
         other = f"{model}-quickgelu" if theirs == QUICK else model.removesuffix("-quickgelu")
         own = f", or, where the file has other weights than these, {options.tag}=own" if own_file else ""
         raise DigrapError(
-            f"{options.model}={model}: it has {activation(model)}, and {options.tag}={tag} was trained with {theirs}; "
-            f"take {options.model}={other}{own}"
+            f"{options.model}={model}: it has {activation(model)}, but {options.tag}={tag} was trained with {theirs}; "
+            f"use {options.model}={other}{own}"
         )
     return known
 
@@ -96,8 +96,8 @@ def fetched(known: dict[str, Any], model: str, tag: str, options: Options) -> Pa
         elsewhere = f", or `{shlex.join(['hf', 'download', repository])}` where there is one" if repository else ""
         raise DigrapError(
             f"{options.model}={model}: the weights {tag}{TERMS.get(repository, '')} are not in the cache "
-            f"({constants.HF_HUB_CACHE}) and could not be fetched ({first_line(error)}); restore the network"
-            f"{elsewhere}, or {options.offline}"
+            f"({constants.HF_HUB_CACHE}) and could not be fetched ({first_line(error)}); restore the "
+            f"network{elsewhere}, or {options.offline}"
         ) from error
 
 
@@ -133,7 +133,7 @@ def tokenizer_of(model: str, options: Options) -> Any:
     except Exception as error:  # huggingface_hub, transformers and their libraries have no base class in common
         raise DigrapError(
             f"{options.model}={model}: its tokenizer could not be fetched ({first_line(error)}); restore the network, "
-            "or take a model with open_clip's own tokenizer"
+            "or use a model with open_clip's own tokenizer"
         ) from error
 
 

@@ -1,7 +1,7 @@
 """QLoRA (Dettmers et al. 2023, arXiv 2305.14314): LoRA over a base whose linear layers are held in 4 bits (nf4).
 
 Weights are quantised on the CPU, so that they are the same whatever device trains. The layer that gives the logits, as
-all that is no linear layer, keeps its values.
+all that is not a linear layer, keeps its values.
 """
 
 from __future__ import annotations

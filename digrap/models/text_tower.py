@@ -65,7 +65,9 @@ class TextTower:
         distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         each = list(distinct)
         starts = range(0, len(each), self.batch_size)
-        batches = [self._batch(each[start : start + self.batch_size]) for start in track(starts, description)]
+        batches = [
+            self._batch(each[start : start + self.batch_size]) for start in track(starts, description, unit="batches")
+        ]
         return np.concatenate(batches)[[distinct[text] for text in texts]]
 
     @torch.no_grad()
@@ -83,7 +85,7 @@ def class_embeddings(tower: TextTower, names: Sequence[str], cache: Path | None 
     prompts = [template(name) for name in names for template in TEMPLATES]
 
     def make() -> np.ndarray:
-        found = tower.embed(prompts, description="embedding class names (batches)")
+        found = tower.embed(prompts, description="embedding class names")
         return found.reshape(len(names), len(TEMPLATES), -1).mean(axis=1)
 
     of = [tower.provenance.get("model"), tower.provenance.get("sha256"), prompts]
@@ -122,7 +124,7 @@ def _device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise DigrapError(
-            f"device={name}: this machine has none ({first_line(error)}); device=auto takes what is there"
+            f"device={name}: not available on this machine ({first_line(error)}); device=auto uses what is there"
         ) from error
 
 
@@ -131,11 +133,12 @@ def find_text_tower(model: str, weights: str | Path, options: Options = OPTIONS)
     names; nothing is loaded. Raises DigrapError where there is none."""
     check_model(model, options)
     if known := known_weights(model, str(weights), options):
-        log.info("%s: weights %s from the cache, else from the hub", model, weights)
+        log.info("%s: loading the weights %s from the cache or the hub", model, weights)
         return weight_file(fetched(known, model, str(weights), options), options)
     if not Path(weights).expanduser().is_file():
         raise DigrapError(
-            f"{options.file}={weights}: no such file, and no tag of {model} (of: {tags_of(model)}); {options.offline}"
+            f"{options.file}={weights}: neither a file nor a tag of {model} (it has: {tags_of(model)}); "
+            f"{options.offline}"
         )
-    log.info("%s: taken for weights of %s trained with %s", weights, model, activation(model))
+    log.info("%s: assumed to be weights of %s trained with %s", weights, model, activation(model))
     return weight_file(weights, options)

@@ -95,7 +95,7 @@ def _known(model: str, needs_weights: bool) -> Any:
         raise DigrapError(f"backbone.model={model}: timm has no such weights; {others}") from error
     if needs_weights and not (known and known.has_weights):
         raise DigrapError(
-            f"backbone.model={model}: timm has no pre-trained weights for it; {OTHERWISE}, or take another model "
+            f"backbone.model={model}: timm has no pre-trained weights for it; {OTHERWISE}, or use another model "
             f"({nearest_models(model, timm.list_models(pretrained=True))})"
         )
     return known
@@ -234,7 +234,7 @@ def _head(module: nn.Module, model: str) -> tuple[str, ...]:
     holders = {name.rpartition(".")[0] for name, _ in module.named_parameters()}
     head = tuple(part for part in named if any(name == part or name.startswith(part + ".") for name in holders))
     if not head:
-        raise DigrapError(f"backbone.model={model}: timm names no classification head in it; take another model")
+        raise DigrapError(f"backbone.model={model}: timm names no classification head in it; use another model")
     return head
 
 
@@ -249,8 +249,8 @@ def _try_size(module: nn.Module, model: str, image_size: int) -> None:
             module(torch.zeros(1, 3, image_size, image_size))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise DigrapError(
-            f"backbone.image_size={image_size}: {model} does not take it ({first_line(error)}); "
-            "give another, or null for the model's own"
+            f"backbone.image_size={image_size}: {model} does not take it ({first_line(error)}); give another, or null "
+            "for the model's own"
         ) from error
     module.train()
 

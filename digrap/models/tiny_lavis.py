@@ -80,7 +80,8 @@ tiny_albef = partial(_tiny, "albef")
 
 
 def _spread(vision: nn.Module) -> None:
-    """Draw the matrices anew with the standard deviation that suits their width: LAVIS's is for large ones."""
+    """Draw new values for the matrices, with the standard deviation that suits their width: LAVIS's is for large
+    ones."""
     for param in vision.parameters():
         if param.ndim == 2:
             nn.init.normal_(param, std=SPREAD)

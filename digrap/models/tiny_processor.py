@@ -73,6 +73,6 @@ def check_known(answers: Sequence[str]) -> None:
             continue
         words = [answer[slice(*encoding.offsets[k])] for k in unknown]
         raise DigrapError(
-            f"answer {answer!r}: the tiny models know {len(WORDS)} words (digrap/data/mini/vqa/words.py), and not "
+            f"answer {answer!r}: the tiny models know {len(WORDS)} words (digrap/data/mini/vqa/words.py), but not "
             f"{', '.join(words)}; train them on other answers"
         )

@@ -1,6 +1,6 @@
 """Tiny PaliGemma and LLaVA: transformers' own classes of at most 1 M parameters, for minivqa's words and scenes.
 
-Pictures have 48 px and are seen in four patches of 24 px: one a cell of a scene.
+Pictures have 48 px and are seen in four patches of 24 px: one per cell of a scene.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _weight_file(name: str, weights: str | Path | None) -> WeightFile:
         get = f"`git checkout -- data/mini/{name}.safetensors` restores the shipped weights"
     else:
         get = f"`python tools/pretrain_minivqa.py model={name}` makes them"
-    file = WeightFile.find(path, f"{get}; backbone.pretrained=false takes random ones")
+    file = WeightFile.find(path, f"{get}; backbone.pretrained=false uses random ones")
     if _is_shipped(name, file):
         file.check_shipped(WEIGHTS_SHA256[name])
     return file

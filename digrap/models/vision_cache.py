@@ -49,14 +49,16 @@ def use_vision_cache(backbone: Backbone, changing: Iterable[str], root: Path) ->
     if moving := [name for name in changing if name in seeing]:
         raise DigrapError(
             f"trainer.vision_cache=true: the vision tower or projector is not frozen ({moving[0]}; {len(moving)} "
-            f"tensors), so features of pictures change; give peft=lora peft.targets=language, or {OFF}"
+            f"tensors), so the pictures' features would change; give peft=lora peft.targets=language, or {OFF}"
         )
     if takes(backbone.module, GRIDS):
         raise DigrapError(
-            f"trainer.vision_cache=true: it takes pictures of one size, and these have several; give {OFF}"
+            f"trainer.vision_cache=true: it needs pictures of one size, but these have several; give {OFF}"
         )
     if backbone.train_transform is not None:
-        raise DigrapError(f"trainer.vision_cache=true: training pictures are augmented, each time anew; give {OFF}")
+        raise DigrapError(
+            f"trainer.vision_cache=true: training pictures are augmented differently each time; give {OFF}"
+        )
     cache = VisionCache(inner.get_image_features, root / _digest(backbone, seeing))
     inner.get_image_features = cache
     log.info("features of pictures are kept in %s (it may be deleted at any time)", cache.folder)
@@ -116,7 +118,7 @@ class VisionCache:
             if wanted != _crc32(value):
                 raise ValueError("its checksum differs")
         except Exception as error:  # safetensors and the file system have no base class in common
-            log.warning("%s is damaged (%s); it is computed again", file, error)
+            log.warning("%s is damaged (%s); computing it again", file, error)
             return None
         return value.to(device)
 
@@ -129,7 +131,7 @@ class VisionCache:
                 write_atomically(self._file(key), lambda file: file.write(content))
         except OSError as error:
             self.kept = False
-            log.warning("%s takes no more features (%s): the rest is computed each time", self.folder, error)
+            log.warning("%s: no more features can be written (%s): the rest is computed each time", self.folder, error)
 
 
 def _crc32(value: Tensor) -> str:

@@ -104,8 +104,8 @@ class VLMAnswering:
         inputs = _picture_by_picture({name: value for name, value in found.items() if name not in unread})
         if lone := [name for name, value in inputs.items() if len(value) != len(questions)]:
             raise DigrapError(
-                f"backbone.model: its processor does not keep pictures apart ({', '.join(lone)}), so no batch can be "
-                "divided; take a model with one picture size, such as PaliGemma or LLaVA-1.5, or of Qwen2-VL's kind"
+                f"backbone.model: its processor does not return one entry per picture ({', '.join(lone)}), so no batch "
+                "can be split; use a model with one picture size, such as PaliGemma or LLaVA-1.5, or of Qwen2-VL's kind"
             )
         if answers is None:
             answered = torch.zeros_like(inputs["input_ids"])

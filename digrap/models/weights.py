@@ -135,7 +135,7 @@ class WeightFile:
             inner = found.get("state_dict", found.get("model"))
             found = inner if isinstance(inner, dict) else found
         if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-            raise self.error("it holds no state_dict")
+            raise self.error("it has no state_dict")
         return found
 
     def load_into(

@@ -45,7 +45,7 @@ def adapter_options(model: nn.Module) -> dict[Tensor, dict[str, Any]]:
         raise ValueError("param_groups: peft=True needs peft; python -m pip install peft") from None
     hosts = [module for module in model.modules() if getattr(module, "peft_config", None)]
     if not hosts:
-        raise ValueError("param_groups: peft=True, but the model has no adapters; make them first, by get_peft_model")
+        raise ValueError("param_groups: peft=True, but the model has no adapters; add them first, with get_peft_model")
     return {param: options for host in hosts for param, options in _of_host(host, host.peft_config)}
 
 

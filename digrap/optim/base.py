@@ -49,13 +49,13 @@ class Common(TypedDict, total=False):
 class AnchoredOptimizer(Optimizer):
     """Base of the optimizers that keep parameters near an anchor θ0.
 
-    Every argument but `params` can be set per group. `base` is "adamw" or "sgd"; a group has the options of its base
-    alone. `anchor` is "init" (θ0 is the parameter's value when its group is added), "zero" (θ0 = 0, nothing stored),
+    Every argument but `params` can be set per group. `base` is "adamw" or "sgd"; a group only has the options of its
+    base. `anchor` is "init" (θ0 is the parameter's value when its group is added), "zero" (θ0 = 0, nothing stored),
     "none" (plain base update: a new head) or a list of tensors.
 
     A frozen parameter, and a lazy module's, has no state before its first gradient; θ0 under "init" is then its value
-    at that time, or when a state dict is taken after it was unfrozen. Weights that are loaded after the optimizer was
-    made do not move the anchors; where torch's count of writes and the values show it, a warning says so.
+    at that time, or when a state dict is taken after it was unfrozen. Weights loaded after the optimizer was created do
+    not move the anchors; where torch's count of writes and the values show it, a warning says so.
 
     Raises ValueError for hyper-parameters out of range, anchors of the wrong shape and complex parameters, TypeError
     for an argument that the class does not name; a sparse or complex gradient, a resized parameter, flattened ones and

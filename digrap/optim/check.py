@@ -154,7 +154,7 @@ class Check:
         return float(self.vectors.tensors[self.vectors.manifest["keys"]["lr"]][row])
 
     def build(self, params: list[Tensor], case: dict[str, Any]) -> Any:
-        """The optimizer of a case. Raises Skip if the constructor fails, BadInput if the result is no optimizer."""
+        """The optimizer of a case. Raises Skip if the constructor fails, BadInput if the result is not an optimizer."""
         options = self.options(case)
         try:
             optimizer = self.make(params, **options)

@@ -86,7 +86,7 @@ class DiGraP(AnchoredOptimizer):
         one_of("rule", group["rule"], RULES)
         one_of("normalize", group["normalize"], NORMALIZE)
         if isinstance(group["omega"], (str, bool)):
-            raise ValueError(f"omega={group['omega']!r} is no number; None learns ω")
+            raise ValueError(f"omega={group['omega']!r} is not a number; None learns ω")
         if group["omega"] is not None and not 0.0 <= group["omega"] <= group["omega_max"]:
             raise ValueError(f"omega={group['omega']} is outside [0, omega_max={group['omega_max']}]")
         if _rebuilds(group):
@@ -112,7 +112,7 @@ class DiGraP(AnchoredOptimizer):
             super().take(bucket)
             return
         if bucket.layout is not None:
-            raise RuntimeError("DiGraP: low_memory=True does not go with DTensors; leave it out")
+            raise RuntimeError("DiGraP: low_memory=True does not work with DTensors; leave it out")
         for part in bucket.eighths():
             with low_memory.rebuilt(part, self._fingerprints):
                 super().take(part)
@@ -136,9 +136,9 @@ class DiGraP(AnchoredOptimizer):
         """The state, as torch's. Warns of parameters that `edited` names."""
         if edited := self.edited():
             warnings.warn(
-                f"DiGraP(low_memory=True): {edited[0]}{f' and {len(edited) - 1} more' if edited[1:] else ''} changed"
-                " after the last step, and the previous δ is rebuilt from that: ω learns from a wrong one in the next"
-                " step. Use low_memory=False where something else writes to the parameters.",
+                f"DiGraP(low_memory=True): {edited[0]}{f' and {len(edited) - 1} more' if edited[1:] else ''} changed "
+                "after the last step, but the previous δ is rebuilt from it, so the next step updates ω from a wrong "
+                "δ. Use low_memory=False if anything else writes to the parameters.",
                 stacklevel=2,
             )
         return super().state_dict()

@@ -32,9 +32,9 @@ def param_groups(
         no_decay: names of parameters or modules whose group has weight_decay=0, or "vectors" for every tensor of at
             most one dimension (biases, normalisation layers).
         peft: True: the model has peft adapters, and each kind of parameter gets the anchor that it needs; see
-            `digrap.optim.adapters`. False: they are parameters as any other. None: so too, and a warning says it.
-        anchors: θ0 by parameter name, for a model that is not at its pre-trained weights any more (a second fit, or a
-            training that goes on without the optimizer's state). Names of parameters that do not train are ignored.
+            `digrap.optim.adapters`. False: they are parameters like any other. None: the same, with a warning.
+        anchors: θ0 by parameter name, for a model that is no longer at its pre-trained weights (a second fit, or
+            training resumed without the optimizer's state). Names of parameters that do not train are ignored.
         options: options of every group (lr=…, mu=…).
 
     Returns groups of named parameters, ready for `DiGraP(param_groups(model))`.
@@ -47,7 +47,7 @@ def param_groups(
     if peft is None and any(getattr(module, "peft_config", None) for module in model.modules()):
         warnings.warn(
             "param_groups: the model has peft adapters; peft=True gives each kind its anchor (LoRA's is zero), "
-            "peft=False takes their present values",
+            "peft=False anchors them at their present values",
             stacklevel=2,
         )
     names = [name for name, _ in model.named_parameters()]
@@ -77,8 +77,8 @@ def _give(group: dict[str, Any], anchors: Mapping[str, Tensor]) -> None:
     elif group.get("anchor", "init") == "init":
         if missing := [name for name in names if name not in anchors]:
             raise ValueError(
-                f"param_groups: anchors has no value for {len(missing)} parameters, such as {missing[0]!r}; "
-                "add them, or name what was not pre-trained in unanchored"
+                f"param_groups: anchors has no value for {len(missing)} parameters, such as {missing[0]!r}; add them, "
+                "or name what was not pre-trained in unanchored"
             )
         group["anchor"] = given
 

@@ -18,7 +18,7 @@ from digrap.optim.validate import at_least_zero
 
 class L2SP(AnchoredOptimizer):
     """L2-SP over AdamW or SGD. The penalty is added to a group's weight_decay, which pulls towards zero: set that to 0
-    if only the anchor should pull. A group without anchor (a new head) has its weight_decay alone.
+    if only the anchor should pull. A group without anchor (a new head) only has its weight_decay.
 
     Args:
         params, lr, betas, eps, weight_decay: as torch.optim.AdamW's.

@@ -29,11 +29,11 @@ def check(group: dict[str, Any]) -> None:
     """Raise ValueError where the step of a group cannot be undone."""
     if group["base"] == "sgd" and (group["nesterov"] or not group["momentum"]):
         raise ValueError(
-            "low_memory=True rebuilds the previous parameters from the momentum: it needs base='adamw', or base='sgd'"
-            " with momentum and without nesterov"
+            "low_memory=True rebuilds the previous parameters from the momentum: it needs base='adamw', or base='sgd' "
+            "with momentum and without nesterov"
         )
     if group["capturable"]:
-        raise ValueError("low_memory=True does not go with capturable=True")
+        raise ValueError("low_memory=True does not work with capturable=True")
 
 
 def check_dtype(param: Tensor) -> None:

@@ -1,7 +1,7 @@
 """Which parameters of a group take a step together.
 
-To find that out costs Python time for every tensor, more than the update itself where tensors are small. What was found
-holds while the tensors stay what and where they are, which is read off them in a fraction of that time.
+Finding that out costs Python time for every tensor, more than the update itself where tensors are small. What was found
+holds while the tensors stay what and where they are, which can be checked in a fraction of that time.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def choose(
     grad: Tensor | None = None,
     state: Mapping[str, Any] = NOTHING,
 ) -> str:
-    """The implementation that updates `param`. Raises RuntimeError for fused=True where none is there."""
+    """The implementation that updates `param`. Raises RuntimeError for fused=True where there is none."""
     if group["foreach"] is not None or group["fused"] is False or torch.compiler.is_compiling():
         return "loop" if group["foreach"] is False and not group["fused"] else "foreach"
     if "triton" in allowed() and triton_choice.takes(optimizer, group, param, grad):

@@ -48,8 +48,8 @@ def layout_of(param: Tensor) -> Layout | None:
     cut = [dim for dim, placement in enumerate(param.placements) if not placement.is_replicate()]
     if len(cut) > 1 or any(type(param.placements[dim]) is not Shard or param.placements[dim].dim for dim in cut):
         raise RuntimeError(
-            f"its placements are {param.placements}; only DTensors that are cut along dimension 0 over one dimension of"
-            " the mesh, as fully_shard cuts them, are supported"
+            f"its placements are {param.placements}; only DTensors that are cut along dimension 0 over one dimension "
+            "of the mesh, as fully_shard cuts them, are supported"
         )
     return Layout(param.device_mesh, cut[0] if cut else None, param.placements)
 
@@ -62,8 +62,8 @@ def checked_layout(optimizer: AnchoredOptimizer, param: Tensor, group: dict[str,
             return layout
         if is_flattened(param):
             raise RuntimeError(
-                "FullyShardedDataParallel flattened it, and the sums of the rule need whole tensors; wrap the model"
-                " with torch.distributed.fsdp.fully_shard instead"
+                "FullyShardedDataParallel flattened it, and the sums of the rule need whole tensors; wrap the model "
+                "with torch.distributed.fsdp.fully_shard instead"
             )
         if layout is not None and optimizer.shards == "refused":
             raise RuntimeError("it is a DTensor, and the class does not say how its sums run over the ranks (`shards`)")
@@ -113,8 +113,8 @@ def check_replaced(optimizer: AnchoredOptimizer, vanished: list[Tensor]) -> None
     had_rows = any(param.ndim > 1 for param in vanished)
     if flat and all(param.ndim < 2 for param in fresh) and (had_rows or len(fresh) < len(vanished)):
         raise RuntimeError(
-            f"{type(optimizer).__name__}: parameter {optimizer.names()[flat[0]]} is a vector of {flat[0].numel()}"
-            f" elements that a wrapper (such as DeepSpeed's ZeRO) put in the place of {len(vanished)} tensors, and the"
-            " sums of the rule need whole tensors; shard the model with torch.distributed.fsdp.fully_shard instead, or"
-            " use L2SP, which sums nothing"
+            f"{type(optimizer).__name__}: parameter {optimizer.names()[flat[0]]} is a vector of {flat[0].numel()} "
+            f"elements that a wrapper (such as DeepSpeed's ZeRO) put in place of {len(vanished)} tensors, but the sums "
+            "of the rule need whole tensors; shard the model with torch.distributed.fsdp.fully_shard instead, or use "
+            "L2SP, which sums nothing"
         )

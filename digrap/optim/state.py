@@ -58,13 +58,13 @@ def fresh_state(
     if anchor is None and group["anchor"] == "given":
         raise RuntimeError(
             f"the anchor given for parameter {optimizer.names()[param]} is lost, because a wrapper put another tensor "
-            "into the optimizer's groups; make the optimizer after wrapping the model, from its present parameters"
+            "into the optimizer's groups; create the optimizer after wrapping the model, from its present parameters"
         )
     version = optimizer.writes.pop(param, None)
     if anchor is None and group["anchor"] == "init" and version not in (None, _version(param)):
         warnings.warn(
-            f"parameter {optimizer.names()[param]} was frozen when the optimizer was made, and has been written to "
-            "since; it is anchored at its present value. To anchor it elsewhere, give its group anchor=[…]",
+            f"parameter {optimizer.names()[param]} was frozen when the optimizer was created and has changed since; it "
+            "is anchored at its present value. To anchor it elsewhere, give its group anchor=[…]",
             stacklevel=2,
         )
     return optimizer.new_state(param, group, anchor)
@@ -85,9 +85,9 @@ def warn_of_writes(optimizer: AnchoredOptimizer, group: dict[str, Any]) -> None:
     if changed:
         names, more = optimizer.names(), f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         warnings.warn(
-            f"{type(optimizer).__name__}: parameter {names[changed[0]]}{more} was written to after the optimizer was "
-            "made, and stays anchored at the values of before; where these were not the pre-trained ones, load the "
-            "weights first, then make the optimizer",
+            f"{type(optimizer).__name__}: parameter {names[changed[0]]}{more} was changed after the optimizer was "
+            "created, but stays anchored at its earlier values; if those were not the pre-trained ones, load the "
+            "weights first, then create the optimizer",
             stacklevel=2,
         )
 
@@ -194,7 +194,7 @@ def _check_shape(optimizer: AnchoredOptimizer, param: Tensor, group: dict[str, A
     if fresh is not None and fresh.shape == param.shape:
         raise RuntimeError(
             f"parameter {optimizer.names()[param]} has shape {tuple(param.shape)}, but its state in the optimizer has "
-            f"{old}: it was resized, or the state is another model's; make a new optimizer from the present model"
+            f"{old}: it was resized, or the state is from another model; create a new optimizer from the present model"
         )
 
 

@@ -49,7 +49,7 @@ def check_keys(group: dict[str, Any], known: Iterable[str]) -> None:
     known = {*known, "params", "param_names", "bounded_anchor"}
     for key in group:
         if key not in known and (near := difflib.get_close_matches(key, known, n=1, cutoff=0.85)):
-            raise ValueError(f"a group has {key!r}, which is no option; did you mean {near[0]!r}?")
+            raise ValueError(f"a group has {key!r}, which is not an option; did you mean {near[0]!r}?")
 
 
 def check_base(given: dict[str, Any], bases: set[str], options: Mapping[str, Mapping[str, Any]]) -> None:
@@ -79,7 +79,7 @@ def check_common(group: dict[str, Any]) -> None:
         at_least_zero(lr=lr)
     at_least_zero(eps=group["eps"], weight_decay=group["weight_decay"], momentum=group["momentum"])
     if not isinstance(group["betas"], (tuple, list)) or len(group["betas"]) != 2:
-        raise ValueError(f"betas={group['betas']!r} is no pair of numbers")
+        raise ValueError(f"betas={group['betas']!r} is not a pair of numbers")
     for index, beta in enumerate(group["betas"]):
         if not 0.0 <= beta < 1.0:
             raise ValueError(f"Invalid beta parameter at index {index}: {beta} (0 ≤ beta < 1)")

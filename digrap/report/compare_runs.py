@@ -33,14 +33,14 @@ class Compared:
 
 
 def compare(first: Run, second: Run, split: str | None = None, scorer: str | None = None) -> list[Compared]:
-    """One line a split that both were tested on, or the one that is named.
+    """One line per split that both were tested on, or the one that is named.
 
     Raises DigrapError for runs that cannot be paired, and for a split or scorer that they have not both.
     """
     check_alike([first, second])
     datasets = [run.results.dataset for run in (first, second)]
     if datasets[0] != datasets[1]:
-        raise DigrapError(f"{first.name} is of {datasets[0]}, {second.name} of {datasets[1]}")
+        raise DigrapError(f"{first.name} is on {datasets[0]}, {second.name} on {datasets[1]}")
     splits = [name for name in first.results.scores if name in second.results.scores]
     if split is not None and split not in splits:
         raise DigrapError(f"split={split}: it is not in both runs; {nearest(split, splits)}")

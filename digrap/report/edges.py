@@ -52,7 +52,7 @@ def note(scores: Scores) -> str | None:
 
 
 def warning(scores: Scores) -> str | None:
-    """What to add to which grid, a line a winner, and the command that searches again; None without any."""
+    """What to add to which grid, one line per winner, and the command that searches again; None without any."""
     table = scores.table
     lines = {
         f"    rows.{edge.row.own_label}.grid.{edge.key}: add {edge.beyond} ({edge.value} is the {edge.side})": None

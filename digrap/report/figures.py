@@ -23,8 +23,8 @@ GREY = "0.45"
 
 
 def id_against_ood(scores: Scores) -> Figure | None:
-    """One point a row with its standard deviations, the runs as small dots, a panel a block; the front of zero-shot and
-    vanilla's learning rates, and the curves of averaged weights, as lines. None where no run is finished."""
+    """One point a row with its standard deviations, the runs as small dots, one panel per block; the front of zero-shot
+    and vanilla's learning rates, and the curves of averaged weights, as lines. None where no run is finished."""
     identity, ood = scores.identity, scores.ood_mean
     if identity is None or ood is None or scores.values.empty:
         return None
@@ -91,7 +91,7 @@ def _front(axes: Axes, scores: Scores, rows: list[str], identity: str, ood: str)
 
 
 def has_front(figure: Figure | None) -> bool:
-    """Whether the front is seen in it: that of one point is no line."""
+    """Whether the front is seen in it: that of one point is not a line."""
     lines = [line for axes in (figure.axes if figure else ()) for line in axes.lines]
     return any(line.get_gid() == "front" and len(line.get_xdata()) > 1 for line in lines)
 

@@ -136,7 +136,7 @@ def load_run(folder: Path) -> Run:
     elif (file := run.path.with_suffix(".json")).exists():
         results, *files = in_published(file)
     else:
-        raise DigrapError(f"{folder} is no finished run: {file} is missing; finish it, or give another folder")
+        raise DigrapError(f"{folder} is not a finished run: {file} is missing; finish it, or give another folder")
     return Run(results.method, results.seed, (), results, *files)
 
 
@@ -218,7 +218,7 @@ def _run(plan: Plan, cell: Cell) -> Run:
     else:
         results, *files = in_published(plan.published.file(cell.hash))
     if results.smoke:
-        raise DigrapError(f"{files[0]} is that of a smoke run; take trainer.smoke=true out of the table")
+        raise DigrapError(f"{files[0]} is from a smoke run; remove trainer.smoke=true from the table")
     return Run(cell.row, cell.seed, cell.overrides, results, *files)
 
 
@@ -235,7 +235,7 @@ def _check_same_data(runs: dict[Cell, Run]) -> None:
         published, own = (", ".join(run.name for run in by_place[place]) for place in (True, False))
         raise DigrapError(
             f"published runs were tested on other examples than those in outputs:\n  published: {published}\n"
-            f"  outputs: {own}\nmake all of them with one version of the data, and give published={IGNORE}"
+            f"  outputs: {own}\nmake all of them again with one version of the data, and give published={IGNORE}"
         )
 
 

@@ -67,7 +67,7 @@ def front(identity: np.ndarray, ood: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def judge(
     reference: dict[str, list[Answers]], contenders: dict[str, list[Answers]], draws: int = 1000, seed: int = 0
 ) -> dict[str, Gain]:
-    """Each contender's gain over the reference points; every list has one run a seed, in the same order.
+    """Each contender's gain over the reference points; every list has one run per seed, in the same order.
 
     The interval is a percentile bootstrap over seeds and over examples. The examples drawn are the same for every run
     of a seed, since all of them answered the same ones.

@@ -26,8 +26,8 @@ WIDTH, HEIGHT = 5.0, 2.6  # inches a panel
 
 
 def omega_over_training(histories: Mapping[str, list[History]], title: str) -> Figure | None:
-    """A panel a row and part of the model: ω of every layer and the mean over them, over steps. Above, where several
-    rows learn ω, their means in one panel a part.
+    """One panel per row and part of the model: ω of every layer and the mean over them, over steps. Above, where
+    several rows learn ω, their means in one panel per part.
 
     `histories` maps a row to those of its runs, of which means are drawn. None where no row learns ω.
     """

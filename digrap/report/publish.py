@@ -36,19 +36,21 @@ def publish(scores: Scores, pictures: dict[str, bytes], folder: Path) -> tuple[P
     grow beyond 40 MB; nothing is written or removed then.
     """
     if scores.table.own_file:
-        raise DigrapError(f"{scores.table.own_file}: a published table lies in {spec.CONFIGS / 'tables'}; put it there")
+        raise DigrapError(
+            f"{scores.table.own_file}: a published table must be in {spec.CONFIGS / 'tables'}; put it there"
+        )
     check_clean(scores.source.every)
     if not scores.runs:
-        raise DigrapError(f"table={scores.table.name}: no run is finished; {scores.missing[0].command}")
+        raise DigrapError(f"table={scores.table.name}: no run is finished yet; {scores.missing[0].command}")
     plain = spec.load_table(scores.table.name)
     if scores.table.scorer != plain.scorer:
         raise DigrapError(
-            f"table={scores.table.name} scorer={scores.table.scorer}: a published table is as its yaml says; "
-            f"write scorer: {scores.table.scorer} into {spec.CONFIGS / 'tables' / scores.table.name}.yaml"
+            f"table={scores.table.name} scorer={scores.table.scorer}: a published table must match its yaml; write "
+            f"scorer: {scores.table.scorer} into {spec.CONFIGS / 'tables' / scores.table.name}.yaml"
         )
     if extra := scores.table.overrides[len(plain.overrides) :]:
         raise DigrapError(
-            f"table={scores.table.name} {' '.join(extra)}: a published table is as its yaml says; write that into a "
+            f"table={scores.table.name} {' '.join(extra)}: a published table must match its yaml; write that into a "
             f"table of its own in {spec.CONFIGS / 'tables'}"
         )
     for run in scores.source.bundled:
@@ -61,7 +63,7 @@ def publish(scores: Scores, pictures: dict[str, bytes], folder: Path) -> tuple[P
     size = sum(map(len, content.values()))
     if others + size > LIMIT_MB * 10**6:
         raise DigrapError(
-            f"{folder} would hold {(others + size) / 1e6:.1f} MB, {LIMIT_MB} at most; {scores.table.name} has "
+            f"{folder} would hold {(others + size) / 1e6:.1f} MB, the limit is {LIMIT_MB}; {scores.table.name} has "
             f"{size / 1e6:.1f}: remove another table first"
         )
     targets = {name: inside(place, name, f"the files of table={scores.table.name}") for name in content}
@@ -160,5 +162,5 @@ def _run(place: Path, table: Table, cell: dict[str, Any], folder: str) -> Run:
     results, *files = in_published(file)
     facts = (results.hash, results.seed, table.cell(row, seed, chosen).overrides)
     if facts != (cell["hash"], seed, overrides):
-        raise DigrapError(f"{row}, seed {seed}: {file} is another run than the manifest's cell says")
+        raise DigrapError(f"{row}, seed {seed}: {file} is not the run that the manifest's cell names")
     return Run(row, seed, overrides, results, *files)

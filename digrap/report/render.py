@@ -251,7 +251,7 @@ def escape(text: str) -> str:
 
 
 def as_csv(scores: Scores) -> str:
-    """One line a row and column: mean, std and delta to the baseline with full precision, delta's 95 % interval, 1
+    """One line per row and column: mean, std and delta to the baseline with full precision, delta's 95 % interval, 1
     where the cell is bold, the published number. At matched ID accuracy the mean is vanilla's and delta the gain."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""One line a run: what distinguishes it, its state and its main scores."""
+"""One line per run: what distinguishes it, its state and its main scores."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Listed:
         return [place, self.method, self.own, seed, self.state, *numbers, duration(max(now - self.changed, 0))]
 
 
-TITLES = ("run", "method", "own values", "seed", "state", "ID val", "ID", "OOD mean", "age")
+TITLES = ("run", "method", "overrides", "seed", "state", "ID val", "ID", "OOD mean", "age")
 
 
 def listed(folder: Path) -> Listed | None:

@@ -27,7 +27,7 @@ class Scores:
     """The numbers of a table.
 
     `columns` maps a column to its kind: the tested splits, ID first, then means over them, or those that the table
-    names; `parts` maps a column to the splits it is the mean of. `values` has one line a row, seed and column
+    names; `parts` maps a column to the splits it is the mean of. `values` has one line per row, seed and column
     (percent).
     """
 

@@ -1,4 +1,4 @@
-"""What a sweep found: one line a configuration, its mean over seeds, ranked by ID validation."""
+"""What a sweep found: one line per configuration, its mean over seeds, ranked by ID validation."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def _files(place: Path) -> Iterator[str]:
         if name not in there:
             yield f"{path} is missing"
         elif sha256(path) != digest:
-            yield f"{path} is not what the manifest says (sha256)"
+            yield f"{path} differs from the manifest (sha256)"
     for name in sorted(there - set(listed) - {MANIFEST}):
         yield f"{place / name} is not in the manifest"
 
@@ -82,11 +82,11 @@ def _spec(place: Path, source: Source) -> Iterator[str]:
     if plain.get("table") != place.name or name != place.name:
         yield f"{place / MANIFEST} is of table {name}, its folder of {place.name}"
     elif not file.is_file():
-        yield f"{file} is gone; remove {place}, or bring it back"
+        yield f"{file} is gone; restore it, or remove {place}"
     elif spec_text(name) != plain.get("yaml"):
         yield f"{file} has changed since the table was published; publish it again"
     elif spec.load_table(name, list(source.table.seeds)) != source.table:
-        yield f"{place / MANIFEST}: its spec is not what its yaml says; publish the table again"
+        yield f"{place / MANIFEST}: its spec differs from its yaml; publish the table again"
 
 
 def _scores(source: Source) -> Iterator[str]:
@@ -117,7 +117,10 @@ def _winners(source: Source) -> Iterator[str]:
     for run in source.runs:
         cell = plan.final(source.table.rows[run.row], run.seed)
         if cell is not None and cell.overrides != run.overrides:
-            yield f"{run.name}: its search gives {' '.join(cell.overrides)}, printed is {' '.join(run.overrides)}"
+            yield (
+                f"{run.name}: its search gives {' '.join(cell.overrides)}, but the table prints "
+                f"{' '.join(run.overrides)}"
+            )
 
 
 def _renderings(place: Path, source: Source) -> Iterator[str]:

@@ -40,6 +40,7 @@ def checked_config(run: RunFolder, allow: Iterable[str] = (), edited: bool = Fal
     if found not in (None, results.hash):
         raise DigrapError(
             f"{file} is not the config that the run was made with (it gives the hash {found}, {RESULTS} says "
-            f"{results.hash}); {CONFIG_REMEDY}. If you changed it on purpose, a folder of data say, add edited=true"
+            f"{results.hash}); {CONFIG_REMEDY}. If you changed it on purpose (a data folder, for example), add "
+            "edited=true"
         )
     return cfg

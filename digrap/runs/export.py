@@ -136,7 +136,7 @@ def export(
 
     `write_weights` writes the whole model, what trained and what was frozen, to the file that it is given, and returns
     its sha256; `allow` and `edited` as in `checked_config`: the card names them too. Raises DigrapError where `out` is
-    no empty folder, and for what `read_trained` refuses.
+    not an empty folder, and for what `read_trained` refuses.
     """
     folder, out = Path(folder), Path(out)
     results, cfg = read_trained(folder, allow, edited)
@@ -156,7 +156,7 @@ def export(
 def check_free(out: Path) -> None:
     """Raise DigrapError unless `out` is an empty folder or nothing."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DigrapError(f"out={out}: there is something already; give another folder, or remove it")
+        raise DigrapError(f"out={out}: it already exists; give another folder, or remove it")
 
 
 @contextlib.contextmanager

@@ -49,8 +49,8 @@ def export_form(
     """Write `out`, whole or not at all: what `write` puts into the folder that it is given, and a card. Returns paths
     of this machine (key=value) that the card names.
 
-    `form` is one of `FORMS` but run; `allow` and `edited` as in `checked_config`. Raises DigrapError where `out` is no
-    empty folder, and for what `read_trained` and `write` refuse.
+    `form` is one of `FORMS` but run; `allow` and `edited` as in `checked_config`. Raises DigrapError where `out` is not
+    an empty folder, and for what `read_trained` and `write` refuse.
     """
     results, cfg = read_trained(folder, allow, edited)
     check_free(out)

@@ -36,7 +36,7 @@ def find_run(name: str, outputs: Path = OUTPUTS) -> Path:
         return found[0]
     if not found:
         raise DigrapError(
-            f"run={name}: no run under {outputs} has a hash that begins so; python scripts/runs.py lists them"
+            f"run={name}: no run under {outputs} has a hash that begins with this; python scripts/runs.py lists them"
         )
     shown = ", ".join(map(str, found[:SHOWN])) + (", …" if len(found) > SHOWN else "")
-    raise DigrapError(f"run={name}: {len(found)} runs begin so: {shown}; give more of the hash, or the folder")
+    raise DigrapError(f"run={name}: {len(found)} hashes begin with this: {shown}; give more of the hash, or the folder")

@@ -137,14 +137,14 @@ class RunFolder:
             return f"{self.path} is a file; give the folder of a run{_such_as(self.path.parent)}"
         if not self.path.is_dir():
             return (
-                f"{self.path} does not exist; give a run folder, as in outputs/minidomainnet/<hash>; "
-                "python scripts/runs.py lists them"
+                f"{self.path} does not exist; give a run folder, as in outputs/minidomainnet/<hash>; python "
+                "scripts/runs.py lists them"
             )
         if self.config_file.exists() or self.facts_file.exists():
             return f"{self.path} has no {RESULTS}; finish the run first with the same train.py command"
         if inner := next((path for path in sorted(self.path.glob(f"*/{RESULTS}"))), None):
-            return f"{self.path} holds runs and is none itself; give one of them{_such_as(inner.parent)}"
-        return f"{self.path} is no run folder, it has no {RESULTS} and no {CONFIG}; give outputs/<dataset>/<hash>"
+            return f"{self.path} has runs in it but is not a run itself; give one of them{_such_as(inner.parent)}"
+        return f"{self.path} is not a run folder: it has no {RESULTS} and no {CONFIG}; give outputs/<dataset>/<hash>"
 
     def finished(self) -> Results | None:
         """The results, or None where the run is not finished. Raises DigrapError for damaged ones."""
@@ -194,7 +194,7 @@ class RunFolder:
             reason = first_line(error)
             raise DigrapError(f"{self.config_file} is damaged ({reason}); {CONFIG_REMEDY}") from error
         if not isinstance(cfg, DictConfig):
-            raise DigrapError(f"{self.config_file} is damaged (it is no mapping); {CONFIG_REMEDY}")
+            raise DigrapError(f"{self.config_file} is damaged (it is not a mapping); {CONFIG_REMEDY}")
         return OmegaConf.create(renamed(OmegaConf.to_container(cfg)))
 
     def plain_config(self) -> dict[str, Any]:

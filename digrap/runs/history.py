@@ -66,7 +66,7 @@ def read_history(path: Path) -> History:
         tensors, steps, epochs = tuple(content.pop("tensors")), content.pop("steps"), content.pop("epochs")
         values = {key: content[key] for key in sorted(content)}
         if len(epochs) != len(steps) or any(value.shape != (len(steps), len(tensors)) for value in values.values()):
-            raise ValueError("its arrays have different sizes")
+            raise ValueError("its arrays differ in size")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DigrapError(f"{path}: {NAME} cannot be read ({error}); publish the table again") from error
     return History(tensors, steps, epochs, values)

@@ -223,7 +223,7 @@ def _check(run: RunFolder, me: Owner) -> None:
         found = owner_of(run)
         raise Busy(
             f"{run.path} was taken over by {found[0] if found else 'another process'} while this one gave no sign of "
-            f"life for {GONE / 60:.0f} minutes; what it has done since its last checkpoint is not written"
+            f"life for {GONE / 60:.0f} minutes; its work since the last checkpoint was not saved"
         )
 
 
@@ -236,7 +236,7 @@ def _mine(run: RunFolder, me: Owner) -> bool:
 
 
 def _read(file: Any) -> Owner:
-    """Raises ValueError or TypeError for what is no owner."""
+    """Raises ValueError or TypeError for what is not an owner."""
     plain = json.load(file)
     owner = Owner(**plain)
     kinds = {"host": str, "pid": int, "started": float, "job": str | None, "restart": int, "token": str}

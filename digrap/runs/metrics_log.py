@@ -49,4 +49,4 @@ class MetricsLog:
             raise DigrapError(f"{self.path} could not be written ({error}); move it away, and start again") from error
         if whole < size:
             lost = f"{size - whole} of the {size} bytes that it had at the checkpoint"
-            log.warning("%s lacks %s: figures of this run have a gap, training is not harmed", self.path, lost)
+            log.warning("%s lacks %s: figures of this run will have a gap; training is not affected", self.path, lost)

@@ -47,7 +47,7 @@ def read_npz(
     `remedy`, where it is missing or damaged."""
     try:
         if not zipfile.is_zipfile(path):  # numpy would ask whether to trust it
-            raise ValueError("it is no whole npz file")
+            raise ValueError("it is not a complete npz file")
         with np.load(path, allow_pickle=False) as archive:
             _check_count(path, len(archive.files))
             return {

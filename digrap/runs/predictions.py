@@ -150,9 +150,7 @@ def read_bundle(path: Path, labels_folder: Path) -> Bundle:
     digest = _digest(content.pop(TRUTH), path)
     truth = read_npz(labels_file(labels_folder, digest), NAME, remedy=_remedy(path))
     if truth_digest(truth) != digest:
-        raise DigrapError(
-            f"{labels_file(labels_folder, digest)}: the labels are not those of its name; {_remedy(path)}"
-        )
+        raise DigrapError(f"{labels_file(labels_folder, digest)}: the labels do not match its name; {_remedy(path)}")
     return Bundle(Path(path), digest, _by_split(content), _by_split(truth))
 
 

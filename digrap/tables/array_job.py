@@ -37,7 +37,7 @@ def command(cell: Cell, outputs: Path) -> str:
     folder = override("hydra.run.dir", cell.folder(outputs))
     words = [sys.executable, "-u", "train.py", *cell.overrides, "wait=true", folder]
     if any("\n" in word for word in words):
-        raise DigrapError(f"{cell.row}: an override holds a line break, and a command has one line; take it out")
+        raise DigrapError(f"{cell.row}: an override has a line break, but a command is one line; remove it")
     return shlex.join(words)
 
 
@@ -82,7 +82,7 @@ def submit(script: Path, after: Sequence[str] = ()) -> str:
     try:
         done = subprocess.run(words, capture_output=True, text=True, env=ours)
     except FileNotFoundError:
-        raise DigrapError("sbatch is not there: call this on a machine of the cluster, or with dry_run=true") from None
+        raise DigrapError("sbatch was not found: run this on a machine of the cluster, or with dry_run=true") from None
     if done.returncode:
         said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
         raise DigrapError(f"{shlex.join(words)}: {said}; correct cluster=… (configs/cluster/_base.yaml has its keys)")

@@ -93,7 +93,7 @@ def _run(folder: Path) -> bool:
 
 
 def find(outputs: Path, cells: Iterable[Cell]) -> list[Leftover]:
-    """All leftovers under `outputs`, given every cell of every table. Raises DigrapError where that is no folder."""
+    """All leftovers under `outputs`, given every cell of every table. Raises DigrapError where that is not a folder."""
     outputs = Path(outputs)
     runs = {f"{path.parent.name}/{path.name}": path for path in run_folders(outputs)}
     found = [_leftover(runs[place]) for place in sorted(unreferenced(runs, cells))]
@@ -113,7 +113,7 @@ def _busy(state: State) -> bool:
 def _kept(folder: Path, state: State) -> str:
     """Why a folder is not to be deleted; empty where it may be."""
     if _busy(state):
-        return "it is running" if state.sure else "it was written to within ten minutes"
+        return "it is running" if state.sure else "it was written to in the last ten minutes"
     if names := foreign(folder):
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         return f"it holds {names[0]}{more}, which no run writes"
@@ -125,7 +125,7 @@ def _leftover(folder: Path) -> Leftover:
     kept = _kept(folder, state)
     name, _, fresh = folder.name.partition("-fresh")
     state_name = "never begun" if state.name == "pending" else state.name
-    what = f"{_who(folder)}, {state_name}" + (f", made once more beside {name}" if fresh else "")
+    what = f"{_who(folder)}, {state_name}" + (f", a repeat of {name}" if fresh else "")
     return Leftover(folder, size_of(folder), what, kept)
 
 

@@ -13,7 +13,7 @@ from digrap.core.errors import DigrapError
 from digrap.runs.folder import RESULTS, RunFolder
 from digrap.tables.memory import memory_lines
 from digrap.tables.missing_runs import Plan
-from digrap.tables.spec import Cell
+from digrap.tables.spec import Cell, Row
 
 NEWEST = 300  # finished runs of a dataset that costs are estimated from
 
@@ -94,25 +94,35 @@ def dry_run(plan: Plan) -> str:
             took = "done" if plan.done(cell) else "published"
         own = cell.overrides[len(plan.table.overrides) :]
         lines.append(f"{took:>9}  {cell.place}  {cell.row}: {' '.join(own)}")
-    waiting = Counter(row.label for row, _, cell in plan.finals() if cell is None)
-    lines.append(f"{len(lines) - len(costs)} of {len(lines)} runs known by now are done.")
+    waiting = [(row, seed) for row, seed, cell in plan.finals() if cell is None]
+    lines.append(f"{len(lines) - len(costs)} of the {len(lines)} runs known so far are done.")
     if waiting:
-        lines.append(f"{waiting.total()} more cells wait for a winner, and are not in these numbers:")
-        lines += [f"  {label}: {count}" for label, count in waiting.items()]
+        listed = sum(_listed(plan, row, seed) for row, seed in waiting)
+        some = f" ({listed} of them will reuse runs of their search)" if listed else ""
+        lines.append(f"{len(waiting)} more cells depend on unfinished searches and are not counted yet{some}:")
+        lines += [f"  {label}: {count}" for label, count in Counter(row.label for row, _ in waiting).items()]
     if costs:
-        lines += [_cost(costs), *memory_lines(plan.table, cells)]
+        lines += [_cost(costs, plan.outputs), *memory_lines(plan.table, cells)]
     return "\n".join(lines)
 
 
-def _cost(missing: list[tuple[float, int, float] | None]) -> str:
-    """What the missing runs cost, as far as runs of their kind were measured here."""
+def _listed(plan: Plan, row: Row, seed: int) -> bool:
+    """Whether the run that a waiting cell will print is one of its search's, which are known."""
+    return plan.choices(row, seed) is not None and seed in plan.search_seeds(seed)
+
+
+def _cost(missing: list[tuple[float, int, float] | None], outputs: Path) -> str:
+    """What the missing runs cost, as far as runs of their kind were measured in `outputs`."""
     known = [like for like in missing if like is not None]
     if not known:
-        return f"Cost of the {len(missing)} missing runs: not measured; no run of their kinds is finished here."
+        return (
+            f"Cost of the {len(missing)} missing runs: not measured, because no run of their kind has finished in "
+            f"{outputs} yet."
+        )
     seconds, size, of_gpus = (sum(part) for part in zip(*known, strict=True))
     gpus = f"{of_gpus / 3600:.1f} GPU hours, " if of_gpus else ""
-    text = f"Missing runs known by now: {_hours(seconds)} one after the other, {gpus}{size / 1e6:.0f} MB"
-    unmeasured = f"; {len(missing) - len(known)} more are of no kind measured yet" * (len(known) < len(missing))
+    text = f"Missing runs known so far: {_hours(seconds)} one after another, {gpus}{size / 1e6:.0f} MB"
+    unmeasured = f"; {len(missing) - len(known)} more are of kinds not measured yet" * (len(known) < len(missing))
     return f"{text} (medians of runs of the same kind{unmeasured})."
 
 

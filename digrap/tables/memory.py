@@ -74,7 +74,7 @@ def need(cfg: DictConfig) -> Need | str:
     shapes, own, trains = shapes_of_model(str(cfg.backbone.model)), cfg.peft.name == "lora", cfg.optim.trains
     target = cfg.optim.optimizer and cfg.optim.optimizer.get("_target_")
     for reason, bad in {
-        f"backbone.model={cfg.backbone.model} is neither PaliGemma nor LLaVA, or it is not at hand": not shapes,
+        f"backbone.model={cfg.backbone.model} is neither PaliGemma nor LLaVA, or is not available": not shapes,
         f"backbone.dtype={cfg.backbone.dtype}": cfg.backbone.dtype not in ("bf16", "fp16"),
         f"peft={cfg.peft.name}": cfg.peft.name not in ("lora", "none"),
         f"trainer.precision={cfg.trainer.precision}": cfg.trainer.precision != "no",
@@ -139,7 +139,7 @@ def memory_lines(table: Table, cells: Iterable[Cell]) -> Iterator[str]:
     computed = {found: labels for found, labels in groups.items() if isinstance(found, Need)}
     if computed:
         heads = "".join(f"{f'{card} GB':<24}" for card in CARDS).rstrip()
-        yield "Memory of one GPU in GB, computed from shapes (docs/vlm.md says how), and what fits on its card:"
+        yield "Memory of one GPU in GB, computed from tensor shapes (see docs/vlm.md), and what fits on which GPU:"
         yield f"  {'weights':>7} {'state':>6} {'step':>6} {'test':>6}  {heads}"
         for found, labels in computed.items():
             yield from (_line(found), f"          {', '.join(_short(table, labels))}")

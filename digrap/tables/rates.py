@@ -10,7 +10,7 @@ VANILLA = "optim=vanilla"
 
 def rate_rows(table: Table, row: str) -> list[Row]:
     """The rows of `row`'s block that are vanilla fine-tuning as its baseline is, but for the learning rate; none where
-    the baseline is no vanilla fine-tuning."""
+    the baseline is not vanilla fine-tuning."""
     base = table.baseline_of(row)
     if base is None or VANILLA not in table.rows[base].overrides:
         return []

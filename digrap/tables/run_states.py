@@ -183,7 +183,7 @@ def waiting(plan: Plan) -> str:
         if cell is None:
             counts["start" if plan.choices(row, seed) is None else "search"] += 1
     parts = [f"{counts[what]} for the winner of their {what}" for what in ("search", "start") if counts[what]]
-    return f"cells that wait: {', '.join(parts)}" if parts else ""
+    return f"waiting cells: {', '.join(parts)}" if parts else ""
 
 
 def chosen(plan: Plan, cell: Cell) -> str:

@@ -156,7 +156,7 @@ def load_table(
     """The table called `name`, or in the file `name` (….yaml), with other seeds, further overrides and another scorer
     where given.
 
-    Raises DigrapError for an unknown name (with the nearest ones) and for a file that is no table.
+    Raises DigrapError for an unknown name (with the nearest ones) and for a file that is not a table.
     """
     path = Path(name) if str(name).endswith(".yaml") else CONFIGS / "tables" / f"{name}.yaml"
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""The next stage of a table on Slurm: what is ready becomes array jobs, and a small job after them that plans anew."""
+"""The next stage of a table on Slurm: what is ready becomes array jobs, and a small job after them that plans again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETTLES = 2  # seconds; the clocks of two machines differ
 @dataclass
 class Stage:
     """The missing runs that wait for no other: `ready` to be submitted; `queued`, {run: its job} in Slurm's queue;
-    `left`, which are not submitted again, each with the reason. `planner` is the job that plans anew already."""
+    `left`, which are not submitted again, each with the reason. `planner` is the job that plans again already."""
 
     ready: list[Cell] = field(default_factory=list)
     queued: dict[str, str] = field(default_factory=dict)

@@ -186,7 +186,7 @@ class Shapes:
 
 
 def _attention(length: int, heads: int, width: int, plain: bool) -> int:
-    """Queries, keys and values with the weights, in float32; of a kernel the result and a number a row instead."""
+    """Queries, keys and values with the weights, in float32; of a kernel the result and one number per row instead."""
     if plain:
         return 3 * SINGLE * length * width + SINGLE * heads * length**2
     return 4 * HALF * length * width + SINGLE * heads * length

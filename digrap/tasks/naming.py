@@ -37,7 +37,7 @@ class ClipMatch:
 
     def scores(self, answers: list[str], labels: list[int]) -> dict[str, np.ndarray]:
         """ClipM1 and ClipM5 of each answer: bool (n,)."""
-        embed = partial(self.tower.embed, description="embedding answers (batches)")
+        embed = partial(self.tower.embed, description="embedding answers")
         return clip_scores(answers, labels, embed, self._class_embeddings)
 
 
@@ -89,7 +89,7 @@ class Naming(VQA):
         if None in labels:
             question = truth[labels.index(None)]
             raise DigrapError(
-                f"{question.dataset} question {question.id}: its answer {question.target!r} is none of the "
+                f"{question.dataset} question {question.id}: its answer {question.target!r} is not one of the "
                 f"{len(self.classes)} classes; dataset.task=vqa scores answers of any text"
             )
         return labels
@@ -103,8 +103,8 @@ def check(select_by: str, setting: Setting) -> None:
     if setting.clip is None:
         if select_by in CLIP_SCORES:
             raise DigrapError(
-                f"dataset.select_by={select_by}: dataset.clip is null, and {' and '.join(CLIP_SCORES)} need its "
-                f"model; give dataset.select_by=EM (or {', '.join(name for name in SCORES if name != 'EM')})"
+                f"dataset.select_by={select_by}: dataset.clip is null, and {' and '.join(CLIP_SCORES)} need its model; "
+                f"give dataset.select_by=EM (or {', '.join(name for name in SCORES if name != 'EM')})"
             )
         return
     keys = {"model", "weights"}

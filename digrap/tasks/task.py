@@ -148,7 +148,7 @@ def check_no_smoothing(setting: Setting) -> None:
     """Raise DigrapError for label smoothing where a loss is over no classes."""
     if setting.label_smoothing:
         raise DigrapError(
-            f"trainer.label_smoothing={setting.label_smoothing}: the loss is that of answers in text, which has none; "
+            f"trainer.label_smoothing={setting.label_smoothing}: the loss of text answers has no label smoothing; "
             "leave it out"
         )
 

@@ -99,5 +99,5 @@ def build(backbone: Backbone, classes: tuple[str, ...], select_by: str, setting:
 def answering_of(backbone: Backbone, task: str) -> Answering:
     """How the backbone answers questions. Raises DigrapError for one that answers none."""
     if backbone.answering is None:
-        raise DigrapError(f"dataset.task={task}: this backbone answers no questions; choose one that does")
+        raise DigrapError(f"dataset.task={task}: this backbone does not answer questions; choose one that does")
     return backbone.answering

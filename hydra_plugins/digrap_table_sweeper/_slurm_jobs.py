@@ -61,7 +61,7 @@ class SlurmBatches:
         A job that ends without a result (killed, cancelled, lost with its node) has failed with a DigrapError.
         """
         if shutil.which("srun") is None:
-            elsewhere = "call this on a machine of the cluster, or with dry_run=true, or take hydra/launcher=joblib"
+            elsewhere = "run this on a machine of the cluster, or with dry_run=true, or use hydra/launcher=joblib"
             raise DigrapError(f"hydra/launcher=slurm: there is no srun here; {elsewhere}")
         jobs: list[str] = []
 

@@ -58,7 +58,7 @@ class OutlivingLauncher:
             return self.launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
         except TerminatedWorkerError as error:
             interruption.check()
-            log.warning("a process was killed (%s); what is not finished is made one run at a time", _how(error))
+            log.warning("a process was killed (%s); the unfinished runs are made one at a time", _how(error))
         joblib: dict[str, Any] = self.launcher.joblib
         together, joblib["n_jobs"] = joblib.get("n_jobs"), ALONE
         results = []
@@ -85,7 +85,7 @@ class OutlivingLauncher:
         result = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
         result.return_value = DigrapError(
             f"the process of this run was killed twice ({_how(error)}), most likely for lack of memory: free some, or "
-            f"give a smaller trainer.micro_batch; it goes on from its last checkpoint with {self.command(overrides)}"
+            f"give a smaller trainer.micro_batch; this resumes it from its last checkpoint: {self.command(overrides)}"
         )
         return result
 

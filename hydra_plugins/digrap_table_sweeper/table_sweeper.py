@@ -135,7 +135,7 @@ class TableSweeper(BasicSweeper):
         able = [run for run, error in found if error is None]
         refused = [(run, error) for run, error in found if error is not None]
         for text, those in _by_error(refused if able else []).items():
-            log.warning("%d runs cannot begin, the others go on: %s", len(those), text)
+            log.warning("%d runs cannot start, the others go on: %s", len(those), text)
         return able, refused
 
     def _raise(self, failed: Failures, what: str) -> None:
@@ -212,7 +212,7 @@ def _by_error(failed: Failures) -> dict[str, list[Any]]:
 
 
 def _nothing_begins(failed: Failures, where: str = "") -> DigrapError:
-    return DigrapError("\n  ".join([f"{where}no run can begin:", *_by_error(failed)]))
+    return DigrapError("\n  ".join([f"{where}no run can start:", *_by_error(failed)]))
 
 
 def _as_given(override: Override) -> dict[str, str]:

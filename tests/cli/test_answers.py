@@ -121,10 +121,13 @@ def test_what_cannot_be_done_is_one_message(run, root, call, tmp_path, demo):
         ({"out": "x"}, "run= is missing"),
         ({"run": run, "out": "x", "format": "csv"}, "format=csv: choose one of vqa, lmms_eval"),
         ({"run": run, "out": "x", "split": "textvq"}, "split=textvq: nearest: textvqa"),
-        ({"run": run, "out": tmp_path / "there.json", "split": "textvqa"}, "there.json is there already; give another"),
-        ({"run": "0123456789", "out": "x"}, "no run under .* has a hash that begins so; .*runs.py lists them"),
-        ({"run": run.name, "out": "x", "outputs": tmp_path / "outputs"}, "2 runs begin so: .*minivqa/.*, .*other/"),
-        ({"run": classes, "out": "x"}, "its answers are classes, no texts"),
+        ({"run": run, "out": tmp_path / "there.json", "split": "textvqa"}, "there.json already exists; give another"),
+        ({"run": "0123456789", "out": "x"}, "no run under .* has a hash that begins with this; .*runs.py lists them"),
+        (
+            {"run": run.name, "out": "x", "outputs": tmp_path / "outputs"},
+            "2 hashes begin with this: .*minivqa/.*, .*other/",
+        ),
+        ({"run": classes, "out": "x"}, "its answers are class names"),
         ({"run": tmp_path / "none", "out": "x"}, "none.json is missing"),
     ):
         code, _, error = call(answers, **options)

@@ -61,6 +61,13 @@ def test_a_closed_pipe_ends_it_quietly():
     assert done.returncode == 141 and not done.stderr
 
 
+@pytest.mark.parametrize("words", ["train.py --help", "evaluate.py --help", "train.py --list methods"])
+def test_a_closed_pipe_ends_help_quietly(words):
+    command = f"(sleep 0.3; {sys.executable} {words}) | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 141 and not done.stderr
+
+
 @pytest.mark.parametrize("error", [OSError("odd"), ValueError("odd")])
 def test_other_errors_stay_a_traceback(error):
     def fail():

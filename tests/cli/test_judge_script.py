@@ -71,10 +71,10 @@ def check_table(file, written):
     ("arguments", "message"),
     [
         ([], "method is not given"),
-        (["method=not_there.py"], "not_there.py; examples/my_rule.py is one to begin with"),
+        (["method=not_there.py"], "not_there.py; examples/my_rule.py is an example to start from"),
         ([f"method={EXAMPLE}", "options.pul=1"], "optim.options.pul: PullBack takes no such argument"),
-        ([f"method={EXAMPLE}", "seed=1"], "seed=1: seed is set by the judge itself"),
-        ([f"method={EXAMPLE}", "hydra.run.dir=x"], "hydra.run.dir is set by the judge itself"),
+        ([f"method={EXAMPLE}", "seed=1"], "seed=1: the judge sets seed itself"),
+        ([f"method={EXAMPLE}", "hydra.run.dir=x"], "the judge sets hydra.run.dir itself"),
         ([f"method={EXAMPLE}", "seeds=a"], "seeds=a: give whole numbers"),
         ([f"method={EXAMPLE}", "jobs=a"], "jobs=a: give a whole number"),
         ([f"method={EXAMPLE}", "trainer.epoch=1"], "nearest: trainer.epochs"),

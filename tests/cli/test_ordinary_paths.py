@@ -98,7 +98,7 @@ def test_a_comma_separates_paths_under_m_unless_only_the_whole_exists(tmp_path):
 
 
 @pytest.mark.parametrize(("argument", "message"), [
-    ("dataset.root=/tmp/${x", "stands for a reference"), ("dataset.root=", "the value is empty"),
+    ("dataset.root=/tmp/${x", "starts a reference"), ("dataset.root=", "the value is empty"),
     ("hydra.run.dir=", "leave hydra.run.dir out"), ("run=", "the value is empty"),
 ])  # fmt: skip
 def test_what_is_no_path_is_one_message(argument, message):
@@ -132,7 +132,7 @@ def test_the_advice_on_a_table_can_be_pasted(tmp_path, capsys, monkeypatch):
         door.check_single(compose_with(table))
     advised = str(error.value).rpartition("multirun: ")[2].replace("python", sys.executable, 1)
     done = subprocess.run(["bash", "-c", f"{advised} dry_run=true"], cwd=REPO, capture_output=True, text=True)
-    assert done.returncode == 0 and "0 of 1 runs known" in done.stdout, done.stderr
+    assert done.returncode == 0 and "0 of the 1 runs known" in done.stdout, done.stderr
 
 
 def compose_with(table):
@@ -199,5 +199,5 @@ def test_a_run_folder_with_an_equals_sign_is_compared(tmp_path, monkeypatch):
     from tests.synthetic_runs import script
 
     monkeypatch.setattr(sys, "argv", ["compare.py", f"{tmp_path}/a=b", f"{tmp_path}/c=d"])
-    with pytest.raises(DigrapError, match=rf"{tmp_path}/a=b is no finished run"):
+    with pytest.raises(DigrapError, match=rf"{tmp_path}/a=b is not a finished run"):
         script("compare").main()

@@ -33,7 +33,7 @@ def test_pictures_of_the_miniature(small, tmp_path, monkeypatch):
     labels = elsewhere.splits["sketch"].load().labels.numpy()
     cfg = small(f"data_root={tmp_path / 'data'}")
     run = finished_run(cfg, tmp_path / "outputs" / "0123456789", {"label": labels}, (labels + 1) % 45)
-    with pytest.raises(DigrapError, match=r"sketch-sketch-45.safetensors is not there; python scripts/show.* draws it"):
+    with pytest.raises(DigrapError, match=r"sketch-sketch-45.safetensors does not exist; python .*show.* draws it"):
         Pictures().examples(run, "sketch", [3])
     assert not (tmp_path / "data").exists()
     with pytest.raises(DigrapError) as error:
@@ -49,7 +49,7 @@ def test_pictures_of_the_miniature(small, tmp_path, monkeypatch):
     with pytest.raises(DigrapError, match="no split 'nope' now"):
         Pictures().examples(run, "nope", [3])
     other = finished_run(cfg, tmp_path / "outputs" / "0123456780", {"label": (labels + 1) % 45}, labels)
-    with pytest.raises(DigrapError, match="has other pictures now than were tested"):
+    with pytest.raises(DigrapError, match="has changed since the run was tested"):
         Pictures().examples(other, "sketch", [3])
 
 
@@ -58,7 +58,7 @@ def test_a_config_that_calls_unknown_code_is_not_followed(small, tmp_path):
     cfg.dataset._target_ = "os.system"
     labels = np.zeros(45, int)
     run = finished_run(cfg, tmp_path / "outputs" / "0123456789", {"label": labels}, labels)
-    with pytest.raises(DigrapError, match="os.system is not what this repository has there"):
+    with pytest.raises(DigrapError, match="os.system is not among what this repository calls there"):
         Pictures().examples(run, "sketch", [0])
 
 
@@ -67,7 +67,7 @@ def test_the_questions_of_a_folder_that_is_there(tmp_path):
     splits = {"val": {"set": "vqav2", "kind": "id_val"}, "cp": {"set": "vqa_cp", "kind": "near_ood"}}
     splits = {"train": {"set": "vqav2", "kind": "id_train"}, **splits}
     options = {"seed": 0, "splits": splits, "sizes": dict.fromkeys(["train", "val", "iv_vqa", "cv_vqa"], 40)}
-    with pytest.raises(DigrapError, match="seed0[^;]* is not there; make it so makes it"):
+    with pytest.raises(DigrapError, match="seed0[^;]* does not exist; make it so makes it"):
         vqa.kept(tmp_path / "minivqa", **options, command="make it so")
     assert not (tmp_path / "minivqa").exists()
     made = vqa.build(tmp_path / "minivqa", **options).splits["cp"].load()

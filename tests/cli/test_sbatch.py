@@ -45,7 +45,7 @@ def call(fake_slurm, tmp_path, monkeypatch, capsys, quick):
 
 def test_a_stage_is_an_array_and_a_job_that_plans_the_next(call):
     code, out, _ = call("cluster=example", "cluster.parallel=3", "device=cpu", "data_root=/the data")
-    assert code == 0 and "2 runs submitted (101), 0 were in the queue; job 102 plans what comes next" in out
+    assert code == 0 and "2 runs submitted (101), 0 were in the queue; job 102 plans the next stage" in out
     array, plan = call.slurm.submitted()
     assert plan.startswith("--parsable --dependency=afterany:101 ")
     script = (call.outputs / "slurm").glob("two-*/two-0.sh").__next__()
@@ -69,7 +69,7 @@ def test_called_again_it_submits_nothing_twice(call):
     call()
     call.slurm.says({"101_0": "RUNNING", "101_1": "PENDING", "102": "PENDING"})
     code, out, _ = call()
-    assert code == 0 and "2 runs are in the queue, and job 102 plans what comes next" in out
+    assert code == 0 and "2 runs are in the queue, and job 102 plans the next stage" in out
     assert len(call.slurm.submitted()) == 2
     _, out, _ = call(main=status.main)
     assert "RUNNING 101_0" in out and "the job that plans the next stage: PENDING 102" in out
@@ -89,7 +89,7 @@ def test_at_the_end_it_names_what_is_missing(call):
     run.mkdir(parents=True)
     (run / "error.txt").write_text("Traceback\nZeroDivisionError: by zero\n")
     code, _, err = call(f"since={since - 1}")
-    assert code == 2 and "2 runs are not made" in err
+    assert code == 2 and "2 runs are missing" in err
     assert "was cancelled" in err and f"{run}\n    failed: ZeroDivisionError: by zero" in err
     assert "2 runs submitted" in call()[1], "asked for anew, they are"
 
@@ -146,7 +146,7 @@ def test_without_slurm(call, monkeypatch):
     code, out, _ = call("dry_run=true")
     assert code == 0 and "2 runs would be submitted now" in out and "#SBATCH --array=0-1%256" in out
     code, _, err = call()
-    assert code == 2 and "sbatch is not there: call this on a machine of the cluster, or with dry_run=true" in err
+    assert code == 2 and "sbatch was not found: run this on a machine of the cluster, or with dry_run=true" in err
 
 
 def test_hydras_launcher_asks_for_the_same(call, tmp_path):

@@ -151,7 +151,7 @@ def test_out_and_the_authors_files(call, made, tmp_path):
         (["predictions=null"], "predictions=FILE is missing"),
         (["predictions=/no/file.json", "clip=false"], "/no/file.json does not exist"),
         (["clip_weight=x"], "unknown argument 'clip_weight=x'.*nearest: clip_weights"),
-        (["clip_weights=/no/file"], "clip_weights=/no/file: no such file"),
+        (["clip_weights=/no/file"], "clip_weights=/no/file: neither a file"),
         (["dataset.version=new"], "dataset.version=new: choose one of"),
         (["dataset.versoin=new"], "dataset.versoin: there is no such option"),
         (["out=/dev/null/x", "clip=false"], "/dev/null: cannot be read or written"),

@@ -213,4 +213,4 @@ def test_originals_are_found_by_padded_ids_and_never_by_places(run, tmp_path):
     assert (found["consistent"]["count"], found["originals_without_edit"]) == (2, 0)
     before = lines(tmp_path / "o.jsonl", *({"doc_id": k, "filtered_resps": [str(k)]} for k in (0, 1, 2)))
     code, found, error = run(**files, originals=before, edit="iv")
-    assert (code, found) == (2, None) and f"originals={before}: doc_id alone names no question" in error
+    assert (code, found) == (2, None) and f"originals={before}: doc_id alone does not identify a question" in error

@@ -68,7 +68,7 @@ def test_a_job_that_slurm_has_forgotten_has_ended(fake_slurm, tmp_path):
 
 def test_without_slurm(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(DigrapError, match="there is no srun here; call this on a machine of the cluster"):
+    with pytest.raises(DigrapError, match="there is no srun here; run this on a machine of the cluster"):
         SlurmBatches(Stock(tmp_path, "7"), print).launch([["a=1"]], 0)
 
 

@@ -32,7 +32,7 @@ def fail(folder, error):
 def test_an_error_is_kept_and_fails_the_process(inside, tmp_path, caplog):
     fail(tmp_path, DigrapError("optim.mu=-1: give a number ≥ 0"))
     assert inside.failed and (tmp_path / "error.txt").read_text() == "optim.mu=-1: give a number ≥ 0\n"
-    assert "the run has failed: optim.mu=-1" in caplog.text
+    assert "the run failed: optim.mu=-1" in caplog.text
     fail(tmp_path, ZeroDivisionError("by zero"))
     assert "Traceback" in (tmp_path / "error.txt").read_text() and "by zero" in caplog.text
     with failing_job(tmp_path):
@@ -63,9 +63,9 @@ def test_the_process_ends_with_code_1_although_hydra_goes_on(monkeypatch, tmp_pa
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     script = tmp_path / "job.py"
     script.write_text(
-        "import sys; from pathlib import Path\nfrom digrap.cli.slurm_job import failing_job\n"
-        f"try:\n    with failing_job(Path({str(tmp_path)!r})):\n        raise OSError('no disk')\n"
-        "except OSError:\n    print('caught')\n"
+        "import sys; from pathlib import Path\nfrom digrap.cli.slurm_job import failing_job\ntry:\n    with "
+        f"failing_job(Path({str(tmp_path)!r})):\n        raise OSError('no disk')\nexcept OSError:\n    "
+        "print('caught')\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "caught\n")

@@ -106,7 +106,7 @@ def gone(pid):
 def test_a_run_that_is_not_where_it_should_be_is_named(two, monkeypatch):
     file, cells, outputs = two
     monkeypatch.setattr(sweep, "_command", lambda *_: [sys.executable, "-c", ""])
-    with pytest.raises(DigrapError, match="zero-shot, seed 7: the run is not in .*start again"):
+    with pytest.raises(DigrapError, match="zero-shot, seed 7: the run is not in .*run the command again"):
         sweep.sweep(file, cells, outputs, 1)
 
 
@@ -140,7 +140,7 @@ def test_what_is_being_made_and_the_time_left_are_said(two, monkeypatch, capsys)
     with pytest.raises(DigrapError, match="vanilla, seed 7: the run is not in"), hold(run):
         sweep.sweep(file, [zero, vanilla], outputs, 1)
     printed = capsys.readouterr().out
-    assert f"their log: {file.with_suffix('.log')}" in printed
+    assert f"log: {file.with_suffix('.log')}" in printed
     assert "1 of 2: zero-shot, seed 7\n" in printed
     assert "  vanilla, seed 7: step 50 of 100" in printed
 

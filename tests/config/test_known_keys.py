@@ -65,7 +65,7 @@ def test_the_nearest_key(key, found):
     [
         (["train.py", "trainer.epoch=3"], "trainer.epoch: there is no such option; nearest: trainer.epochs\n"),
         (["evaluate.py", "splits=real"], "splits: there is no such option; nearest: dataset.splits, split\n"),
-        (["evaluate.py", "seed=0,1"], "Ambiguous value for argument 'seed=0,1': evaluate.py takes one\n"),
+        (["evaluate.py", "seed=0,1"], "Ambiguous value for argument 'seed=0,1': evaluate.py takes one value\n"),
         (["evaluate.py", "device=cpu", "split=real,skech"], "split=skech: there is no such split; nearest: sketch\n"),
         (
             ["evaluate.py", "device=cpu", "backbone.weights=/none"],

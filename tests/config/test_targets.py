@@ -65,7 +65,7 @@ def test_nothing_else_is_called(key, value):
     ],
 )
 def test_references_are_refused(key, value):
-    with pytest.raises(DigrapError, match=r"refers to something else.*write the value there"):
+    with pytest.raises(DigrapError, match=r"is a reference.*write the value there"):
         check(key, value)
 
 
@@ -86,7 +86,7 @@ def test_an_allowed_package_is_what_it_defines(tmp_path, monkeypatch):
     for name in ("package_of_my", "package_of_my_own.data.buil", "other"):
         with pytest.raises(DigrapError, match="add allow=package_of_my_own.data.build"):
             check("dataset._target_", "package_of_my_own.data.build", name)
-    with pytest.raises(DigrapError, match="not what this repository has there"):
+    with pytest.raises(DigrapError, match="not among what this repository calls there"):
         check("dataset._target_", "package_of_my_own.data.subprocess.run", "package_of_my_own")
     check("dataset._target_", "package_of_my_own.missing.build", "package_of_my_own")  # who calls it says so
 

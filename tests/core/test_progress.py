@@ -1,6 +1,7 @@
 """What is said of long steps where stderr is no terminal."""
 
 import logging
+import re
 import sys
 
 import pytest
@@ -17,14 +18,15 @@ def lines(caplog, monkeypatch):
 
 
 def test_batches_count_as_their_examples(lines):
-    assert list(track([[1, 2], [3, 4], [5]], "test", total=5, size=len)) == [[1, 2], [3, 4], [5]]
-    said = [message.split(",")[0] for message in lines.messages]
-    assert said[:2] == ["test: 2 of 5", "test: 4 of 5"] and said[-1].startswith("test: 5 done in")
+    assert list(track([[1, 2], [3, 4], [5]], "test", total=5, size=len, unit="pictures")) == [[1, 2], [3, 4], [5]]
+    said = [message.split(" (")[0] for message in lines.messages]
+    assert said[:2] == ["test: 2 of 5 pictures", "test: 4 of 5 pictures"]
+    assert re.fullmatch(r"test: 5 pictures in \d\.\d s \(\d+/s\)", lines.messages[-1])
 
 
 def test_items_count_as_one_each(lines):
     assert list(track("ab", "test")) == ["a", "b"]
-    assert lines.messages[0].startswith("test: 1 of 2") and lines.messages[-1].startswith("test: 2 done in")
+    assert lines.messages[0].startswith("test: 1 of 2") and lines.messages[-1].startswith("test: 2 in 0.0 s (")
 
 
 def test_a_bar_counts_likewise(monkeypatch, capsys):

@@ -25,7 +25,7 @@ def test_lines_as_in_imagenets_release(tmp_path, caplog):
         assert named(["n01440764", "n02012849", "n03126707"], words) == (
             "n01440764 tench", "n02012849 crane", "n03126707 crane",
         )  # fmt: skip
-    assert "prompts cannot tell classes of the same words apart: crane" in caplog.text
+    assert "prompts cannot distinguish classes with the same words: crane" in caplog.text
 
 
 @pytest.mark.parametrize(

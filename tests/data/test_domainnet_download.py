@@ -54,7 +54,7 @@ def test_it_stops_and_resumes_at_any_archive(small_domainnet, tmp_path):
 
 
 def test_the_official_checksums_are_not_weakened(small_domainnet, tmp_path):
-    with pytest.raises(DigrapError, match="goes with mirror=URL; the official files' checksums are fixed"):
+    with pytest.raises(DigrapError, match="needs mirror=URL; the official files' checksums are fixed"):
         remotes(None, small_domainnet.checksums)
     assert remotes("http://127.0.0.1/x", None)("real.zip") == Remote(
         "http://127.0.0.1/x/real.zip", 6062039589, "dcc47055e8935767784b7162e7c7cca6"
@@ -94,7 +94,7 @@ def test_two_downloads_into_one_folder(small_domainnet, tmp_path):
         (["mirorr=x"], "unknown argument 'mirorr=x': give key=value; nearest: mirror"),
         (["version=new"], "dataset.version=new: choose one of original, cleaned"),
         (["mirror=ftp://x"], "mirror=ftp://x: give an address"),
-        (["checksums=x"], "goes with mirror=URL"),
+        (["checksums=x"], "needs mirror=URL"),
         (["shrink=true"], "shrink=true: give the shorter side in pixels"),
         (["workers=many"], "workers=many: give a whole number"),
     ],
@@ -145,7 +145,7 @@ def test_a_zip_with_a_wrong_byte_stays_where_no_other_can_be_had(
         keys = [f"data_root={all_but_real.parent}", f"checksums={small_domainnet.checksums}"]
         address = "http://127.0.0.1:9" if dead else server.url
         code, err = run_script(monkeypatch, capsys, *keys, f"mirror={address}", f"lists={small_domainnet.lists}")
-    assert code == 2 and "Traceback" not in err and ("tries failed" if dead else "says 404") in err
+    assert code == 2 and "Traceback" not in err and ("tries failed" if dead else "replied 404") in err
     assert f"error: {archive}: " in err and hashlib.md5(before).hexdigest() in err and wanted in err
     assert archive.read_bytes() == before and files(all_but_real / "zips") == ["real.zip"]
     assert (all_but_real / "report-original.json").exists() and not (all_but_real / "real").exists()
@@ -160,7 +160,7 @@ def test_a_whole_zip_of_the_user_is_unpacked_and_stays(small_domainnet, all_but_
     with serve(small_domainnet.site) as server, caplog.at_level(logging.INFO):
         assert fetch_all(all_but_real, False, server.url, small_domainnet.checksums) == ["real"]
         assert server.asked == [] and files(all_but_real / "zips") == ["real.zip"]
-    assert "real.zip no longer needed, may be deleted" in caplog.text
+    assert "real.zip is no longer needed and may be deleted" in caplog.text
 
 
 def test_a_zip_that_differs_frees_no_room(small_domainnet, all_but_real, monkeypatch):

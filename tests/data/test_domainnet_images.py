@@ -101,7 +101,7 @@ def test_the_script_from_first_byte_to_a_run(small_domainnet, tmp_path, command)
         written = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")}
         asked = len(server.asked)
         code, out, _ = command(*keys, f"lists={small_domainnet.lists}", "shrink=32")
-        assert code == 0 and f"{root}: whole, 175 images checked at" in out and "-32: 0 images made" in out
+        assert code == 0 and f"{root}: complete, 175 images checked at" in out and "-32: 0 images made" in out
         assert len(server.asked) == asked
         after = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")}
         after.pop(root / ".download.lock"), written.pop(root / ".download.lock")

@@ -163,13 +163,13 @@ def test_another_file_on_disk_stays_where_there_is_no_replacement(server, remote
         monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(2**20))
     words = {
         "dead": "5 tries failed",
-        "404": "says 404",
+        "404": "replied 404",
         "corrupt": "2 downloads have another md5",
         "full": "needed",
     }
     with pytest.raises(DigrapError) as caught:
         fetch(remote, target)
-    told = f"{target}: {checksums(b'mine', remote)}; it stays as it is, as no other could be had: "
+    told = f"{target}: {checksums(b'mine', remote)}; it was kept, because downloading it again failed: "
     assert str(caught.value).startswith(told) and words[fault] in str(caught.value)
     assert files(target.parent) == ["big.zip"] and target.read_bytes() == b"mine"
 
@@ -199,7 +199,7 @@ def small_files_only():
 
 
 def test_a_file_that_is_too_large_for_the_disk_is_an_error_at_once(server, remote, target, small_files_only):
-    with pytest.raises(DigrapError, match=r"big.zip.part: cannot be written .*too large.*FAT32 ends") as caught:
+    with pytest.raises(DigrapError, match=r"big.zip.part: cannot be written .*too large.*FAT32: at most") as caught:
         fetch(remote, target)
     assert not isinstance(caught.value, NotObtained) and "give another data_root=" in str(caught.value)
     assert server.starts("big.zip") == [0] and files(target.parent) == ["big.zip.part", "big.zip.part.json"]
@@ -244,7 +244,7 @@ def test_the_same_errors_of_a_connection_are_tried_again(remote, target, monkeyp
 
 
 def test_failures_that_no_second_try_fixes_are_reported_at_once(server, remote, target, monkeypatch):
-    with pytest.raises(DigrapError, match="other.zip: the server says 404"):
+    with pytest.raises(DigrapError, match="other.zip: the server replied 404"):
         fetch(Remote(server.url + "other.zip", 9, ""), target)
     with pytest.raises(DigrapError, match="5 tries failed, the last with: .*refused"):
         fetch(Remote("http://127.0.0.1:9/big.zip", 9, ""), target)

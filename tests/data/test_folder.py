@@ -104,25 +104,26 @@ def test_what_is_left_out_is_counted_and_named_once(root, caplog):
     assert {name: (part.ids, part.targets) for name, part in parts.items()} == before
     assert data.about() == {"problems": {
         "train": {
-            "file that ends in .heic: not taken for a picture (left out)": {
+            "file that ends in .heic: not a known picture format (left out)": {
                 "count": 4, "first": [str(apple / f"{number}.heic") for number in range(3)],
             },
-            "file that ends in nothing: not taken for a picture (left out)": {
+            "file that ends in nothing: not a known picture format (left out)": {
                 "count": 1, "first": [str(apple / "noending")],
             },
-            "file that ends in .txt: not taken for a picture (left out)": {
+            "file that ends in .txt: not a known picture format (left out)": {
                 "count": 1, "first": [str(apple / "notes.txt")],
             },
         },
         "val": {
-            "picture outside of the classes' folders (left out)": {
+            "picture outside the class folders (left out)": {
                 "count": 1, "first": [str(root / "val" / "stray.png")],
             },
         },
     }}  # fmt: skip
     told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert (
-        len(told) == 4 and f"train: 4 × file that ends in .heic: not taken for a picture (left out): {apple}" in told[0]
+        len(told) == 4
+        and f"train: 4 × file that ends in .heic: not a known picture format (left out): {apple}" in told[0]
     )
     for split in data.splits.values():
         split.load()
@@ -184,7 +185,7 @@ def test_of_a_moving_picture_the_first_frame_is_used_and_it_is_said(root):
     frames[0].save(path, save_all=True, append_images=frames[1:])
     data, parts = listing(root)
     assert parts["test"][len(parts["test"]) - 1][0].getpixel((0, 0)) == (255, 0, 0)
-    kind = "file that ends in .gif: of a moving picture the first frame is used"
+    kind = "file that ends in .gif: only the first frame of an animation is used"
     assert data.about()["problems"]["test"] == {kind: {"count": 1, "first": [str(path)]}}
 
 
@@ -193,10 +194,12 @@ def test_an_error_says_which_endings_are_there(root):
         shutil.rmtree(root / folder / "sky")
         (root / folder / "sky").mkdir()
         (root / folder / "sky" / "0.heic").write_bytes(b"x")
-    with pytest.raises(DigrapError, match="no pictures of sky .files that end in .*otherwise, .*1 in .heic"):
+    with pytest.raises(
+        DigrapError, match="no pictures of sky .pictures are files that end in .*other files here: .*1 in .heic"
+    ):
         listing(root)
     shutil.rmtree(root / "val" / "apple"), shutil.rmtree(root / "val" / "leaf")
-    with pytest.raises(DigrapError, match="split val: no pictures in .*others end otherwise, 1 in .heic"):
+    with pytest.raises(DigrapError, match="split val: no pictures in .*other files here: 1 in .heic"):
         listing(root)
 
 
@@ -280,7 +283,7 @@ def test_digrap_on_your_own_pictures(root, tmp_path):
     assert 0 <= score <= 100
     expected = {"val": "id_val", "test": "id_test", "sketch": "near_ood", "xray": "far_ood"}
     assert kinds(tmp_path / "run") == expected
-    kind = "file that ends in .txt: not taken for a picture (left out)"
+    kind = "file that ends in .txt: not a known picture format (left out)"
     assert list(json.loads((tmp_path / "run" / "data.json").read_text())["problems"]["train"]) == [kind]
 
 

@@ -82,7 +82,7 @@ def test_without_a_place_to_keep_it_the_next_run_looks_again(tmp_path, caplog):
     caplog.set_level("INFO")
     (tmp_path / "cache").write_text("a file")
     assert not look([draw(tmp_path / "a.png")], tmp_path).broken
-    assert "the next run looks at the pictures again" in caplog.text
+    assert "the next run checks the pictures again" in caplog.text
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_skipped_pictures_are_counted(data, tmp_path):
     assert part.ids == ["cat/0.png", "cat/1.png", "cat/2.png", "dog/0.png", "dog/2.png"]
     assert [label for _, label in (part[k] for k in range(5))] == part.targets == [0, 0, 0, 1, 1]
     assert checked.skipped == {"val": 1} and checked.pictures == {"val": {"files": 6, "moving": 0, "skipped": 1}}
-    assert checked.caveats == ("left out, as their picture cannot be read: 1 of val",)
+    assert checked.caveats == ("left out because their picture cannot be read: 1 of val",)
     assert len(checked.splits["train"].load()) == 6, "not looked at"
 
 

@@ -64,7 +64,7 @@ def test_numbers_are_places_among_the_sorted_ids_and_untrained_classes_are_left_
         split = data_of(root).splits["imagenet_v2"]
     found = {name.split("/")[0]: CLASSES[label] for name, label in labels(split.load()).items()}
     assert found == {"3": CLASSES[0], "10": CLASSES[1], "500": CLASSES[2]} and split.over is None
-    assert "imagenet_v2: 1 of 4 class folders are none of the trained classes: left out" in caplog.text
+    assert "imagenet_v2: 1 of 4 class folders are not trained classes and are left out" in caplog.text
 
 
 def test_a_part_of_the_classes_is_scored_over_that_part(root):
@@ -98,7 +98,7 @@ def test_everything_that_is_missing_is_in_one_message(copied):
     assert "val/ (for val): ImageNet 2012, from https://image-net.org/download" in text
     assert "objectnet-1.0/images/ (for objectnet): https://objectnet.dev" in text and "imagenet_r" not in text
     remedy = "'~dataset.splits.imagenet_a' '~dataset.splits.objectnet'"
-    assert text.endswith(f"Without the test sets that are missing: {remedy}")
+    assert text.endswith(f"To run without the missing test sets: {remedy}")
     make = copied / "val" / WORDNET[3]
     shutil.copytree(copied / "train" / WORDNET[3], make)
     words = remedy.replace("'", "").split()
@@ -107,7 +107,9 @@ def test_everything_that_is_missing_is_in_one_message(copied):
 
 def test_numbers_need_all_thousand_ids(copied):
     (copied / "LOC_synset_mapping.txt").unlink()
-    with pytest.raises(DigrapError, match=r"1,000 sorted WordNet ids, and 3 are known; put LOC_synset_mapping.txt"):
+    with pytest.raises(
+        DigrapError, match=r"1,000 sorted WordNet ids, but only 3 are known; put LOC_synset_mapping.txt"
+    ):
         data_of(copied)
     data = data_of(copied, "~dataset.splits.imagenet_v2", "~dataset.splits.objectnet")
     assert data.classes == tuple(WORDNET[place] for place in TRAINED)
@@ -179,7 +181,7 @@ def test_the_run_on_other_copies_of_the_sets(trained, root, tmp_path):
     folder = evaluate(f"run={trained}", f"dataset.root={tmp_path / 'imagenet-r'}")
     assert folder["scores"]["test"]["accuracy"] == own["imagenet_r"]["accuracy"]
     with pytest.raises(
-        DigrapError, match="(?s)missing under dataset.root=.*imagenet-r/ .for imagenet_r.*forbids to train on it$"
+        DigrapError, match="(?s)missing under dataset.root=.*imagenet-r/ .for imagenet_r.*forbids training on it$"
     ):
         evaluate(f"run={trained}", "dataset=imagenet_shifts", f"dataset.root={tmp_path / 'imagenet-r'}")
 

@@ -140,7 +140,7 @@ def test_damaged_glyphs_are_refused(tmp_path):
     with pytest.raises(DigrapError, match="missing; restore it"):
         load_glyphs(path)
     path.write_bytes(GLYPHS.read_bytes()[:-1])
-    with pytest.raises(DigrapError, match="damaged or of another version"):
+    with pytest.raises(DigrapError, match="damaged or from another version"):
         load_glyphs(path)
 
 

@@ -101,7 +101,7 @@ def test_other_sizes_have_a_folder_of_their_own(tmp_path, monkeypatch):
 
 
 def test_what_does_not_fit_is_refused(tmp_path):
-    with pytest.raises(DigrapError, match=r"dataset\.sizes\.trian: .* choose of train, val"):
+    with pytest.raises(DigrapError, match=r"dataset\.sizes\.trian: .* choose from train, val"):
         vqa.build(tmp_path, 0, splits(), {"trian": 100})
     with pytest.raises(DigrapError, match=r"dataset\.sizes\.val=3: give a whole number from 40 to 20000"):
         vqa.build(tmp_path, 0, splits(), {"val": 3})

@@ -147,7 +147,7 @@ def test_what_is_wrong_in_the_authors_files_is_named(made, tmp_path, file, chang
 
 def test_files_that_are_missing_or_cut_short_are_named(made, tmp_path):
     root = made.data_root / "domainnet"
-    with pytest.raises(DigrapError, match="classes_data.json does not exist.*dataset.annotations=null takes"):
+    with pytest.raises(DigrapError, match="classes_data.json does not exist.*dataset.annotations=null uses"):
         build(root, SPLITS, annotations=tmp_path)
     folder = annotate(made, tmp_path / "json")
     (folder / "real_val_split.json").unlink()

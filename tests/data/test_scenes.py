@@ -217,5 +217,5 @@ def test_damaged_letters_are_refused(tmp_path):
     ):
         load_letters(path)
     path.write_bytes(LETTERS.read_bytes()[:-1])
-    with pytest.raises(DigrapError, match="damaged or of another version"):
+    with pytest.raises(DigrapError, match="damaged or from another version"):
         load_letters(path)

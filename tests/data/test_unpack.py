@@ -33,7 +33,7 @@ def test_links_are_refused(tmp_path):
 def test_other_entries_are_left_out_and_none_is_an_error(tmp_path):
     unpack(zipped(tmp_path / "real.zip", "__MACOSX/x", "readme.txt", "real/a/1.jpg"), tmp_path, "real")
     assert files(tmp_path) == ["real.zip", "real/a/1.jpg"]
-    with pytest.raises(DigrapError, match="holds no file in sketch/"):
+    with pytest.raises(DigrapError, match="has neither files in sketch/"):
         unpack(tmp_path / "real.zip", tmp_path, "sketch")
 
 
@@ -104,7 +104,7 @@ def test_the_folder_nearest_to_the_top_is_meant(tmp_path):
         pack(path, {"a/val/1.jpg": b"1", "b/val/2.jpg": b"2"})
         with pytest.raises(NotObtained, match="both a/val and b/val end in val; unpack the right one by hand"):
             unpack(path, root, "other", "val")
-        with pytest.raises(NotObtained, match="holds no file in 0.1/x.json/ and none of that name"):
+        with pytest.raises(NotObtained, match="has neither files in 0.1/x.json/ nor a file of that name"):
             unpack(path, root, "x.json", "0.1/x.json")
         assert files(root) == ["val/b/4", "val/val/1.jpg"] and [path.name for path in root.iterdir()] == ["val"]
 

@@ -117,7 +117,7 @@ def object_for_answer(root):
 def odd_image_id(root):
     for name, key in ((QUESTIONS, "questions"), (ANNOTATIONS, "annotations")):
         edit(root / "vqav2" / name, lambda data, key=key: data[key][0].update(image_id="x"))
-    return "image id that is no number (left out)", 1
+    return "image id that is not a number (left out)", 1
 
 
 def question_that_is_none(root):
@@ -174,21 +174,21 @@ def test_faults_are_named_and_counted_or_end_it_where_strict(own, spoil):
 def test_what_is_no_number_is_no_picture(own, number):
     for name, key in ((QUESTIONS, "questions"), (ANNOTATIONS, "annotations")):
         edit(own / "vqav2" / name, lambda data, key=key: data[key][0].update(image_id=number))
-    assert read(own, "vqav2", "val")[1].counts == {"image id that is no number (left out)": 1}
+    assert read(own, "vqav2", "val")[1].counts == {"image id that is not a number (left out)": 1}
 
 
 @pytest.mark.parametrize("text", ["null", "3", "[null]", "[[1]]", '{"a": 1}'])
 def test_lists_of_numbers_that_are_none(own, text):
     (own / "vqa_ce" / "hard.json").write_text(text)
-    with pytest.raises(DigrapError, match="hard.json is no list of question ids"):
+    with pytest.raises(DigrapError, match="hard.json is not a list of question ids"):
         read(own, "vqa_ce")
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [(b"ImageID,Angle\n", "no columns"), (b"ImageID,Rotation\n\xff,90\n", "no table in UTF-8"),
-     (b"ImageID,Rotation\n{id},inf\n", "is no number"), (b"ImageID,Rotation\n{id},45.0\n", "no quarter turn"),
-     (b"ImageID,Rotation\n" + b"x" * 200_000 + b",1\n", "no table")],
+    [(b"ImageID,Angle\n", "no columns"), (b"ImageID,Rotation\n\xff,90\n", "not a table in UTF-8"),
+     (b"ImageID,Rotation\n{id},inf\n", "is not a number"), (b"ImageID,Rotation\n{id},45.0\n", "not a quarter turn"),
+     (b"ImageID,Rotation\n" + b"x" * 200_000 + b",1\n", "not a table")],
 )  # fmt: skip
 def test_tables_of_rotations_that_are_none(own, data, words):
     image = read(own, "textvqa")[0][0].image_id.encode()
@@ -201,7 +201,7 @@ def test_the_authors_list_alone_does_not_say_what_rephrases_what(own):
     (own / "vqa_rephrasings" / REPHRASINGS).unlink()
     records, problems = read(own, "vqa_rephrasings", source="lists")
     assert {record.origin for record in records} == {None} and len({record.id for record in records}) == len(records)
-    assert any("leakage by id is not seen" in kind for kind in problems.counts)
+    assert any("leakage by id cannot be seen" in kind for kind in problems.counts)
 
 
 def test_missing_pictures_are_counted_and_their_questions_with_them(own):
@@ -211,7 +211,7 @@ def test_missing_pictures_are_counted_and_their_questions_with_them(own):
     kept = with_pictures(own, records, problems, "fix it")
     assert len(kept) == len(records) - lost
     assert problems.counts["missing picture"] == 1
-    assert problems.counts["question left out because its picture is missing"] == lost
+    assert problems.counts["question whose picture is missing (left out)"] == lost
     shutil.rmtree(own / "images")
     with pytest.raises(DigrapError, match="all of the .* pictures are missing; fix it"):
         with_pictures(own, records, Problems(), "fix it")

@@ -102,7 +102,7 @@ def test_archives_have_names_of_their_own():
 def test_one_file_that_is_not_served_keeps_no_other_back(command, server, root):
     at(server.folder, CP).unlink()
     code, _, err = command("dataset=vqa_cp")
-    assert code == 2 and "1 files or folders missing" in err and "the server says 404" in err
+    assert code == 2 and "1 files or folders missing" in err and "the server replied 404" in err
     assert f"{root / 'vqa_cp' / 'vqacp_v2_test_questions.json'}: http" in err
     assert "by hand: from https://computing.ece.vt.edu/~aish/vqacp/vqacp_v2_test_questions.json (or https" in err
     assert (root / "images" / "coco" / "train2014").is_dir()
@@ -150,10 +150,13 @@ def test_a_page_in_place_of_a_file_is_not_taken_for_it(command, server, root):
         (["images=false"], "images=false: does not apply to dataset=domainnet"),
         (["dataset=vqav2", "lists=mine"], "lists=mine: give true or false"),
         (["dataset=vizwiz", "parts=test"], "parts=test: dataset=vizwiz has train, val"),
-        (["dataset=vqa_all", "parts=train"], "parts=train: goes with one dataset"),
+        (["dataset=vqa_all", "parts=train"], "parts=train: needs a single dataset"),
         (["dataset=vizwiz", "mirror=ftp://x"], "mirror=ftp://x: give an address"),
-        (["dataset=vizwiz", "mirror=http://x:99999"], "mirror=http://x:99999: no address (Port out of range 0-65535)"),
-        (["dataset=vizwiz", "mirror=http://x:9 9"], "mirror=http://x:9 9: no address ("),
+        (
+            ["dataset=vizwiz", "mirror=http://x:99999"],
+            "mirror=http://x:99999: not a valid address (Port out of range 0-65535)",
+        ),
+        (["dataset=vizwiz", "mirror=http://x:9 9"], "mirror=http://x:9 9: not a valid address ("),
     ],
 )
 def test_bad_vqa_arguments(arguments, words, tmp_path, monkeypatch, capsys):

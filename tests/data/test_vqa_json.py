@@ -146,7 +146,7 @@ def test_answers_that_are_no_texts_are_left_out_counted_and_never_scored(root, a
     assert [(record.id, record.answers) for record in data.splits["test"].load().records] == [("1", ("no",) * 10)]
     (found,) = data.about()["problems"]["test"].values()
     assert found["count"] == 1 and found["first"][0].startswith("split test, question 0: ")
-    with pytest.raises(DigrapError, match="question whose answers are no texts"):
+    with pytest.raises(DigrapError, match="question whose answers are not texts"):
         build(root, "dataset.strict=true").splits["test"].load()
 
 

@@ -67,7 +67,7 @@ def test_a_list_of_443_752_gives_the_same_number():
 @pytest.mark.parametrize(
     ("options", "words"),
     [({"protocol": "papr"}, "clean, paper"), ({"train_share": 0}, "train_share=0"), ({"val_share": 0.6}, "≤ 0.5"),
-     ({"train_share": True}, "train_share=True"), ({"train_share": 1e-9}, "nothing of")],
+     ({"train_share": True}, "train_share=True"), ({"train_share": 1e-9}, "no question is drawn from")],
 )  # fmt: skip
 def test_bad_options_are_named(options, words):
     with pytest.raises(DigrapError, match=words):
@@ -223,7 +223,7 @@ def test_a_backbone_for_another_task_is_refused_before_anything_is_fetched(tmp_p
     cfg = compose([f"dataset={name}", "backbone=mini_resnet", f"data_root={tmp_path}"])
     OmegaConf.set_struct(cfg, False)
     refusal = (
-        f"dataset={name}: its task is (vqa|naming), and backbone=mini_resnet is made for classification; .*: "
+        f"dataset={name}: its task is (vqa|naming), but backbone=mini_resnet is made for classification; .*: "
         "albef_vqa, blip_vqa, hf_vlm, llava_7b, paligemma_3b, tiny_albef, tiny_blip, tiny_llava, tiny_paligemma"
     )
     with pytest.raises(DigrapError, match=refusal):
@@ -242,7 +242,9 @@ def test_check_leakage_prints_and_saves(made, tmp_path):
         assert done.returncode == 0, done.stderr
         saved = json.loads(out.read_text())
         leaked = sum(row["questions_leaked"] for name, row in saved["leaks"].items() if name != "vqav2_val")
-        assert f"{leaked:,} test questions are in training" in done.stdout and bool(leaked) == (protocol == "paper")
+        assert f"{leaked:,} test questions are also training questions" in done.stdout and bool(leaked) == (
+            protocol == "paper"
+        )
         assert ("! the ID validation" in done.stdout) == (protocol == "paper") == bool(saved["caveats"])
 
 
@@ -265,9 +267,10 @@ def test_show_dataset_says_what_is_damaged_and_prints_any_text(made, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["dataset=vqav2", "dataset.protocol=paper"], "goes with other datasets"), (["dataset=vqav2", "seed=a"], "seed=a"),
+    [(["dataset=vqav2", "dataset.protocol=paper"], "does not apply to VQA sets"),
+     (["dataset=vqav2", "seed=a"], "seed=a"),
      (["dataset=textvqa", "undo_rotation=maybe"], "undo_rotation=maybe"), (["dataset=vqa_c"], "nearest: vqa_c"),
-     (["dataset=minidomainnet", "source=lists"], "go with VQA sets")],
+     (["dataset=minidomainnet", "source=lists"], "apply only to VQA sets")],
 )  # fmt: skip
 def test_show_dataset_refuses_what_it_does_not_take(arguments, words, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["show_dataset.py", *arguments])

@@ -192,7 +192,7 @@ def test_a_damaged_file_stays_where_no_other_can_be_had(root, call, server, gone
     damaged = cut(root / gone)
     at(server.folder, EVERYTHING[gone].url).unlink()
     code, told = call(fetch(root, gone.partition("/")[0], "images=false"))
-    assert code == 2 and f"{root / gone}" in told and "the server says 404" in told and "by hand: from http" in told
+    assert code == 2 and f"{root / gone}" in told and "the server replied 404" in told and "by hand: from http" in told
     assert (root / gone).read_bytes() == damaged and not list((root / gone).parent.glob("*.replaced"))
 
 
@@ -275,7 +275,9 @@ def test_an_archive_of_the_user_stays_after_it_was_unpacked(root, call, server, 
     (root / item.path / "notes.txt").write_text("mine")  # a folder without a picture is not the set's
     with caplog.at_level("INFO"):
         assert call(fetch(root, "advqa"))[0] == 0
-    assert files(root / "zips") == ["val2014.zip"] and "val2014.zip no longer needed, may be deleted" in caplog.text
+    assert (
+        files(root / "zips") == ["val2014.zip"] and "val2014.zip is no longer needed and may be deleted" in caplog.text
+    )
     assert files(root / item.path) == files(whole[0] / item.path) and server.asked == []
     assert (root / f"{item.path}.replaced" / "notes.txt").read_text() == "mine"
 
@@ -288,6 +290,6 @@ def test_an_archive_of_another_md5_stays_where_no_other_can_be_had(root, call, s
     wanted = hashlib.md5(at(server.folder, item.url).read_bytes()).hexdigest()
     at(server.folder, item.url).unlink()
     code, told = call(fetch(root, "advqa"))
-    assert code == 2 and "says 404" in told and wanted in told and hashlib.md5(b"PK zipped anew").hexdigest() in told
+    assert code == 2 and "replied 404" in told and wanted in told and hashlib.md5(b"PK zipped anew").hexdigest() in told
     assert f"{root / 'zips' / 'val2014.zip'}: 14 bytes" in told and files(root / "zips") == ["val2014.zip"]
     assert (root / "zips" / "val2014.zip").read_bytes() == b"PK zipped anew"

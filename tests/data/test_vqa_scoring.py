@@ -186,10 +186,10 @@ def test_what_does_not_go_together(made, monkeypatch, capsys, tmp_path):
     path.write_text('[{"question_id": 1, "answer": "a"}]')
     for given, words in (
         (["dataset=vqav3"], "dataset=vqav3: give split=NAME, or one of vqav2"),
-        (["dataset=vqav2", "annotations=x"], "one of them"),
-        (["annotations=x", "split=vqav2", "part=val"], "part= goes with dataset="),
-        (["annotations=x", f"data_root={DATA}", "dataset.protocol=paper"], "dataset.protocol= goes with dataset="),
-        (["dataset=vqav2", "dataset.protocol=paper"], "goes with split="),
+        (["dataset=vqav2", "annotations=x"], "either annotations=FILE or"),
+        (["annotations=x", "split=vqav2", "part=val"], "part= needs dataset="),
+        (["annotations=x", f"data_root={DATA}", "dataset.protocol=paper"], "dataset.protocol= needs dataset="),
+        (["dataset=vqav2", "dataset.protocol=paper"], "needs split="),
         (["dataset=vqav2", "split=vqa_rephrasings", "strict=true"], "empty question"),
         (["dataset=minidomainnet", "split=real"], "no questions"),
         (["dataset=vqav2", "duplicates=all"], "duplicates=all: choose one of last, first"),

@@ -67,7 +67,7 @@ def test_pictures_of_questions_and_of_lists_are_looked_at(tmp_path):
 
 def test_picture_files_for_the_backbone_of_the_miniature(words, tmp_path):
     own = [word for word in words if not word.startswith("backbone")]
-    with pytest.raises(DigrapError, match="backbone=mini_resnet takes the miniature's pictures alone"):
+    with pytest.raises(DigrapError, match="backbone=mini_resnet only takes the miniature's pictures"):
         engine.run(
             compose([*own, "backbone=mini_resnet", "backbone.pretrained=false", "dataset.on_broken=skip"]),
             tmp_path / "run",
@@ -83,6 +83,6 @@ def test_too_large_a_batch_is_said_before_the_model_is_read(words, tmp_path, mon
 def test_that_is_said_before_anything_is_read(words, tmp_path, caplog):
     caplog.set_level("INFO")
     own = [word for word in words if not word.startswith("backbone")]
-    with pytest.raises(DigrapError, match="45 classes; dataset=folder .* take backbone=timm backbone.model=…"):
+    with pytest.raises(DigrapError, match="45 classes, but dataset=folder .* use backbone=timm backbone.model=…"):
         engine.run(compose([*own, "backbone=mini_resnet"]), tmp_path / "run")
     assert not caplog.messages and not (tmp_path / "run").exists()

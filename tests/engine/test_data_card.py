@@ -34,7 +34,7 @@ def test_caveats_of_a_dataset_go_into_its_results(small, tmp_path, capsys):
     kept = json.loads((tmp_path / "leaking" / "data.json").read_text())
     assert kept["leaks"] == LEAKS and kept["caveats"] == [CAVEAT]
     assert printed.count(f"! {CAVEAT}") == 2
-    assert "Test examples that are in training:\n\u250f" in printed, "the table follows its title"
+    assert "Test examples that occur in the training set:\n\u250f" in printed, "the table follows its title"
 
 
 def test_evaluate_prints_caveats(small, capsys):

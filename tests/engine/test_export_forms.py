@@ -101,7 +101,7 @@ def by_its_card(out, monkeypatch):
 def test_plain_peft_loads_the_adapters_with_identical_logits(finished, export, monkeypatch, capsys):
     folder, cfg = finished
     code, out = export(folder, form="adapter")
-    assert code == 0 and "note: README.md names folders of this machine: backbone.model=" in capsys.readouterr().out
+    assert code == 0 and "note: README.md contains folders of this machine: backbone.model=" in capsys.readouterr().out
     assert {path.name for path in out.iterdir()} == {"README.md", "adapter_config.json", "adapter_model.safetensors"}
     backbone, loaded = own(folder, cfg), by_its_card(out, monkeypatch)
     assert isinstance(loaded, PeftModel) and torch.equal(logits(backbone, loaded), logits(backbone, backbone.module))
@@ -152,7 +152,7 @@ def test_a_run_begins_with_exported_adapters_and_resumes(finished, overrides, ex
     file = start / "adapter_model.safetensors"
     tensors = {key: value * 2 for key, value in load_file(file).items()}
     save_file(tensors, file, {"format": "pt"})
-    with pytest.raises(DigrapError, match="stands on .* with the adapters .*, and the backbone now is .* with the "):
+    with pytest.raises(DigrapError, match="on top of .* with the adapters .*, but the backbone is now .* with the "):
         engine.run(compose(further), tmp_path / "other")
 
 
@@ -184,7 +184,7 @@ def test_a_probed_head_leaves_the_embedding_and_both_are_exported(probed, model,
     assert answers(again) == answers(folder)
     capsys.readouterr()
     assert export(folder, form="adapter")[0] == 2
-    assert "not adapters alone (lm_head.weight; 1 tensors)" in capsys.readouterr().err
+    assert "trained more than its adapters (lm_head.weight; 1 tensors)" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -219,7 +219,7 @@ def test_forms_that_do_not_fit_are_refused_in_one_line(tmp_path, export, capsys)
     cfg = compose([*SMALL, f"data_root={tmp_path / 'data'}", "optim=vanilla", "trainer.epochs=1"])
     engine.run(cfg, tmp_path / "run")
     for form, text in (
-        ("merged", "form=merged: .* is no model of transformers, whose format this is; form=run writes all weights"),
+        ("merged", "form=merged: .* is not a model of transformers, whose format this is; form=run writes all weights"),
         ("adapter", "form=adapter: peft=none has no adapters; give form=merged or form=run"),
         ("x", "form=x: choose one of run, adapter, merged"),
     ):

@@ -143,7 +143,7 @@ def test_an_edited_config_is_scored_where_that_is_said(folder, tmp_path, small_d
 def test_weights_outside_of_the_folder_are_not_read(folder, name):
     (folder / "checkpoints" / "link").symlink_to("/etc/passwd")
     write_json(folder / "results.json", json.loads((folder / "results.json").read_text()) | {"weights": name})
-    assert f"{folder / 'results.json'}: weights: {name!r} is no path of a file in {folder}" in refused(folder)
+    assert f"{folder / 'results.json'}: weights: {name!r} is not the path of a file in {folder}" in refused(folder)
 
 
 def test_the_default_place_of_an_export_is_under_exports(folder, monkeypatch, tmp_path):
@@ -151,7 +151,7 @@ def test_the_default_place_of_an_export_is_under_exports(folder, monkeypatch, tm
     cfg = RunFolder(folder).config()
     write_json(folder / "results.json", json.loads((folder / "results.json").read_text()) | {"hash": run_hash(cfg)})
     monkeypatch.setattr(script("export"), "OUTPUTS", tmp_path / "a" / "b")
-    with pytest.raises(DigrapError, match=r"config.yaml: '../../../../victim-.* is no path of a file in"):
+    with pytest.raises(DigrapError, match=r"config.yaml: '../../../../victim-.* is not the path of a file in"):
         export(folder)
     assert not list(tmp_path.glob("victim*"))
 
@@ -167,8 +167,8 @@ def test_what_is_no_run_folder(folder, tmp_path, monkeypatch):
     (tmp_path / "some").mkdir()
     for path, message in [
         (folder / "results.json", f"is a file; give the folder of a run, {folder}"),
-        (folder.parent, f"holds runs and is none itself; give one of them, {folder}"),
-        (tmp_path / "some", "is no run folder, it has no results.json and no config.yaml; give outputs/<dataset>"),
+        (folder.parent, f"has runs in it but is not a run itself; give one of them, {folder}"),
+        (tmp_path / "some", "is not a run folder: it has no results.json and no config.yaml; give outputs/<dataset>"),
         (tmp_path / "none", "does not exist; give a run folder"),
     ]:
         assert refused(path).startswith(f"{path} {message}")

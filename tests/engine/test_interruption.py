@@ -138,7 +138,7 @@ def test_the_door_says_what_is_saved(small_arguments, tmp_path, numbers, code, s
     assert len(checkpoint.folders(tmp_path / "run" / "checkpoints")) == saved
     if saved:
         last = run.stderr.splitlines()[-1]
-        assert f"step 1 is saved in {tmp_path / 'run' / 'checkpoints' / 'step-00000001'}; the same command" in last
+        assert f"step 1 was saved in {tmp_path / 'run' / 'checkpoints' / 'step-00000001'}; the same command" in last
     assert call("train.py", *words).returncode == 0
     assert results(tmp_path / "run")["scores"]
 

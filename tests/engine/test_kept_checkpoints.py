@@ -28,4 +28,4 @@ def test_a_finished_and_a_busy_run_say_how_to_go_on(small, tmp_path, caplog):
         engine.run(cfg, tmp_path / "run")
     engine.run(cfg, tmp_path / "run")
     engine.run(cfg, tmp_path / "run")
-    assert "fresh=true makes it once more beside it" in caplog.text
+    assert "add fresh=true to repeat it in run-fresh1" in caplog.text

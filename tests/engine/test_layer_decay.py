@@ -108,7 +108,7 @@ def test_clips_towers_have_layers_too():
 def test_a_model_without_layers_is_refused_with_what_to_give():
     module = nn.ModuleDict({"body": linear(), "head": linear()})
     with pytest.raises(
-        DigrapError, match="trainer.layer_decay: ModuleDict has no layers .*; give trainer.layer_decay=1"
+        DigrapError, match="trainer.layer_decay: ModuleDict has no sequence of layers .*; give trainer.layer_decay=1"
     ):
         with_layer_decay(param_groups(module), module, 0.9, 1.0)
 

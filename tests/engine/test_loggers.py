@@ -113,7 +113,7 @@ def test_a_sink_that_fails_is_given_up_once(small, tmp_path, monkeypatch, caplog
     with sinks(small(*QUICK), tmp_path) as (sink,):
         for step in (1, 2):
             sink({"event": "train", "step": step, "loss": 1.0})
-    assert len(calls) == 1 and caplog.text.count("no more is written there ([Errno 28] No space left") == 1
+    assert len(calls) == 1 and caplog.text.count("nothing more is written there ([Errno 28] No space left") == 1
 
 
 @pytest.mark.slow

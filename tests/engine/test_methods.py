@@ -172,7 +172,7 @@ def test_tpgm_stays_nearer_than_vanilla(small, tmp_path):
         (["optim=tpgm", "optim.holdout=1.0"], "optim.holdout=1.0"),
         (["optim=tpgm", "optim.holdout=abc"], "optim.holdout=abc"),
         (["optim=wise_ft", "optim.trains=all"], "optim.trains=all with no optimizer"),
-        (["optim=zero_shot", "optim.start=lp"], "optim.start=lp: nothing trains or follows"),
+        (["optim=zero_shot", "optim.start=lp"], "optim.start=lp: nothing is trained or computed from that run"),
         (["optim=tpgm", "optim.trains=null"], "optim.trains=None with an optimizer"),
     ],
 )

@@ -134,7 +134,7 @@ def test_the_text_towers_weights_are_asked_for_after_the_data_and_before_the_mod
     remedy = "give dataset.clip.weights=FILE, fetched elsewhere, or dataset.clip=null dataset.select_by=EM"
     with pytest.raises(DigrapError, match=f"dataset.clip.model=EVA01-g-14: the weights .*2.3 GB.*, or {remedy}"):
         engine.run(compose(own), tmp_path / "run")
-    with pytest.raises(DigrapError, match="dataset.clip.weights=/no/file: no such file"):
+    with pytest.raises(DigrapError, match="dataset.clip.weights=/no/file: neither a file"):
         engine.run(
             compose([*own, "dataset.clip={model: EVA01-g-14, weights: /no/file}", "optim=lp_ft"]), tmp_path / "r"
         )

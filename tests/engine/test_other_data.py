@@ -74,7 +74,9 @@ def test_a_folder_of_classes_alone_written_otherwise_and_in_another_order(traine
     names = {"apple": "Apple", "big tree": "big_tree", "sea-horse": "Aquatic"}
     for old, new in names.items():
         shutil.copytree(source / old, other / new)
-    with pytest.raises(DigrapError, match="1 of the data's 3 classes are none of the 3 that the model knows: Aquatic;"):
+    with pytest.raises(
+        DigrapError, match="1 of the data's 3 classes are not among the 3 that the model knows: Aquatic;"
+    ):
         evaluate(f"run={trained}", f"dataset.root={other}")
     (other / "Aquatic").rename(other / "A sea horse")
     (other / "A sea horse").rename(other / "Sea Horse")
@@ -127,7 +129,7 @@ def test_an_export_and_its_file_of_weights_need_no_data_of_the_run(trained, tmp_
 
 def test_other_tasks_and_files_that_are_none(trained, tmp_path):
     with pytest.raises(
-        DigrapError, match="dataset=minivqa is of the task vqa, .*/0123456789 was trained for classification"
+        DigrapError, match="dataset=minivqa has the task vqa, but .*/0123456789 was trained for classification"
     ):
         evaluate("dataset=minivqa", f"run={trained}")
     with pytest.raises(DigrapError, match="weights=.*none: there is no such file"):

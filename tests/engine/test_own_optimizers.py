@@ -81,7 +81,7 @@ def test_values_of_the_yaml_come_before_the_trainers(of_yaml, more, expected):
         ("timm.optim.Lion", "timm.optim.Adan", r"Adan\(.*betas=.*\) raises IndexError"),
         ("timm.optim.Lion", "torch.optim.LBFGS", "a step of LBFGS needs a closure"),
         ("timm.optim.Lion", "timm.optim.Lino", "optim=lion: Error loading 'timm.optim.Lino'"),
-        ("  _target_: timm.optim.Lion\n", "  caution: true\n", "optim=lion: its yaml has no `_target_`, "),
+        ("  _target_: timm.optim.Lion\n", "  caution: true\n", "optim=lion: its yaml lacks `_target_` "),
         ("name: lion\n", "", "optim: its yaml has no name; add `name: …`"),
     ],
 )  # fmt: skip
@@ -113,8 +113,8 @@ def test_adafactor_with_a_value_of_its_own(of_yaml):
 def test_what_a_class_from_a_file_does_not_take_is_said(small, tmp_path, caplog):
     file = tmp_path / "rule.py"
     file.write_text(
-        "import torch\n\nclass Half(torch.optim.SGD):\n    def __init__(self, params, lr, keep=0.5):\n"
-        "        super().__init__(params, lr=lr)\n"
+        "import torch\n\nclass Half(torch.optim.SGD):\n    def __init__(self, params, lr, keep=0.5):\n        "
+        "super().__init__(params, lr=lr)\n"
     )
     with caplog.at_level(logging.INFO):
         assert build_method(small("optim=file", f"optim.file={file}", "+optim.options.keep=1")).name == "Half"

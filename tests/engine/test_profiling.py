@@ -37,7 +37,7 @@ def test_too_few_steps_give_no_trace_and_say_so(small, tmp_path, caplog, steps):
     sizes = [f"dataset.splits.real_train.size={32 * steps}", "trainer.epochs=1"]
     engine.run(small("optim=vanilla", "trainer.profile=true", *sizes), tmp_path)
     assert not (tmp_path / "trace.json").exists()
-    assert f"no trace, as this start took fewer than {UNTRACED + WARM_UP + STEPS} steps" in caplog.text
+    assert f"no trace, because this start took fewer than {UNTRACED + WARM_UP + STEPS} steps" in caplog.text
 
 
 def test_another_value_is_refused(small):

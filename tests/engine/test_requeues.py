@@ -50,9 +50,7 @@ def test_the_sixth_start_without_a_step_is_refused(job):
     start, folder = job
     assert many(start, 0, requeues.LIMIT) == [Interrupted] * requeues.LIMIT
     message = str(start(requeues.LIMIT))
-    assert (
-        f"{folder}: the job was put back into the queue 5 times in a row" in message and "cluster.minutes=" in message
-    )
+    assert f"{folder}: the job was requeued 5 times in a row" in message and "cluster.minutes=" in message
     assert many(start, 0, requeues.LIMIT) == [Interrupted] * requeues.LIMIT  # submitted anew
 
 
@@ -107,8 +105,8 @@ def test_the_planning_job_does_not_submit_it_again(fake_slurm, tmp_path, monkeyp
     """Its job has failed; error.txt, which in_job writes, says why."""
     table = tmp_path / "one.yaml"
     table.write_text(
-        "title: One\noverrides: [dataset=minidomainnet]\nseeds: [0]\nbaseline: vanilla\n"
-        "rows: {vanilla: [optim=vanilla]}\n"
+        "title: One\noverrides: [dataset=minidomainnet]\nseeds: [0]\nbaseline: vanilla\nrows: {vanilla: "
+        "[optim=vanilla]}\n"
     )
     plan = Plan(load_table(str(table)), tmp_path / "outputs")
     (cell,) = plan.known()

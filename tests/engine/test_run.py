@@ -63,7 +63,7 @@ def test_done_is_said_and_not_done_again(small, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(engine, "_run", lambda *_: pytest.fail("ran again"))
     with caplog.at_level("INFO"):
         assert engine.run(small("optim=zero_shot"), tmp_path) == first
-    assert "is done" in caplog.text
+    assert "is already done" in caplog.text
 
 
 def test_the_best_epoch_is_tested(small, tmp_path, monkeypatch):
@@ -199,7 +199,7 @@ def test_a_remark_of_a_backbone_overwrites_nothing_in_results(small, tmp_path, m
 
     remarked = Backbone(torch.nn.Linear(1, 1), None, remarks={name: "mine", "adapters": "two"})
     monkeypatch.setattr(build, "_target", lambda group, node: lambda **options: remarked)
-    with pytest.raises(DigrapError, match=f"its remarks have {name}, which results.json has of its own; rename"):
+    with pytest.raises(DigrapError, match=f"its remarks contain {name}, a key that results.json has already; rename"):
         build.build_backbone(cfg, ("a",))
 
 
@@ -209,7 +209,7 @@ def test_fresh_makes_a_finished_run_once_more_beside_it(small, tmp_path, caplog)
     before = repeatable(old)
     with caplog.at_level("INFO"):
         engine.run(small("optim=zero_shot", "fresh=true"), old)
-    assert repeatable(tmp_path / "0123456789-fresh1") == before and "the scores equal those of" in caplog.text
+    assert repeatable(tmp_path / "0123456789-fresh1") == before and "its scores equal those of" in caplog.text
     engine.run(small("optim=zero_shot", "fresh=true"), old)
     assert (tmp_path / "0123456789-fresh2" / "results.json").exists() and repeatable(old) == before
 

@@ -36,7 +36,7 @@ def made(small_data, tmp_path_factory):
 def test_it_takes_a_few_steps_of_everything(made, small):
     cfg, folder = made
     found = RunFolder(folder).results()
-    assert found.smoke and found.caveats[0].startswith("a smoke run")
+    assert found.smoke and found.caveats[0].startswith("smoke run: ")
     assert len(found.scores) == 7 and all(score["n"] == 32 for score in found.scores.values())
     assert RunFolder(folder).facts()["total_steps"] == 4 and found.weights
     assert [record["epoch"] for record in metrics(folder) if record["event"] == "val"] == [1, 2]
@@ -79,7 +79,7 @@ def test_evaluate_scores_the_same_examples(made, capsys):
     cfg = OmegaConf.create({**options, "run": str(made[1]), "split": "sketch", "edited": False, "device": "cpu"})
     scores = rescore(cfg)["scores"]["sketch"]
     assert scores["accuracy"] == results(made[1])["scores"]["sketch"]["accuracy"] and scores["n"] == 32
-    assert "a smoke run" in capsys.readouterr().out
+    assert "smoke run: " in capsys.readouterr().out
 
 
 def test_it_is_in_no_list_of_results(made, capsys):
@@ -95,7 +95,7 @@ def test_a_table_refuses_it(demo, outputs):
     """A table of one's own may ask for smoke runs."""
     file = next(outputs.glob("*/*/results.json"))
     file.write_text(json.dumps(json.loads(file.read_text()) | {"smoke": True}))
-    with pytest.raises(DigrapError, match="is that of a smoke run; take trainer.smoke=true out of the table"):
+    with pytest.raises(DigrapError, match="is from a smoke run; remove trainer.smoke=true from the table"):
         from_outputs(demo[0], outputs)
 
 
@@ -121,6 +121,6 @@ def test_a_handful_of_data_takes_smaller_batches(small, tmp_path, caplog):
     caplog.set_level("INFO")
     few = ["dataset.splits.real_train.size=9", "trainer.batch_size=256", "trainer.micro_batch=3"]
     engine.run(small(SMOKE, *few), tmp_path / "run")
-    assert "9 pictures of 45 classes, 3 steps an epoch of 3 instead of 256 (smoke), " in caplog.text
+    assert "9 training pictures in 45 classes, 3 steps per epoch (batch size 3 instead of 256), " in caplog.text
     with pytest.raises(DigrapError, match="trainer.batch_size=256 is more than the 9 examples to train on"):
         engine.run(small(*few), tmp_path / "real")

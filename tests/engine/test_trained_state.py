@@ -88,7 +88,7 @@ def test_other_pretrained_weights_are_refused(small, tmp_path):
     other = {name: value + 1 for name, value in load_file(WEIGHTS).items()}
     save_file(other, tmp_path / "other.safetensors")
     changed = small("optim=lp", "trainer.epochs=1", f"backbone.weights={tmp_path}/other.safetensors")
-    with pytest.raises(DigrapError, match=r"stands on .*, and the backbone now is .*other.safetensors"):
+    with pytest.raises(DigrapError, match=r"on top of .*, but the backbone is now .*other.safetensors"):
         trained_backbone(changed, tuple("a" * 45), tmp_path / "run" / results(tmp_path / "run")["weights"])
 
 
@@ -97,7 +97,9 @@ def test_a_whole_model_stands_on_nothing(tmp_path):
     save_file(module.state_dict(), tmp_path / "whole.safetensors")
     assert read_weights(tmp_path / "whole.safetensors", {"sha256": "1"}, module).keys() == module.state_dict().keys()
     save_file({"2.bias": module[2].bias.detach()}, tmp_path / "part.safetensors")
-    with pytest.raises(DigrapError, match="names no pre-trained weights that it stands on, and 5 tensors are missing"):
+    with pytest.raises(
+        DigrapError, match="does not say which pre-trained weights it belongs to, and 5 tensors are missing"
+    ):
         read_weights(tmp_path / "part.safetensors", {"sha256": "1"}, module)
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "whole.safetensors").read_bytes()[:-10])
     with pytest.raises(DigrapError, match="cut.safetensors: the weights cannot be read"):
@@ -106,7 +108,7 @@ def test_a_whole_model_stands_on_nothing(tmp_path):
 
 def test_tensors_that_do_not_fit_are_named():
     module = model()
-    with pytest.raises(DigrapError, match=r"f: 1 tensors are not the model's \(3.bias\)"):
+    with pytest.raises(DigrapError, match=r"f: 1 tensors are not in the model \(3.bias\)"):
         overlay(module, {"3.bias": torch.zeros(5)}, "f")
     with pytest.raises(DigrapError, match=r"f: 2.bias has shape \(6,\), the model's has \(5,\)"):
         overlay(module, {"2.bias": torch.zeros(6)}, "f")

@@ -23,7 +23,10 @@ def lines(caplog):
 def test_a_line_an_epoch(small, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     run(small("optim=vanilla", "trainer.epochs=3", "trainer.validate_every=2", "log_every=4"), tmp_path)
-    assert "192 pictures of 45 classes, 6 steps an epoch, 0.377 of 0.377 M parameters train" in caplog.messages
+    assert (
+        "192 training pictures in 45 classes, 6 steps per epoch, 0.377 M of 0.377 M parameters trainable"
+        in caplog.messages
+    )
     told = lines(caplog)
     assert [(number, of) for number, of, *_ in told] == [("1", "3"), ("2", "3"), ("3", "3")]
     records = metrics(tmp_path)
@@ -114,7 +117,9 @@ def test_label_smoothing_is_in_the_loss(small, tmp_path):
 
 
 def test_answers_have_no_label_smoothing(tmp_path):
-    with pytest.raises(DigrapError, match="trainer.label_smoothing=0.1: the loss is that of answers in text"):
+    with pytest.raises(
+        DigrapError, match="trainer.label_smoothing=0.1: the loss of text answers has no label smoothing"
+    ):
         run(compose(["dataset=minivqa", "trainer.label_smoothing=0.1"]), tmp_path)
 
 
@@ -127,6 +132,6 @@ def test_a_run_at_chance_says_so(small, tmp_path, caplog):
 def test_a_run_that_was_best_at_first_says_so(small, tmp_path, caplog):
     run(small("optim=vanilla", "trainer.base.lr=1", "trainer.epochs=3"), tmp_path)
     val = [record["accuracy"] for record in metrics(tmp_path) if record["event"] == "val"]
-    assert ("the best epoch is number 1, the first that was validated" in caplog.text) == (
+    assert ("the best epoch is 1, the first that was validated" in caplog.text) == (
         max(val) == val[0] and "next to nothing" not in caplog.text
     )

@@ -173,8 +173,8 @@ def test_questions_without_an_answer_are_not_trained_on_and_counted(overrides, t
     engine.run(compose([*overrides, f"dataset.root={root}", "trainer.epochs=1"]), tmp_path / "run")
     assert results(tmp_path / "run")["dropped"] == {"no_answer": 2}
     assert [line for line in caplog.messages if "answer is empty" in line] == [
-        "train: 2 × training question whose most frequent answer is empty (left out): train question 1; "
-        "train question 5"
+        "train: 2 × training question whose most frequent answer is empty (left out): train question 1; train question "
+        "5"
     ]
     assert [event["step"] for event in metrics(tmp_path / "run") if event["event"] == "train"] == [1, 2]  # 22 of 24
     about = json.loads((tmp_path / "run" / "data.json").read_text())
@@ -265,7 +265,7 @@ def test_the_hash_knows_adapters_and_decoding(overrides):
 
 def test_weights_that_are_not_there_end_in_one_message(overrides, tmp_path):
     cfg = compose([*overrides, "backbone.pretrained=true", f"backbone.weights={tmp_path}/none.safetensors"])
-    with pytest.raises(DigrapError, match="none.safetensors: there is no such file; .*backbone.pretrained=false takes"):
+    with pytest.raises(DigrapError, match="none.safetensors: there is no such file; .*backbone.pretrained=false uses"):
         engine.run(cfg, tmp_path / "run")
 
 

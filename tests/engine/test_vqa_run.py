@@ -75,7 +75,7 @@ def test_scoring_and_checks_are_no_part_of_the_hash(questions):
 
 
 def test_a_backbone_that_answers_nothing_is_refused_before_any_file(tmp_path):
-    with pytest.raises(DigrapError, match="its task is vqa, and backbone=mini_resnet is made for classification"):
+    with pytest.raises(DigrapError, match="its task is vqa, but backbone=mini_resnet is made for classification"):
         engine.run(compose(["dataset=vqav2", "backbone=mini_resnet", f"data_root={tmp_path}/none"]), tmp_path / "run")
 
 
@@ -107,7 +107,7 @@ def test_a_score_that_does_not_apply_to_validation_is_named(tmp_path, caplog):
     file.write_text(json.dumps(entries))
     with caplog.at_level("WARNING"):
         engine.run(compose([*overrides, "trainer.epochs=1"]), tmp_path / "run")
-    said = "val: no score by m4c, which wants ten answers: 1 of 24 questions have another number"
+    said = "val: no score by m4c, which needs ten answers: 1 of 24 questions have another number"
     assert [message for message in caplog.messages if "m4c" in message] == [said]
     assert "m4c" not in results(tmp_path / "run")["scores"]["val"]
     with pytest.raises(DigrapError, match="dataset.select_by=m4c does not apply to every example of ID validation"):

@@ -44,7 +44,7 @@ def test_missing_weights_are_said_before_data_is_made(backbone, method, tmp_path
 def test_the_option_that_the_message_names_lets_the_run_begin(tmp_path, monkeypatch):
     words = ["dataset=minivqa", f"backbone.weights={tmp_path}/none.safetensors", "device=cpu"]
     monkeypatch.setattr(engine, "_run", lambda *_: 1.0)
-    with pytest.raises(DigrapError, match="backbone.pretrained=false takes random ones"):
+    with pytest.raises(DigrapError, match="backbone.pretrained=false uses random ones"):
         engine.run(compose(words), tmp_path / "run")
     assert engine.run(compose([*words, "backbone.pretrained=false"]), tmp_path / "run") == 1.0
 
@@ -56,5 +56,5 @@ def test_a_file_that_random_weights_leave_unread_is_refused(backbone, tmp_path, 
     monkeypatch.setattr(engine, "_run", lambda *_: 1.0)
     words = [f"dataset={made_for(backbone)}", f"backbone={backbone}", "backbone.pretrained=false", "device=cpu"]
     assert engine.run(compose(words), tmp_path / "run") == 1.0
-    with pytest.raises(DigrapError, match="the file would not be read; leave one of the two out"):
+    with pytest.raises(DigrapError, match="the file would be ignored; leave one of the two out"):
         engine.run(compose([*words, f"backbone.weights={file}"]), tmp_path / "run")

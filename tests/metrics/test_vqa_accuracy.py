@@ -129,7 +129,7 @@ def test_scorers_by_hand():
         ((["a"], ["abc"]), "has the string 'abc' as its answers"),
         (([3], [["a"]]), "a prediction is 3, not a string"),
         ((["a"], [["a", ["b"]]]), "an answer is ['b'], not a string"),
-        ((["a"], [["a"] * 9], "m4c"), "has 9 answers (1 such): scorer=m4c wants ten"),
+        ((["a"], [["a"] * 9], "m4c"), "has 9 answers (1 such): scorer=m4c needs ten"),
         ((["a"], [["a"] * 3], "official2021", [[0, 1]]), "has 3 answers and 2 keys"),
         ((["a"], [["a"] * 3], "official2021", []), "keys has 0 entries for 1 questions"),
         ((["a"], [[]], "official2021", None, ["262148000"]), "question 262148000 has no answers"),

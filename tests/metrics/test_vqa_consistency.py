@@ -97,5 +97,5 @@ def test_bad_flips():
         flips(edits(["a"]), ["a"], {"0": "a"}, "xv", Problems())
     with pytest.raises(DigrapError, match="no edit has a prediction"):
         flips(edits(["a"]), ["a"], {"7": "a"}, "iv", Problems())
-    with pytest.raises(DigrapError, match="has the answer 'red', no integer"):
+    with pytest.raises(DigrapError, match="has the answer 'red', which is not an integer"):
         flips(edits(["red"]), ["a"], {"0": "a"}, "cv", Problems())

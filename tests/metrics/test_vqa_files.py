@@ -87,15 +87,15 @@ def test_missing_types_are_counted(tmp_path):
         ("[1 2]", "is not JSON"),
         (b"\xff\xfe[]", "is not UTF-8 (byte 0)"),
         ("[" * 100_000, "nested too deeply"),
-        ("[" + "9" * 5_000 + "]", "is not JSON that can be read"),
+        ("[" + "9" * 5_000 + "]", "cannot be read as JSON"),
         ({"questions": []}, "has no 'annotations' but 'questions'"),
-        ("3", "holds no list of annotations"),
+        ("3", "has no list of annotations"),
         ([3], "entry that is no object"),
         ([{"answers": [{"answer": "a"}]}], "no question_id"),
         ([{"question_id": 1}], "question without answers"),
         ([{"question_id": 1, "answers": []}], "question without answers"),
-        ([{"question_id": 1, "answers": [{"answer": [3]}]}], "question whose answers are no texts"),
-        ([{"question_id": 1, "answers": [{"text": "a"}]}], "question whose answers are no texts"),
+        ([{"question_id": 1, "answers": [{"answer": [3]}]}], "question whose answers are not texts"),
+        ([{"question_id": 1, "answers": [{"text": "a"}]}], "question whose answers are not texts"),
     ],
 )
 def test_bad_annotations(tmp_path, value, words):
@@ -167,13 +167,13 @@ def test_lmms_eval_samples(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("p.json", [{"question_id": 1, "answer": 3}], "prediction that is no text"),
+        ("p.json", [{"question_id": 1, "answer": 3}], "prediction that is not text"),
         ("p.json", [{"question_id": [1], "answer": "a"}], "question_id that is neither a whole number nor text"),
         ("p.json", [{"question_id": True, "answer": "a"}], "question_id that is neither a whole number nor text"),
         ("p.json", [{"id": 1}], "has no predictions that can be read as format=vqa"),
         ("p.json", {"answers": []}, "has no 'predictions'"),
         ("p.jsonl", "", "has no predictions that can be read as format=lmms_eval"),
-        ("p.jsonl", '{"doc_id": 1, "filtered_resps": [[0.5, true]]}', "prediction that is no text"),
+        ("p.jsonl", '{"doc_id": 1, "filtered_resps": [[0.5, true]]}', "prediction that is not text"),
     ],
 )
 def test_bad_predictions(tmp_path, name, value, words):

@@ -122,7 +122,7 @@ def test_pictures_of_several_sizes_have_no_cache(kind, folder, tmp_path):
     if kind == "gemma3":
         vision_cache.use_vision_cache(built(folder), (), tmp_path)
     else:
-        with pytest.raises(DigrapError, match="it takes pictures of one size, and these have several; give trainer"):
+        with pytest.raises(DigrapError, match="it needs pictures of one size, but these have several; give trainer"):
             vision_cache.use_vision_cache(built(folder), (), tmp_path)
 
 
@@ -136,5 +136,7 @@ def test_a_processor_that_cuts_pictures_into_tiles_is_refused(tmp_path, monkeypa
         return found
 
     monkeypatch.setattr(LlavaProcessor, "__call__", tiled)
-    with pytest.raises(DigrapError, match="does not keep pictures apart .pixel_values., so no batch can be divided"):
+    with pytest.raises(
+        DigrapError, match="does not return one entry per picture .pixel_values., so no batch can be split"
+    ):
         built(tiny_hf.llava(tmp_path / "llava"))

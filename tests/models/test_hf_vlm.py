@@ -209,7 +209,7 @@ def test_another_resolution_is_refused(folders, tmp_path):
         built("paligemma_3b", folders["paligemma_3b"], "backbone.image_size=56")
     built("paligemma_3b", folders["paligemma_3b"], "backbone.image_size=28")
     folder = tiny_hf.llava(tmp_path / "llava", size=42)
-    with pytest.raises(DigrapError, match="makes pictures of 42 x 42 pixels, and the model was trained at 28"):
+    with pytest.raises(DigrapError, match="makes pictures of 42 x 42 pixels, but the model was trained at 28"):
         built("llava_7b", folder)
 
 
@@ -217,7 +217,7 @@ def test_a_processor_that_writes_other_tokens_than_the_model_has_features_is_ref
     """As that of LLaVA's earlier revisions does, which does not count the class token."""
     folder = spoilt(folders, tmp_path, "llava_7b")
     edit(folder / "processor_config.json", num_additional_image_tokens=0)
-    with pytest.raises(DigrapError, match="writes 3 tokens for a picture, and the model has 4 features"):
+    with pytest.raises(DigrapError, match="writes 3 tokens for a picture, but the model has 4 features"):
         built("llava_7b", folder)
 
 

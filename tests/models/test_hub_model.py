@@ -32,7 +32,7 @@ def test_the_cache_needs_no_network(revision, cache, folder, hub, caplog):
     hub()
     place = fill(cache, folder)
     assert find_model(MODEL, revision) == place
-    advised = f"revision main may move; it is commit {COMMIT} now, which backbone.revision={COMMIT} holds fast"
+    advised = f"revision main may change; it is now commit {COMMIT}, and backbone.revision={COMMIT} pins it"
     assert (advised in caplog.text) == (revision != COMMIT)
     found = provenance(MODEL, place)
     assert (found["source"], found["model"], found["revision"]) == ("Hugging Face hub", MODEL, COMMIT)
@@ -69,9 +69,9 @@ def test_what_would_be_fetched_is_said_without_asking(cache, hub, folder):
     [
         (401, "GatedRepo", rf"they are gated: accept their licence on https://huggingface.co/{MODEL}, then `hf aut"),
         (403, "GatedRepo", "they are gated"),
-        (404, "RepoNotFound", "the hub shows no such repository: look at the name"),
+        (404, "RepoNotFound", "the hub shows no such repository: check the name"),
         (404, "RevisionNotFound", f"the repository has no revision {COMMIT}: backbone.revision=main is its newest"),
-        (404, "EntryNotFound", "the repository has no config.json: it is no model of tr"),
+        (404, "EntryNotFound", "the repository has no config.json: it is not a model of tr"),
     ],
 )
 def test_the_hubs_refusals(code, name, message, cache, hub):
@@ -105,7 +105,7 @@ def test_a_cache_without_a_shard_is_not_taken(cache, folder, hub):
     (place / "model-00002-of-00002.safetensors").write_bytes(b"other")
     assert provenance(MODEL, place)["sha256"] != first
     (place / "model.safetensors.index.json").write_text("[]")
-    with pytest.raises(DigrapError, match="not a readable index of weights"):
+    with pytest.raises(DigrapError, match="the index of weights cannot be read"):
         find_model(str(place), None)
 
 
@@ -127,5 +127,5 @@ def test_a_commit_of_another_model_is_told_at_once(cache, folder):
 
 
 def test_a_name_that_the_hub_cannot_have(cache):
-    with pytest.raises(DigrapError, match="the hub has no such names .*: give owner/name"):
+    with pytest.raises(DigrapError, match="that is not a name on the hub .*: give owner/name"):
         find_model("a--b/c", None)

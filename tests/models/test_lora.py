@@ -166,9 +166,9 @@ def test_a_fresh_head_trains_beside_the_adapters():
         ({"dropout": float("nan")}, "peft.dropout=nan: give a number"),
         (
             {"targets": "autors"},
-            "peft.targets=autors: .* none is autors; give authors or card or language, or a list of these: .*q_pr",
+            "peft.targets=autors: .* is called autors; give authors or card or language, or a list of these: .*q_pr",
         ),
-        ({"targets": ["q_proj", "qkv"]}, "none is qkv; give authors"),
+        ({"targets": ["q_proj", "qkv"]}, "is called qkv; give authors"),
         ({"targets": []}, "give authors or card or language"),
     ],
 )
@@ -178,7 +178,7 @@ def test_bad_options(changes, message):
 
 
 def test_a_model_without_such_layers_is_refused():
-    with pytest.raises(DigrapError, match="none is q_proj, k_proj, v_proj, o_proj; give .* a list of these: fc"):
+    with pytest.raises(DigrapError, match="is called q_proj, k_proj, v_proj, o_proj; give .* a list of these: fc"):
         lora(Backbone(nn.ModuleDict({"fc": nn.Linear(2, 2)}), None), **OPTIONS)
 
 

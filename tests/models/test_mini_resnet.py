@@ -75,7 +75,7 @@ def test_other_weights_must_be_readable_and_fit(tmp_path):
     path.write_bytes(resnet.WEIGHTS.read_bytes())
     with pytest.raises(DigrapError, match=r"do not fit the model \(other shapes: fc.bias .*45 classes"):
         resnet.mini_resnet(num_classes=10, weights=path)
-    with pytest.raises(DigrapError, match="45 classes, and these data have 10; .*backbone.pretrained=false"):
+    with pytest.raises(DigrapError, match="45 classes, but these data have 10; .*backbone.pretrained=false"):
         resnet.mini_resnet(num_classes=10)
 
 

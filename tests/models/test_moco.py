@@ -88,7 +88,7 @@ def test_a_key_too_many_or_too_few_is_named(tmp_path, encoder, more, less, words
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"no weights", "not a readable torch file"), (None, "it holds no state_dict")]
+    ("content", "words"), [(b"no weights", "not a readable torch file"), (None, "it has no state_dict")]
 )
 def test_another_file_is_named(tmp_path, content, words):
     path = tmp_path / "w.pth.tar"

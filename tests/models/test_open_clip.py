@@ -122,7 +122,7 @@ def test_openais_weights_want_quick_gelu(tiny):
     blocks = backbone().module.visual.transformer.resblocks
     assert all(isinstance(block.mlp.gelu, QuickGELU) for block in blocks)
     for weights in (None, tiny):
-        with pytest.raises(DigrapError, match="has GELU, .*trained with QuickGELU; take backbone.model=tiny-quickgelu"):
+        with pytest.raises(DigrapError, match="has GELU, .*trained with QuickGELU; use backbone.model=tiny-quickgelu"):
             backbone(model="tiny", weights=weights)
 
 
@@ -141,7 +141,7 @@ def test_a_file_of_its_own_weights_needs_no_tag_of_open_clip(tiny, tmp_path, mon
     assert "tag" not in own.provenance and own.provenance["source"] == "file" and known.provenance["tag"] == "openai"
     assert "assumed" not in REQUIRED  # beside which it stands in results.json
     assert known.remarks == {} and own.remarks == {"assumed": caplog.messages[-1]}
-    assert own.remarks["assumed"].startswith(f"{tiny.name}: taken for trained with QuickGELU")
+    assert own.remarks["assumed"].startswith(f"{tiny.name}: assumed to be trained with QuickGELU")
     assert "mean (0.481" in own.remarks["assumed"] and "bicubic" in own.remarks["assumed"]
 
 
@@ -149,7 +149,7 @@ def test_a_known_tag_and_a_file_of_other_weights(tiny):
     """The tag's activation is that of its own weights; the way out that the message names is one."""
     with pytest.raises(DigrapError, match="where the file has other weights than these, backbone.pretrained=own$"):
         backbone(model="tiny", weights=tiny)
-    with pytest.raises(DigrapError, match="take backbone.model=tiny-quickgelu$"):
+    with pytest.raises(DigrapError, match="use backbone.model=tiny-quickgelu$"):
         backbone(model="tiny")
     built = backbone(model="tiny", pretrained="own", weights=tiny)
     assert not any(isinstance(layer, QuickGELU) for layer in built.module.modules())
@@ -165,7 +165,7 @@ def test_the_real_model_with_random_weights():
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     assert logits(built, built.batch_transform(images)).shape == (2, 345)
     assert not built.has_head and built.head == ("head",) and built.provenance == {"source": "random weights"}
-    with pytest.raises(DigrapError, match="take backbone.model=ViT-B-16-quickgelu"):
+    with pytest.raises(DigrapError, match="use backbone.model=ViT-B-16-quickgelu"):
         open_clip_backbone(4, CLASSES, model="ViT-B-16")
 
 

@@ -218,7 +218,7 @@ def test_bad_options_are_refused_before_anything_is_quantised(changes, message):
 
 @needed
 def test_a_model_without_attention_layers_is_refused():
-    with pytest.raises(DigrapError, match="none is q_proj, k_proj, v_proj, o_proj"):
+    with pytest.raises(DigrapError, match="is called q_proj, k_proj, v_proj, o_proj"):
         qlora(Backbone(nn.Sequential(nn.Linear(2, 2)), None), **OPTIONS)
 
 

@@ -78,7 +78,7 @@ def test_a_text_longer_than_the_context_is_cut(tiny):
 def test_tag_and_file_are_the_same_weights(tiny, caplog):
     caplog.set_level("INFO")
     by_tag, by_file = tower_of("random"), tower_of(str(tiny))
-    assert f"{tiny}: taken for weights of tiny trained with GELU" in caplog.messages
+    assert f"{tiny}: assumed to be weights of tiny trained with GELU" in caplog.messages
     assert (by_tag.embed(["cello"]) == by_file.embed(["cello"])).all()
     assert by_tag.provenance == {"model": "tiny", "weights": "random", "sha256": sha256(tiny)}
     assert not hasattr(by_tag.network, "visual") and not by_tag.network.training
@@ -93,13 +93,16 @@ def test_the_default_is_the_authors_model():
     ("options", "words"),
     [
         ({"model": "EVA01-g-15"}, "clip_model=EVA01-g-15: open_clip has no such model; nearest: .*EVA01-g-14"),
-        ({"weights": "/no/such.pt"}, "clip_weights=/no/such.pt: no such file, and no tag of tiny .of: random.; give"),
+        (
+            {"weights": "/no/such.pt"},
+            "clip_weights=/no/such.pt: neither a file nor a tag of tiny .it has: random.; give",
+        ),
         (
             {"model": "tiny-quickgelu", "weights": "random"},
-            "random was trained with GELU; take clip_model=tiny$",
+            "random was trained with GELU; use clip_model=tiny$",
         ),
-        ({"device": "cuda:99"}, "device=cuda:99: this machine has none .*; device=auto takes"),
-        ({"device": "gpu"}, "device=gpu: this machine has none"),
+        ({"device": "cuda:99"}, "device=cuda:99: not available on this machine .*; device=auto uses"),
+        ({"device": "gpu"}, "device=gpu: not available on this machine"),
         ({"batch_size": 0}, "batch_size=0: give a whole number"),
     ],
 )

@@ -105,7 +105,7 @@ def test_a_truncated_file_is_named(file, left):
 @pytest.mark.parametrize("content", [[1, 2], {"state_dict": [1]}, {"a": torch.ones(1), "epoch": 3}])
 def test_a_file_without_state_dict_is_named(tmp_path, content):
     torch.save(content, tmp_path / "w.pt")
-    with pytest.raises(DigrapError, match="w.pt: it holds no state_dict"):
+    with pytest.raises(DigrapError, match="w.pt: it has no state_dict"):
         WeightFile.find(tmp_path / "w.pt", FIX).read()
 
 

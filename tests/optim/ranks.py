@@ -194,7 +194,7 @@ def low_memory():
     """DiGraP refuses to rebuild δ from the moments of DTensors."""
     rows = nn.Parameter(distribute_tensor(torch.ones(4, 4), init_device_mesh("cpu", (2,)), [Shard(0)]))
     rows.grad = torch.ones_like(rows)
-    refused(optim.DiGraP, [rows], "low_memory=True does not go with DTensors; leave it out", low_memory=True)
+    refused(optim.DiGraP, [rows], "low_memory=True does not work with DTensors; leave it out", low_memory=True)
 
 
 def fsdp1(cls):

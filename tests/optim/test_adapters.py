@@ -128,7 +128,7 @@ def test_adapters_without_a_peft_model_and_inside_another_module():
 
 
 def test_a_model_without_adapters_is_refused():
-    with pytest.raises(ValueError, match="the model has no adapters; make them first, by get_peft_model"):
+    with pytest.raises(ValueError, match="the model has no adapters; add them first, with get_peft_model"):
         param_groups(nn.Linear(2, 2), peft=True)
 
 

@@ -73,7 +73,7 @@ def test_a_parameter_that_was_written_to_while_frozen_is_warned_of():
     optimizer = L2SP([("body", params[0]), ("head", params[1])])
     with torch.no_grad():
         params[0].add_(1)
-    with pytest.warns(UserWarning, match="parameter body was frozen when the optimizer was made, and has been written"):
+    with pytest.warns(UserWarning, match="parameter body was frozen when the optimizer was created and has changed"):
         advance(optimizer, params[:2], range(1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -149,7 +149,7 @@ def test_given_anchors_that_a_wrapper_loses_are_refused(info):
     fresh = [Parameter(param.detach().clone()) for param in params]
     optimizer.param_groups[0]["params"] = fresh
     with pytest.raises(
-        RuntimeError, match=r"the anchor given for parameter 0\.0 is lost, .*; make the optimizer after"
+        RuntimeError, match=r"the anchor given for parameter 0\.0 is lost, .*; create the optimizer after"
     ):
         advance(optimizer, fresh, range(1))
     with pytest.raises(RuntimeError, match="is lost"):

@@ -20,7 +20,7 @@ def model():
     ("key", "meant"), [("omga", "omega"), ("weigth_decay", "weight_decay"), ("anchors", "anchor"), ("beta", "betas")]
 )
 def test_an_option_of_a_group_with_a_typo(key, meant):
-    with pytest.raises(ValueError, match=f"a group has '{key}', which is no option; did you mean '{meant}'"):
+    with pytest.raises(ValueError, match=f"a group has '{key}', which is not an option; did you mean '{meant}'"):
         DiGraP([{"params": list(model().parameters()), key: 1}])
 
 
@@ -35,8 +35,8 @@ def test_keys_that_frameworks_add_are_left_alone():
     [
         ({"momentum": 0.9}, "momentum=0.9 has no effect with base='adamw'; it belongs to base='sgd'"),
         ({"base": "sgd", "betas": (0.5, 0.9)}, r"betas=\(0.5, 0.9\) has no effect with base='sgd'"),
-        ({"omega": "learnt"}, "omega='learnt' is no number; None learns ω"),
-        ({"betas": 0.9}, "betas=0.9 is no pair of numbers"),
+        ({"omega": "learnt"}, "omega='learnt' is not a number; None learns ω"),
+        ({"betas": 0.9}, "betas=0.9 is not a pair of numbers"),
         ({"anchor": False}, "anchor is a bool; give 'init', 'zero', 'none' or a list of tensors"),
     ],
 )
@@ -92,7 +92,7 @@ p = torch.nn.Parameter(torch.ones(3)); p.grad = torch.ones(3); o = DiGraP([p]); 
     ("script", "message"),
     [
         ("echo fatal error >&2; exit 1", "could not be built with {path}: fatal error"),
-        (None, "CXX={path} names no program, so no kernels are compiled"),
+        (None, "CXX={path} is not a program, so no kernels are compiled"),
     ],
 )
 def test_a_compiler_that_does_not_work(tmp_path, monkeypatch, script, message):
@@ -129,8 +129,8 @@ def load(model, _):
 
 def test_weights_loaded_after_the_optimizer_was_made_are_said_once():
     (said,) = made_and_changed(load)
-    assert said.startswith("DiGraP: parameter 0.weight (and 3 more) was written to after the optimizer was made")
-    assert said.endswith("load the weights first, then make the optimizer")
+    assert said.startswith("DiGraP: parameter 0.weight (and 3 more) was changed after the optimizer was created")
+    assert said.endswith("load the weights first, then create the optimizer")
 
 
 def resume(model, optimizer):

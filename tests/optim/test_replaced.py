@@ -9,9 +9,7 @@ from tests.optim.infos import EVERY, INFOS
 from tests.optim.steps import advance, fill, shapes
 
 SUMMED = [pytest.param(info.optim_cls, id=info.name) for info in INFOS if info.optim_cls is not L2SP]
-FLATTENED = (
-    r"parameter 0\.0 is a vector of 42 elements that a wrapper \(such as DeepSpeed's ZeRO\) put in the place of 4"
-)
+FLATTENED = r"parameter 0\.0 is a vector of 42 elements that a wrapper \(such as DeepSpeed's ZeRO\) put in place of 4"
 
 
 def flatten(optimizer):
@@ -53,7 +51,7 @@ def test_one_matrix_and_its_slice_are_refused(cls):
     optimizer = cls([param])
     optimizer.param_groups[0]["params"] = [flat := Parameter(torch.ones(6))]
     flat.grad = torch.ones(6)
-    with pytest.raises(RuntimeError, match="is a vector of 6 elements .* in the place of 1 tensors"):
+    with pytest.raises(RuntimeError, match="is a vector of 6 elements .* in place of 1 tensors"):
         optimizer.step()
 
 

@@ -38,7 +38,7 @@ def test_a_listed_file_outside_is_an_error_and_stays(small_table, published, for
     before = sorted(place.rglob("*"))
     with pytest.raises(DigrapError) as error:
         publish(gather(*small_table), {}, place.parent)
-    assert f"{place / 'manifest.json'}, files: {name!r} is no path of a file in {place}" in str(error.value)
+    assert f"{place / 'manifest.json'}, files: {name!r} is not the path of a file in {place}" in str(error.value)
     assert victim.read_text() == "mine" and sorted(place.rglob("*")) == before, "nothing is removed, not even old.png"
     assert f"{place / 'manifest.json'}, files: {name!r}" in "\n".join(verify_table(place).differences)
     change(place, lambda plain: plain["files"].pop(name))  # the advice: correct it
@@ -67,11 +67,11 @@ def test_names_of_runs_and_tables_stay_inside(small_table, published, tmp_path):
     place, victim = published
     change(place, lambda plain: plain["cells"][0].update(hash="../../../victim"))
     victim.with_suffix(".json").write_text((place / "runs" / next(place.glob("runs/*.json")).name).read_text())
-    with pytest.raises(DigrapError, match=r"manifest.json, cells: 'runs/../../../victim.json' is no path"):
+    with pytest.raises(DigrapError, match=r"manifest.json, cells: 'runs/../../../victim.json' is not the path"):
         from_published(place)
     place, _ = publish(gather(*small_table), {}, tmp_path / "results")
     change(place, lambda plain: plain["spec"].update(name="../../victim"))
-    assert "'../../victim.yaml' is no path of a file in" in "\n".join(verify_table(place).differences)
+    assert "'../../victim.yaml' is not the path of a file in" in "\n".join(verify_table(place).differences)
 
 
 def test_a_run_whose_results_name_a_hash_outside_is_not_published(small_table, tmp_path):
@@ -89,6 +89,6 @@ def test_a_table_of_ones_own_is_not_published(small_table, tmp_path):
     own.parent.mkdir()
     own.write_text((spec.CONFIGS / "tables" / "small.yaml").read_text())
     scores = gather(load_table(str(own)), small_table[1])
-    with pytest.raises(DigrapError, match=rf"{own}: a published table lies in .*tables; put it there"):
+    with pytest.raises(DigrapError, match=rf"{own}: a published table must be in .*tables; put it there"):
         publish(scores, {}, tmp_path / "results")
     assert not (tmp_path / "results").exists()

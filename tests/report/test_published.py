@@ -95,7 +95,7 @@ def test_a_changed_digit_is_found(published, name, old, new, line, fixed):
         fix(published, name)
     found = differences(published)
     assert f"small/{name}, line {line}:\n    there: " in found
-    assert (f"{name} is not what the manifest says (sha256)" in found) != fixed
+    assert (f"{name} differs from the manifest (sha256)" in found) != fixed
 
 
 @pytest.mark.parametrize("fixed", [False, True])
@@ -109,7 +109,7 @@ def test_a_changed_prediction_is_found(small_table, published, fixed):
         fix(published, f"runs/{identity}.npz")
     found = differences(published)
     assert "DiGraP, seed 101, split sketch: the predictions in" in found and "give 71.0 % of 100" in found
-    assert ("npz is not what the manifest says (sha256)" in found) != fixed
+    assert ("npz differs from the manifest (sha256)" in found) != fixed
 
 
 def test_a_changed_score_is_found(small_table, published):
@@ -141,7 +141,7 @@ def test_files_added_or_lost_are_found(published):
 def test_other_labels_are_found(published):
     first, second = sorted((published / "labels").iterdir())
     shutil.copy(first, second)
-    assert "the labels are not those of its name" in differences(published)
+    assert "the labels do not match its name" in differences(published)
 
 
 @pytest.mark.parametrize("gone", [False, True])
@@ -155,9 +155,9 @@ def test_a_table_that_changed_since_is_named(published, gone):
     ("change", "message"),
     [
         (lambda plain: plain["cells"].pop(), "cells and missing are not every row and seed once"),
-        (lambda plain: plain["cells"][0].update(seed=101), "is another run than the manifest's cell says"),
-        (lambda plain: plain["cells"][0]["overrides"].insert(0, "a=b"), "is another run than"),
-        (lambda plain: plain["spec"].update(title="T"), "its spec is not what its yaml says"),
+        (lambda plain: plain["cells"][0].update(seed=101), "is not the run that the manifest's cell names"),
+        (lambda plain: plain["cells"][0]["overrides"].insert(0, "a=b"), "is not the run that"),
+        (lambda plain: plain["spec"].update(title="T"), "its spec differs from its yaml"),
         (lambda plain: plain["splits"].update(quickdraw="near_ood"), "split quickdraw is far_ood, the table's is near"),
         (lambda plain: plain.update(own_pictures=False), "small.md, line 10"),
         (lambda plain: plain.pop("cells"), "manifest.json is damaged"),
@@ -206,12 +206,12 @@ def test_what_is_not_published(small_table, tmp_path, monkeypatch):
     table, outputs = small_table
     place = tmp_path / "results"
     monkeypatch.setattr(publishing, "LIMIT_MB", 0.001)
-    with pytest.raises(DigrapError, match="would hold .* MB, 0.001 at most"):
+    with pytest.raises(DigrapError, match="would hold .* MB, the limit is 0.001"):
         publish(gather(table, outputs), {}, place)
     write_run(table.cell("DiGraP", 101), outputs, 90, dirty=True)
     with pytest.raises(DigrapError, match="made with uncommitted changes"):
         publish(gather(table, outputs, dirty=True), {}, place)
-    with pytest.raises(DigrapError, match="no run is finished; python train.py"):
+    with pytest.raises(DigrapError, match="no run is finished yet; python train.py"):
         publish(gather(table, tmp_path / "none"), {}, place)
     assert not place.exists()
 
@@ -237,7 +237,7 @@ def test_runs_that_cannot_be_compared(small_table, monkeypatch):
     first, other_seed = (table.cell("DiGraP", seed).folder(outputs) for seed in (100, 101))
     for arguments, message in [
         ([first], "give two runs"),
-        ([first, outputs / "none"], "is no finished run"),
+        ([first, outputs / "none"], "is not a finished run"),
         ([first, other_seed], "split real_val: m, seed 100 .* and m, seed 101 .* have different labels or ids"),
         ([first, first, "split=skech"], "split=skech: it is not in both runs; nearest: sketch"),
         ([first, first, "splits=sketch"], "nearest: split"),
@@ -245,7 +245,7 @@ def test_runs_that_cannot_be_compared(small_table, monkeypatch):
         with pytest.raises(DigrapError, match=message):
             run_script("compare", monkeypatch, *arguments)
     write_run(table.cell("zero-shot", 100), outputs, 50, dataset="another")
-    with pytest.raises(DigrapError, match="is of minidomainnet, .* of another"):
+    with pytest.raises(DigrapError, match="is on minidomainnet, .* on another"):
         run_script("compare", monkeypatch, first, table.cell("zero-shot", 100).folder(outputs))
 
 

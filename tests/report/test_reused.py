@@ -75,7 +75,7 @@ def test_a_row_is_added_by_its_own_runs(results, tmp_path, monkeypatch, capsys):
         write_run(cell, outputs, 60, commit="f" * 40, versions={"torch": "3.0", "timm": "1.0.31"}, device="cuda")
     words = ("table=small", f"outputs={outputs}", f"out={tmp_path / 'out'}")
     printed = run_script("make_tables", monkeypatch, capsys, *words, "publish=true")
-    assert f"6 of 8 runs are taken from {results / 'small'}, as they were published" in printed
+    assert f"6 of 8 runs are taken from {results / 'small'} as published" in printed
     assert "8 runs, 0.1" in printed and "MB; 0 runs missing" in printed and not (tmp_path / "true").exists()
     checked = verify_table(results / "small")
     assert (checked.differences, checked.runs) == ([], 8)
@@ -238,7 +238,7 @@ def test_a_winner_that_its_search_does_not_give_is_found(results):
     plain["selection"]["score"] = plain["scores"]["real_val"]["accuracy"] = 90.0
     file.write_text(json.dumps(plain))
     found = "\n".join(verify_table(results / "small").differences)
-    assert "is not what the manifest says (sha256)" in found
+    assert "differs from the manifest (sha256)" in found
     assert "vanilla, seed 101 (" in found and "its search gives dataset=minidomainnet" in found
 
 
@@ -250,7 +250,7 @@ def test_the_sweeper_makes_what_is_not_published(results, tmp_path, monkeypatch)
     assert (spec.CONFIGS / "best" / "small" / "vanilla.yaml").exists()
     more_rows()
     run = call("train.py", "-m", "table=small", f"published={results}", "dry_run=true", place)
-    assert run.returncode == 0 and "7 of 9 runs known by now are done." in run.stdout, run.stderr
+    assert run.returncode == 0 and "7 of the 9 runs known so far are done." in run.stdout, run.stderr
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_the_sweeper_makes_what_is_not_published(results, tmp_path, monkeypatch)
     [
         (["-m", "table=10", "published=reuse"], "10/manifest.json; give reuse for "),
         (["-m", "table=mini", "published=true"], "published=True: there is no True/mini/manifest.json"),
-        (["published=reuse"], "published=reuse goes with a table: python train.py -m table=… published=reuse"),
+        (["published=reuse"], "published=reuse needs a table: python train.py -m table=… published=reuse"),
     ],
 )
 def test_wrong_calls_are_one_message(words, message):

@@ -77,7 +77,7 @@ def test_a_run_of_an_own_class_is_found_by_both_names(tmp_path, capsys, monkeypa
         runs.main()
         assert "0123456789" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", ["runs.py", "method=digrap", f"outputs={tmp_path}"])
-    with pytest.raises(DigrapError, match="none of 1 runs fits"):
+    with pytest.raises(DigrapError, match="none of 1 runs matches"):
         runs.main()
 
 

@@ -162,7 +162,7 @@ def test_options_of_the_sweep_tell_which_runs_are_the_tables(small_table, tmp_pa
     printed = capsys.readouterr().out
     assert "42.0 ± 0.0" in printed and f"python train.py -m table=small {option}" in printed
     monkeypatch.setattr(sys, "argv", ["make_tables.py", *arguments, f"publish={tmp_path / 'results'}"])
-    with pytest.raises(DigrapError, match=f"table=small {option}: a published table is as its yaml says"):
+    with pytest.raises(DigrapError, match=f"table=small {option}: a published table must match its yaml"):
         script("make_tables").main()
     assert not (tmp_path / "results").exists()
     monkeypatch.setattr(sys, "argv", ["status.py", "table=small", option, f"outputs={outputs}"])

@@ -119,7 +119,7 @@ def test_every_scorer_is_verified(made, tmp_path):
     text = name.read_text()
     name.write_text(text.replace('"m4c": ', '"m4c": 1', 1))
     found = "\n".join(verify_table(place).differences)
-    assert "the predictions in" in found and f"{name} is not what the manifest says" in found
+    assert "the predictions in" in found and f"{name} differs from the manifest" in found
 
 
 def test_a_scorer_of_the_command_line_is_not_published(made, tmp_path):

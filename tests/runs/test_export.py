@@ -139,7 +139,7 @@ def test_backbones_without_own_weights_are_built_as_they_are():
 def test_what_is_there_stays(made, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").touch()
-    with pytest.raises(DigrapError, match="there is something already"):
+    with pytest.raises(DigrapError, match="it already exists"):
         export(made[0], tmp_path / "out", ["a"], whole(made[0]))
     (tmp_path / "out" / "mine").unlink()
     export(made[0], tmp_path / "out", ["a"], whole(made[0]))
@@ -159,7 +159,7 @@ def test_whole_or_not_at_all(made, tmp_path, monkeypatch):
 def test_refusals(small, tmp_path):
     with pytest.raises(DigrapError, match="none does not exist; give a run folder"):
         read_trained(tmp_path / "none")
-    with pytest.raises(DigrapError, match="is no run folder"):
+    with pytest.raises(DigrapError, match="is not a run folder"):
         read_trained(tmp_path)
     folder = tmp_path / "0123456789"
     run(small("optim=zero_shot"), folder)

@@ -37,7 +37,8 @@ def test_a_path_is_itself(outputs, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("0123", "3 runs begin so: "), ("ffff", "no run .* begins so; .*runs.py lists"), ("latest", "no finished run")],
+    [("0123", "3 hashes begin with this: "), ("ffff", "no run .* begins with this; .*runs.py lists"),
+     ("latest", "no finished run")],
 )  # fmt: skip
 def test_none_or_several(outputs, tmp_path, name, words):
     with pytest.raises(DigrapError, match=words):

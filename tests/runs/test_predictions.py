@@ -116,7 +116,7 @@ def test_damaged_files_are_named(path, tmp_path):
             read_bundle(path, tmp_path)
     path.write_bytes(whole)
     np.savez(labels_file(tmp_path, digest), **{"real.label": LABEL + 1})
-    with pytest.raises(DigrapError, match="labels are not those of its name"):
+    with pytest.raises(DigrapError, match="labels do not match its name"):
         read_bundle(path, tmp_path)
     labels_file(tmp_path, digest).unlink()
     with pytest.raises(DigrapError, match=f"labels/{digest}.npz: the predictions cannot be read"):

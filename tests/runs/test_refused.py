@@ -60,7 +60,7 @@ def test_another_process_keeps_its_folder(tmp_path):
         (["+backbone.size=3"], "backbone.size: backbone=mini_resnet has no such option"),  # after that
         (["+schedule.warmup=3"], "schedule.warmup: .*cosine has no such option; valid: min_lr"),
         (["dataset=domainnet", "optim=wise_ft"], "no images under"),  # in the run that it is initialised from
-        (["dry_run=true"], "goes with a table"),
+        (["dry_run=true"], "needs a table"),
         (["optim=digrap", "-m", "optim.mu=-1,-2"], "2 of 2 runs failed"),
     ],
     ids=["method", "backbone", "schedule", "start", "table", "sweep"],

@@ -72,7 +72,7 @@ def test_every_disturbance(cluster, table, tmp_path, small_data, monkeypatch, su
     assert counts == dict.fromkeys(found, 1) | {"killed": 2}
 
     plans = [file.read_text() for file in sorted((outputs / "slurm").glob("*/plan-*.log"))]
-    assert "2 runs are not made" in plans[-1] and "was cancelled" in plans[-1] and "mu=-1" in plans[-1]
+    assert "2 runs are missing" in plans[-1] and "was cancelled" in plans[-1] and "mu=-1" in plans[-1]
     status = cluster.run(sys.executable, "scripts/status.py", f"table={table}", f"outputs={outputs}", cwd=REPO)
     assert "6 done, 1 failed, 1 stopped" in status
     for name, shown in (("first", "done .*COMPLETED"), ("killed", "done .*COMPLETED"), ("bad", "failed .*FAILED")):
@@ -89,8 +89,8 @@ def test_every_disturbance(cluster, table, tmp_path, small_data, monkeypatch, su
     equal = [name for name in made if outcome(found[name]) == outcome(expected[name])]
     assert equal == made
     summary(
-        f"sbatch.py: {len(found)} runs in two stages; 5 preempted twice (SIGTERM, SIGUSR2), 1 stopped by its limit, "
-        "1 killed by SIGKILL, 1 cancelled (stays so), 1 failed by an error (FAILED)"
+        f"sbatch.py: {len(found)} runs in two stages; 5 preempted twice (SIGTERM, SIGUSR2), 1 stopped by its limit, 1 "
+        "killed by SIGKILL, 1 cancelled (stays so), 1 failed by an error (FAILED)"
     )
     summary(f"restarts: {restarts}; steps taken twice: {taken}, all of the killed run")
     summary(f"{len(equal)} of {len(made)} surviving runs are bit-equal to undisturbed ones")

@@ -83,7 +83,7 @@ def test_what_a_leftover_is(tmp_path):
     write_text(tmp_path / "b" / "0000000000" / "train.log", "")
     found = listed(tmp_path)
     assert found[f"a/{LOST}"].what == "spd, seed 4, done"
-    assert found[f"a/{FRESH}"].what == f"digrap, seed 3, stopped, made once more beside {LOST}"
+    assert found[f"a/{FRESH}"].what == f"digrap, seed 3, stopped, a repeat of {LOST}"
     assert found[f"b/{LOST}"].what == "method unknown, stopped"
     assert found["b/0000000000"].what == "method unknown, never begun"
     assert found[f"a/{LOST}"].size == sum(path.stat().st_size for path in (tmp_path / "a" / LOST).iterdir())
@@ -110,7 +110,7 @@ def test_running_runs_stay(tmp_path):
     with FileLock(held / ".lock"):
         found = listed(tmp_path)
         assert found[f"a/{LOST}"].kept == "it is running"
-        assert found["a/1111111111"].kept == "it was written to within ten minutes"
+        assert found["a/1111111111"].kept == "it was written to in the last ten minutes"
         with FileLock(later / ".lock"):  # started after the list was made
             deleted, kept = clean.delete(found.values())
     assert not deleted and len(kept) == 3 and new.exists() and (held / "config.yaml").exists() and later.exists()
@@ -158,7 +158,7 @@ def test_the_script_deletes_only_when_told(cells, tmp_path, capsys, monkeypatch)
         return capsys.readouterr().out
 
     text = run()
-    assert LOST in text and "spd, seed 4, done" in text and "labels of no run" in text and "0.0 MB in all" in text
+    assert LOST in text and "spd, seed 4, done" in text and "labels of no run" in text and "0.0 MB in total" in text
     assert lost.exists()
     assert "freed 0.0 MB: 2 deleted, 0 kept" in run("delete=true")
     assert not lost.exists() and kept.exists()

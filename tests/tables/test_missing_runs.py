@@ -226,17 +226,16 @@ def test_dry_run_says_what_waits_and_what_it_costs(tables, outputs):
     table = tables(ROWS % "[0]")
     plan = Plan(table, outputs)
     text = cost.dry_run(plan)
-    assert "0 of 6 runs known by now are done" in text
-    assert "Cost of the 6 missing runs: not measured; no run of their kinds is finished here." in text
-    assert "8 more cells wait for a winner, and are not in these numbers:\n" in text and "\n  WiSE-FT: " in text
+    assert "0 of the 6 runs known so far are done" in text
+    unmeasured = "Cost of the 6 missing runs: not measured, because no run of their kind has finished in"
+    assert f"{unmeasured} {outputs} yet." in text
+    told = "8 more cells depend on unfinished searches and are not counted yet"
+    assert f"{told} (2 of them will reuse runs of their search):\n" in text and "\n  WiSE-FT: " in text
     finish(plan.ready()[0], outputs, 70.0)
     text = cost.dry_run(plan)
     # 3 runs: one of the table's 10 epochs where 5 took 20 s, two of 3 epochs; what zero-shot costs is not known.
-    assert (
-        "1 of 6 runs" in text
-        and "1.1 minutes one after the other" in text
-        and "2 more are of no kind measured yet" in text
-    )
+    assert "1 of the 6 runs" in text and "1.1 minutes one after another" in text
+    assert "2 more are of kinds not measured yet" in text
     assert "~40 s  minidomainnet/" in text and "~12 s  minidomainnet/" in text and "    done  minidomainnet/" in text
     assert "GPU hours" not in text
 

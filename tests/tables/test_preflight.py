@@ -45,7 +45,7 @@ def test_a_table_without_data_asks_once_and_leaves_nothing(table, tmp_path):
     assert (single.returncode, run.returncode) == (2, 2)
     message = single.stderr.removeprefix("error: ").strip()
     assert ADVICE in message
-    assert run.stderr.strip() == f"error: table=lacking: no run can begin:\n  {message}"
+    assert run.stderr.strip() == f"error: table=lacking: no run can start:\n  {message}"
     assert ADVICE not in run.stdout and not left_in(tmp_path / "outputs")
     assert not (tmp_path / "best").exists()
 
@@ -54,7 +54,7 @@ def test_a_sweep_over_values_asks_once_too(tmp_path):
     place = [f"data_root={tmp_path / 'none'}", f"outputs={tmp_path / 'outputs'}"]
     run = call("train.py", "-m", "dataset=vqav2", "optim=vanilla,digrap", *place)
     assert run.returncode == 2 and run.stderr.count(ADVICE) == 1 and ADVICE not in run.stdout
-    assert run.stderr.startswith("error: no run can begin:\n  dataset=vqav2: no files under")
+    assert run.stderr.startswith("error: no run can start:\n  dataset=vqav2: no files under")
     assert not left_in(tmp_path / "outputs")
 
 
@@ -70,7 +70,7 @@ seeds: [1]
 rows: {{here: {words}, not: [dataset=vqav2], neither: [dataset=vqav2, peft=none]}}
 """)
     run = call("train.py", "-m", f"table={path}", "device=cpu", f"data_root={tmp_path}", f"outputs={place}")
-    assert run.returncode == 2 and "2 runs cannot begin, the others go on: dataset=vqav2: no files" in run.stdout
+    assert run.returncode == 2 and "2 runs cannot start, the others go on: dataset=vqav2: no files" in run.stdout
     assert "table=mixed: 2 runs failed" in run.stderr and run.stderr.count(ADVICE) == 1
     assert len(re.findall("(?m)^  python train.py .*dataset=vqav2 .*seed=1 outputs=", run.stderr)) == 2
     assert len(list(place.glob("minidomainnet/*/results.json"))) == 1 and not (place / "vqav2").exists()

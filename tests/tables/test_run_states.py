@@ -200,7 +200,7 @@ def test_summary_and_what_waits(table, tmp_path):
     plan = Plan(table, tmp_path)
     runs = status.table_status(plan)
     assert status.summary(runs) == "6 pending"  # two searched, two zero-shot, two LP-FT
-    assert status.waiting(plan) == "cells that wait: 2 for the winner of their search, 2 for the winner of their start"
+    assert status.waiting(plan) == "waiting cells: 2 for the winner of their search, 2 for the winner of their start"
     for k, cell in enumerate(run.cell for run in runs if run.cell.row == "vanilla"):
         found = result({"real_val": ("id_val", 100, 50.0 + k)}, cell.seed)
         write_json(cell.folder(tmp_path) / "results.json", found)

@@ -86,7 +86,7 @@ def test_a_failed_run_stops_no_other_and_is_named(small, tmp_path, tiny):
 def test_dry_run_runs_nothing(small, tmp_path, tiny):
     place = f"hydra.sweep.dir={tmp_path / 'minidomainnet'}"
     run = call("train.py", "-m", f"table={tiny()}", "dry_run=true", *small, place)
-    assert run.returncode == 0 and "0 of 2 runs known by now are done" in run.stdout
+    assert run.returncode == 0 and "0 of the 2 runs known so far are done" in run.stdout
     assert not list(tmp_path.rglob("results.json"))
 
 
@@ -94,7 +94,7 @@ def test_an_option_of_the_tables_own_groups_reaches_its_runs(tmp_path):
     """train.py's own config, the miniature's, has no backbone.model; the table's has."""
     option, place = "backbone.model=/models/pali gemma", f"hydra.sweep.dir={tmp_path / 'vqav2'}"
     run = call("train.py", "-m", "table=4b", "dry_run=true", "seed=100", option, place)
-    assert run.returncode == 0 and "0 of 6 runs known by now are done" in run.stdout, run.stderr
+    assert run.returncode == 0 and "0 of the 6 runs known so far are done" in run.stdout, run.stderr
     table = load_table("4b", [100], ("backbone.model='/models/pali gemma'",))
     assert all(table.cell(row, 100).place in run.stdout for row in table.rows)
 
@@ -103,7 +103,7 @@ def test_an_option_of_the_tables_own_groups_reaches_its_runs(tmp_path):
     ("arguments", "message"),
     [
         (["table=demo"], "python train.py -m table=demo"),
-        (["dry_run=true"], "dry_run=true goes with a table"),
+        (["dry_run=true"], "dry_run=true needs a table"),
         (["-m", "table=dmo"], "nearest: demo"),
         (["-m", "table=demo", "optim.mu=0.1,1"], "only seed may list several values"),
         (["-m", "table=demo", "optim=spd"], "optim: the rows of table=demo set it themselves"),

@@ -64,5 +64,5 @@ def test_a_winner_that_is_not_there_is_one_message(tmp_path):
     file = tmp_path / "own.yaml"
     file.write_text("title: t\noverrides: [dataset=minidomainnet]\nseeds: [0]\nrows: {a: [best=mini/vanila]}\n")
     done = call("train.py", "-m", f"table={file}", "dry_run=true")
-    assert done.returncode == 2 and done.stderr.startswith("error: best=mini/vanila: there is no such winner; nearest:")
-    assert "vanilla; python train.py -m table=mini finds" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert done.returncode == 2 and done.stderr.startswith("error: best=mini/vanila: no search has chosen it; nearest:")
+    assert "vanilla; python train.py -m table=mini runs" in done.stderr and len(done.stderr.splitlines()) == 1

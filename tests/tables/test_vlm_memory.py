@@ -154,7 +154,7 @@ def test_what_is_advised_fits_and_nothing_larger_does(card, backbone):
 def test_a_dry_run_says_what_fits(tmp_path):
     table = load_table("3", seeds=[100])
     text = cost.dry_run(Plan(table, tmp_path))
-    assert "Memory of one GPU in GB, computed from shapes" in text and "16 GB" in text and "80 GB" in text
+    assert "Memory of one GPU in GB, computed from tensor shapes" in text and "16 GB" in text and "80 GB" in text
     assert "\n          FTP, DiGraP, DiGraP + λ\n" in text and "\n          full FT\n" in text
     named = "".join(memory.memory_lines(table, []))
     assert all(row.own_label in named for row in table.rows.values())

@@ -102,7 +102,7 @@ def test_the_tower_is_on_the_runs_device(tiny):
 
 def test_it_takes_the_backbones_of_vqa():
     assert backbones_for("naming") == backbones_for("vqa") == "vqa" and backbones_for("new") == "new"
-    with pytest.raises(DigrapError, match="dataset.task=naming: this backbone answers no questions"):
+    with pytest.raises(DigrapError, match="dataset.task=naming: this backbone does not answer questions"):
         task_named("naming", mini_resnet.mini_resnet(), CLASSES, "EM")
 
 
@@ -126,12 +126,14 @@ def test_bad_choices_are_named():
         naming(classes=())
     with pytest.raises(DigrapError, match="classes 'a b' and 'A-B' are equal once normalised"):
         naming(classes=("a b", "A-B"))
-    with pytest.raises(DigrapError, match="d question 2: its answer 'a dog' is none of the 2 classes"):
+    with pytest.raises(DigrapError, match="d question 2: its answer 'a dog' is not one of the 2 classes"):
         naming(classes=CLASSES[:2]).example_scores(said(["", "", ""]), questions([0, 1, 2]))
 
 
 def test_missing_weights_are_named_with_the_ways_out(tiny):
-    with pytest.raises(DigrapError, match="dataset.clip.weights=/no/file: no such file.* dataset.clip=null dataset.s"):
+    with pytest.raises(
+        DigrapError, match="dataset.clip.weights=/no/file: neither a file.* dataset.clip=null dataset.s"
+    ):
         find_weights("naming", with_clip("/no/file"))
     find_weights("naming", with_clip(tiny))
     find_weights("naming", Setting())

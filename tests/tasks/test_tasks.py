@@ -38,7 +38,7 @@ def test_known_tasks_and_their_scores():
         task_named("clasification", backbone, (), "accuracy")
     with pytest.raises(DigrapError, match="dataset.select_by=f1: .*accuracy"):
         task_named("classification", backbone, (), "f1")
-    with pytest.raises(DigrapError, match="answers no questions"):
+    with pytest.raises(DigrapError, match="does not answer questions"):
         task_named("vqa", backbone, (), "official2021")
     with pytest.raises(DigrapError, match="dataset.select_by=official2022: .*official2021"):
         task_named("vqa", answering.build(), (), "official2022")

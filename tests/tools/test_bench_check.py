@@ -55,14 +55,14 @@ def test_a_limit_that_is_missed_twice_fails(bench):
     code, _, lines, asked = bench([rows(native=2.1, blocked=3.5), rows(native=2.2, blocked=2.9)], "--check")
     assert code == 1 and asked == [list(RULES), ["DiGraP"]]
     assert lines == [
-        "measured once more: DiGraP",
+        "measured again: DiGraP",
         "DiGraP, native: 2.20 × torch's fused AdamW; the limit is 2.00",
     ]
 
 
 def test_a_limit_that_is_missed_once_passes(bench):
     code, out, lines, _ = bench([rows(native=2.1), rows(native=1.9)], "--check")
-    assert code == 0 and lines == ["measured once more: DiGraP"] and "no limit is missed" in out
+    assert code == 0 and lines == ["measured again: DiGraP"] and "no limit is missed" in out
 
 
 def test_a_ratio_above_the_kept_one_and_its_margin_fails(bench):
@@ -103,7 +103,7 @@ def test_a_damaged_file_is_named_before_anything_is_measured(bench, monkeypatch,
     [
         (["--check", "model=resnet50"], "check=true measures with model=vit_b16; leave model=resnet50 out"),
         (["keep=true", "base=sgd"], "keep=true measures with base=adamw; leave base=sgd out"),
-        (["check=true", "keep=true"], "check=true and keep=true: give one of them"),
+        (["check=true", "keep=true"], "check=true and keep=true: give only one"),
         (["check=1.5"], "check=1.5: give true or false"),
     ],
 )

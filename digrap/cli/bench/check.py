@@ -19,14 +19,14 @@ MARGIN = 1.25  # how far a ratio may exceed the kept one: what differs between q
 def kept() -> dict[str, Any]:
     """The kept measurement: `ratios` by "<optimizer>, <implementation>", the `margin`, `where` it was made. Raises
     DigrapError for a file that is missing or damaged."""
-    remedy = "restore it with git, or write it anew: python tools/bench_optim.py keep=true"
+    remedy = "restore it with git, or measure it again: python tools/bench_optim.py keep=true"
     try:
         found = json.loads(KEPT.read_text(encoding="utf-8"))
         numbers = [found["margin"], *found["ratios"].values()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DigrapError(f"{KEPT} cannot be used ({error!r}); {remedy}") from error
     if not all(type(number) in (int, float) and number > 0 for number in numbers):
-        raise DigrapError(f"{KEPT} cannot be used (a ratio is no number above 0); {remedy}")
+        raise DigrapError(f"{KEPT} cannot be used (a ratio is not a number above 0); {remedy}")
     return found
 
 

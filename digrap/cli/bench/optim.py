@@ -67,7 +67,7 @@ def arguments(given: list[str]) -> DictConfig:
     check_flags(options, "check", "keep")
     check_common(options, dtype=DTYPES, base=tuple(BASES))
     if options.check and options.keep:
-        raise DigrapError("check=true and keep=true: give one of them; a check against itself finds nothing")
+        raise DigrapError("check=true and keep=true: give only one; a check against ratios just measured finds nothing")
     if options.check or options.keep:
         flag = "check" if options.check else "keep"
         for key, value in CHECKED.items():
@@ -92,8 +92,8 @@ def headline(shapes: Shapes, setting: Setting, rows: list[Row]) -> str:
     kind = str(setting.dtype).removeprefix("torch.") + (", anchor zero" if shapes.anchor == "zero" else "")
     return (
         f"{shapes.title}: {shapes.count:,} parameters in {len(shapes.tensors)} tensors, {kind}; "
-        f"{place(setting.device)}; {reference.optimizer}, fused: {reference.milliseconds:.2f} ms a step; "
-        f"memory copy: {bandwidth:.1f} GB/s; medians of {setting.rounds} rounds."
+        f"{place(setting.device)}; {reference.optimizer}, fused: {reference.milliseconds:.2f} ms a step; memory copy: "
+        f"{bandwidth:.1f} GB/s; medians of {setting.rounds} rounds."
     )
 
 
@@ -102,7 +102,7 @@ def verdict(shapes: Shapes, setting: Setting, rows: list[Row]) -> None:
     before = check.kept()
     missed = check.misses(rows, before)
     if missed:
-        print(f"measured once more: {', '.join(missed)}", file=sys.stderr)
+        print(f"measured again: {', '.join(missed)}", file=sys.stderr)
         again = check.misses(table(shapes, setting, [name for name in RULES if name in missed]), before)
         missed = {name: again[name] for name in missed if name in again}
     for sentences in missed.values():

@@ -26,7 +26,7 @@ def check_common(options: DictConfig, **choices: Iterable[str]) -> None:
         if options[key] not in names:
             raise DigrapError(f"{key}={options[key]}: choose one of {', '.join(names)}")
     if options.device == "cuda" and not torch.cuda.is_available():
-        raise DigrapError("device=cuda: this machine has none; give device=cpu")
+        raise DigrapError("device=cuda: this machine has no CUDA GPU; give device=cpu")
     out = Path(options.out)
     if options.out and (out.suffix not in (".json", ".md") or not out.parent.is_dir() or out.is_dir()):
         raise DigrapError(f"out={options.out}: give a file that ends in .json or .md, in a folder that exists")
@@ -37,7 +37,10 @@ def start(options: DictConfig) -> torch.device:
     if options.threads:
         torch.set_num_threads(options.threads)
     if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > 1:
-        print(f"load average {load:.1f}: other processes use the cores; ratios are less sure", file=sys.stderr)
+        print(
+            f"load average {load:.1f}: other processes are using the cores, so the ratios are less reliable",
+            file=sys.stderr,
+        )
     best = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(best if options.device == "auto" else options.device)
 

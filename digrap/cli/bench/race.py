@@ -101,7 +101,7 @@ def race(contenders: list[Contender], material: Material, title: str) -> list[li
     """
     setting, times = material.setting, [[] for _ in contenders]
     optimizers = {id(one.optimizer): one.optimizer for one in contenders if not isinstance(one.optimizer, Copy)}
-    for number in track(range(setting.warmup + setting.rounds), title):
+    for number in track(range(setting.warmup + setting.rounds), title, unit="rounds"):
         for optimizer in optimizers.values():
             material.give(optimizer.param_groups[0]["params"], number)
         for contender, own in zip(contenders, times, strict=True):

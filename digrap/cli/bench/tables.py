@@ -74,10 +74,10 @@ def fill(plan: Plan, runs: int) -> int:
     """Write the table's runs, and copies of one beside them; returns how many are the table's."""
     made: set[str] = set()
     while batch := [cell for cell in plan.known() if cell.place not in made]:
-        for cell in track(batch, "the table's runs"):
+        for cell in track(batch, "writing", unit="runs of the table"):
             made.add(cell.place)
             last = write_run(cell, plan.outputs)
-    for number in track(range(runs - len(made)), "other runs"):
+    for number in track(range(runs - len(made)), "writing", unit="other runs"):
         shutil.copytree(last, last.with_name(f"other{number:05d}"))
     return len(made)
 

@@ -89,7 +89,7 @@ def table(build: Callable[[], Trained], batch: int, rounds: int, warmup: int) ->
         trained = build()
         optimizer = _optimizer(name, trained)
         times = []
-        for number in track(range(warmup + rounds), name):
+        for number in track(range(warmup + rounds), name, unit="rounds"):
             pair = (_step(vanilla, reference, batch, number), _step(trained, optimizer, batch, number))
             times.append(pair)
         pairs = times[warmup:]

@@ -51,10 +51,9 @@ def build(
 def missing_message(root: Path, domains: Iterable[str] = tuple(sorted(ARCHIVES))) -> str:
     """Return the error text for folders of DomainNet that are missing under `root`."""
     return (
-        f"dataset=domainnet: no images under {root} (missing folders: {', '.join(domains)}). "
-        f"`{fetch_command(root)}` fetches them ({GIGABYTES:.1f} GB); "
-        "data_root=… points elsewhere. Without a download: "
-        "`python train.py dataset=minidomainnet`, the embedded stand-in; of domainnet_ovqa it is minidomainnet_ovqa."
+        f"dataset=domainnet: no images under {root} (missing folders: {', '.join(domains)}). `{fetch_command(root)}` "
+        f"fetches them ({GIGABYTES:.1f} GB); data_root=… points elsewhere. Without a download: `python train.py "
+        "dataset=minidomainnet`, the built-in miniature (of domainnet_ovqa: minidomainnet_ovqa)."
     )
 
 

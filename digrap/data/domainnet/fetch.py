@@ -57,7 +57,7 @@ def remotes(mirror: str | None, checksums: Path | None) -> Callable[[str], Remot
     known |= {f"{CLEANED_FOLDER}{name}.txt": facts for name, facts in CLEANED.items()}
     if checksums:
         if not mirror:
-            raise DigrapError(f"checksums={checksums}: goes with mirror=URL; the official files' checksums are fixed")
+            raise DigrapError(f"checksums={checksums}: needs mirror=URL; the official files' checksums are fixed")
         known = _read_checksums(checksums)
     base = base_url(mirror or SITE)
 
@@ -108,4 +108,4 @@ def _tidy(folder: Path) -> None:
         if not any(folder.iterdir()):
             folder.rmdir()
         elif zips := sorted(path.name for path in folder.glob("*.zip")):  # of the user, or of keep_zips=true
-            log.info("%s: %s no longer needed, may be deleted", folder, ", ".join(zips))
+            log.info("%s: %s is no longer needed and may be deleted", folder, ", ".join(zips))

@@ -62,7 +62,7 @@ class Lists:
         if held_out:
             entries = [entry for entry in entries if in_validation(entry[0]) == (part == "val")]
         if not entries:
-            raise DigrapError(f"{path}: no image for {domain} {part}; give a list that has some")
+            raise DigrapError(f"{path}: lists no image for {domain} {part}; give a list that does")
         return entries
 
     def _bytes(self, name: str) -> tuple[Path, bytes]:
@@ -93,7 +93,7 @@ class Lists:
 
     def _fix(self, path: Path) -> str:
         if self.folder:
-            return "dataset.lists=null takes the published lists"
+            return "dataset.lists=null uses the published lists"
         if self.version == "original":
             return (
                 f"`git checkout -- {SHIPPED.relative_to(REPO)}` restores the shipped lists; train lists of other "

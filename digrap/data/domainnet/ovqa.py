@@ -26,7 +26,7 @@ QUESTION = "What is in the image?"
 ANSWERS = 10  # equal ones: VQA's scorers expect the answers of ten people
 CLASS_KEY = "clip_bench_label"
 FILES = {"train": "{}_train_split.json", "val": "{}_val_split.json", "test": "{}_test.json"}
-FIX = "dataset.annotations=null takes DomainNet's lists"
+FIX = "dataset.annotations=null uses DomainNet's lists"
 
 
 class Source(Protocol):

@@ -83,7 +83,7 @@ def check_report(root: Path, report: dict[str, Any]) -> None:
         first = ", ".join(broken[:3]) + (" …" if len(broken) > 3 else "")
         raise DigrapError(
             f"{root}: {len(broken)} of {report['images']} listed images cannot be decoded: {first}; delete their "
-            "domains' folders (root/<domain>) and run the command again, which downloads these domains again"
+            "domains' folders (root/<domain>) and run the command again, which downloads them again"
         )
 
 
@@ -186,11 +186,11 @@ def shrink_one(source: Path, target: Path, side: int, image: str) -> bool:
 def _parallel(work: Callable, items: list[str], workers: int, name: str) -> Iterator[Any]:
     """Yield work(item) in order, computed by `workers` processes, with progress; by this process for workers=1."""
     if workers <= 1:
-        yield from track(map(work, items), name, total=len(items))
+        yield from track(map(work, items), name, total=len(items), unit="images")
         return
     pool = ProcessPoolExecutor(workers)
     try:
-        yield from track(pool.map(work, items, chunksize=64), name, total=len(items))
+        yield from track(pool.map(work, items, chunksize=64), name, total=len(items), unit="images")
     finally:
         pool.shutdown(wait=True, cancel_futures=True)  # after Ctrl-C no waiting item is begun
 

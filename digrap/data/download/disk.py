@@ -43,7 +43,7 @@ def _read_only(path: Path, error: OSError) -> DigrapError:
 
 def not_written(path: Path, error: OSError) -> DigrapError:
     """Return the error for a file that the disk refuses."""
-    limit = ": the disk takes no file of this size (FAT32 ends at 4 GiB)" if error.errno == errno.EFBIG else ""
+    limit = ": the disk cannot hold a file of this size (FAT32: at most 4 GiB)" if error.errno == errno.EFBIG else ""
     return DigrapError(f"{path}: cannot be written ({error}){limit}; make room there or give another data_root=…")
 
 
@@ -55,7 +55,7 @@ def put_in_place(new: Path, path: Path) -> None:
         names = (path.with_name(f"{path.name}.replaced{end}") for end in itertools.chain([""], itertools.count(2)))
         kept = next(name for name in names if not os.path.lexists(name))
         path.rename(kept)
-        log.warning("%s: replaced; what was there is kept as %s", path, kept)
+        log.warning("%s: replaced; the old version is kept as %s", path, kept)
     os.replace(new, path)
 
 
@@ -64,8 +64,8 @@ def need_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
         raise DigrapError(
-            f"{folder}: {size / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free; "
-            "make room or give another data_root=…"
+            f"{folder}: {size / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free; make room or give another "
+            "data_root=…"
         )
 
 

@@ -61,7 +61,7 @@ def fetch(remote: Remote, path: Path, accept: Callable[[Path], None] | None = No
     if os.path.lexists(path):
         if not (fault := fault or difference(path, remote)):
             return False
-        log.warning("%s; another is downloaded, this one stays until that is whole", fault)
+        log.warning("%s; it is downloaded again, and kept until the new download is complete", fault)
     part = path.with_name(path.name + ".part")
     try:
         make_folder(path.parent)
@@ -76,7 +76,7 @@ def fetch(remote: Remote, path: Path, accept: Callable[[Path], None] | None = No
     except DigrapError as error:
         if not fault:
             raise
-        raise type(error)(f"{fault}; it stays as it is, as no other could be had: {error}") from error
+        raise type(error)(f"{fault}; it was kept, because downloading it again failed: {error}") from error
     return True
 
 
@@ -107,8 +107,8 @@ def _complete(remote: Remote, part: Path) -> None:
         damaged += 1
         if damaged == WHOLE:
             raise NotObtained(
-                f"{remote.url}: {damaged} downloads have another {kind} than {wanted} (the last {found}): the "
-                "server's file is not the published one, or the connection damages it; give another mirror=URL"
+                f"{remote.url}: {damaged} downloads have another {kind} than {wanted} (the last {found}): either the "
+                "server has another file than the published one, or the connection damages it; give another mirror=URL"
             )
         log.warning(
             "%s: the download is damaged (its %s differs); downloading it again", part.name.removesuffix(".part"), kind
@@ -119,12 +119,12 @@ def _stop_or_wait(error: RetryableError, remote: Remote, part: Path, failed: int
     """Sleep before the next try. Raises NotObtained or Unreachable where another try would not help."""
     cause = error.__cause__
     if isinstance(cause, urllib.error.HTTPError) and cause.code < 500 and cause.code not in (408, 429):
-        raise NotObtained(f"{remote.url}: the server says {cause.code} {cause.reason}; give a mirror=URL") from error
+        raise NotObtained(f"{remote.url}: the server replied {cause.code} {cause.reason}; give a mirror=URL") from error
     no_such_host = isinstance(getattr(cause, "reason", None), socket.gaierror)  # rarely temporary
     if failed == (2 if no_such_host else TRIES):
         raise Unreachable(
-            f"{remote.url}: {failed} tries failed, the last with: {error}; run the same command again later, it "
-            f"resumes at byte {file_size(part)}, or give a mirror=URL"
+            f"{remote.url}: {failed} tries failed, the last with: {error}; run the same command later, which resumes "
+            f"at byte {file_size(part)}, or give a mirror=URL"
         ) from error
     log.warning("%s: %s; try %d of %d", remote.url, error, failed + 1, 2 if no_such_host else TRIES)
     time.sleep(PAUSE * 2 ** (failed - 1))
@@ -144,7 +144,7 @@ def _receive(remote: Remote, part: Path) -> None:
     have, headers = file_size(part), {"User-Agent": "digrap", "Accept-Encoding": "identity"}
     if remote.size is not None and have > remote.size:
         forget(part)
-        raise RetryableError(f"{part.name} is longer than the published file; it is downloaded again")
+        raise RetryableError(f"{part.name} is longer than the published file; downloading it again")
     tag = _noted(part, remote.url).get("etag")
     if have and not tag and not remote.checksum[1]:
         forget(part)  # nothing would show that its start and the rest are of one file
@@ -160,7 +160,7 @@ def _receive(remote: Remote, part: Path) -> None:
         if getattr(error.__cause__, "code", None) != 416:
             raise
         forget(part)
-        raise RetryableError("the server has no such range; the file is downloaded again") from error
+        raise RetryableError("the server has no such range; downloading the file again") from error
     with response:
         start = _start_of(response, have)
         size = _expect(response, start, remote)
@@ -175,8 +175,8 @@ def _receive(remote: Remote, part: Path) -> None:
             file.seek(start)
             left = math.inf if size is None else size - start
             pieces, mebibytes = _copy(response, file, left), None if size is None else left // MEBIBYTE
-            name = f"{part.name.removesuffix('.part')} (MiB)"
-            for _ in pieces if mebibytes == 0 else track(pieces, name, total=mebibytes):
+            name = part.name.removesuffix(".part")
+            for _ in pieces if mebibytes == 0 else track(pieces, name, total=mebibytes, unit="MiB"):
                 pass
     if size is not None and (have := file_size(part)) < size:
         raise RetryableError(f"the connection ended at byte {have} of {size}")
@@ -188,7 +188,7 @@ def _start_of(response: http.client.HTTPResponse, have: int) -> int:
         return 0
     found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     if not found or int(found[1]) != have:
-        raise RetryableError(f"the server sent another range than bytes {have}-")
+        raise RetryableError(f"the server did not send the range of bytes {have}-")
     return have
 
 
@@ -265,11 +265,11 @@ def _noted(part: Path, url: str) -> dict[str, Any]:
 
 
 def base_url(mirror: str) -> str:
-    """Return a mirror's address with / at its end. Raises DigrapError for one that is no address of http."""
+    """Return a mirror's address with / at its end. Raises DigrapError for one that is not an address of http."""
     if not mirror.startswith(("http://", "https://")):
         raise DigrapError(f"mirror={mirror}: give an address that starts with http:// or https://")
     try:
         _ = urlsplit(mirror).port  # raises ValueError for one that is no number up to 65535
     except ValueError as error:
-        raise DigrapError(f"mirror={mirror}: no address ({error}); give http://<host>[:<port>]/…") from error
+        raise DigrapError(f"mirror={mirror}: not a valid address ({error}); give http://<host>[:<port>]/…") from error
     return mirror.rstrip("/") + "/"

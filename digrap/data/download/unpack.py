@@ -17,7 +17,7 @@ from digrap.core.progress import track
 from digrap.data.download.disk import MEBIBYTE, make_folder, need_space, put_in_place
 from digrap.data.download.errors import NotObtained
 
-AGAIN = "delete it or move it away: then the same command downloads it, also from another mirror=URL"
+AGAIN = "delete it or move it away; the same command then downloads it, also from another mirror=URL"
 
 
 def unpack(archive: Path, root: Path, name: str, inner: str = "", accept: Callable[[Path], None] | None = None) -> None:
@@ -65,7 +65,7 @@ def _unpack_zip(archive: Path, partial: Path, inner: str) -> Path:
         place = _nearest(archive, inner, (info.filename for info in every if not info.is_dir()))
         members = [info for info in every if _is_under(info.filename, place)]
         need_space(partial.parent, sum(info.file_size for info in members) + 4096 * len(members))
-        for info in track(members, f"unpacking {archive.name}"):
+        for info in track(members, f"unpacking {archive.name}", unit="files"):
             file.extract(info, partial)
     return place
 
@@ -76,7 +76,7 @@ def _unpack_tar(archive: Path, partial: Path, inner: str) -> Path:
     taken = []
     with gzip.open(archive) as stream:
         with tarfile.open(fileobj=stream, mode="r|") as file:
-            for entry in track(file, f"unpacking {archive.name}"):
+            for entry in track(file, f"unpacking {archive.name}", unit="files"):
                 _refuse(archive, entry.name, entry.isreg() or entry.isdir())
                 if entry.isreg() and _places(entry.name, inner):
                     target = partial.joinpath(*_parts(entry.name))
@@ -104,7 +104,7 @@ def _nearest(archive: Path, inner: str, names: Iterable[str]) -> Path:
         {place for name in names for place in _places(name, inner)}, key=lambda place: (len(place.parts), place)
     )
     if not places:
-        raise NotObtained(f"{archive}: holds no file in {inner}/ and none of that name; {AGAIN}")
+        raise NotObtained(f"{archive}: has neither files in {inner}/ nor a file of that name; {AGAIN}")
     if len(places) > 1 and len(places[0].parts) == len(places[1].parts):
         raise NotObtained(f"{archive}: both {places[0]} and {places[1]} end in {inner}; unpack the right one by hand")
     return places[0]

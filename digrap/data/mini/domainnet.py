@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from digrap.core.errors import DigrapError
 from digrap.core.files import write_atomically
 from digrap.core.progress import track
-from digrap.data.mini.draw import CHUNK, DOMAINS, VERSION, draw
+from digrap.data.mini.draw import DOMAINS, VERSION, draw
 from digrap.data.mini.glyphs import GLYPHS_SHA256, load_glyphs
 from digrap.data.mini.symbols import CLASSES
 from digrap.data.splits import KINDS, DataModule, ImageTensors, Split
@@ -64,7 +64,7 @@ def kept(
 def _only(split: Split, file: Path, command: str) -> Split:
     def load() -> Dataset:
         if not file.exists():
-            raise DigrapError(f"{file} is not there; {command} draws it")
+            raise DigrapError(f"{file} does not exist; {command} draws it")
         return split.load()
 
     return replace(split, load=load)
@@ -80,7 +80,7 @@ def balanced_labels(seed: int, split: int, size: int) -> Tensor:
 
 
 def check_range(name: str, value: Any, low: int, high: int) -> None:
-    """Raise DigrapError, which names the option, for a value that is no whole number from `low` to `high`."""
+    """Raise DigrapError, which names the option, for a value that is not a whole number from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise DigrapError(f"{name}={value}: give a whole number from {low} to {high}")
 
@@ -115,7 +115,7 @@ def _load(root: Path, seed: int, image_size: int, name: str, domain: str, size: 
     split = crc32(name.encode())
     labels = balanced_labels(seed, split, size)
     chunks = draw(load_glyphs(), labels, domain, (STREAM, seed, split), image_size)
-    shown = track(chunks, f"drawing {name} (seed {seed}, {CHUNK} pictures a step)", total=-(-size // CHUNK))
+    shown = track(chunks, f"drawing {name} (seed {seed})", total=size, size=len, unit="pictures")
     images = torch.cat(list(shown))
     _write(path, images, labels)
     return ImageTensors(images, labels)
@@ -138,7 +138,7 @@ def _write(path: Path, images: Tensor, labels: Tensor) -> None:
 
 def _read(path: Path, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """A cached split's images and labels. Raises DigrapError when the file is truncated or its checksum differs."""
-    fix = "delete the file, it is drawn again"
+    fix = "delete the file; the same command draws it again"
     try:
         with safetensors.safe_open(path, "pt") as file:
             images, labels = file.get_tensor("images"), file.get_tensor("labels")

@@ -40,7 +40,7 @@ def _load(path: Path, digest: str, what: str, shipped: str) -> torch.Tensor:
     if not path.is_file():
         raise DigrapError(f"{path}: the {what} masks are missing; {fix}")
     if sha256(path) != digest:
-        raise DigrapError(f"{path}: the {what} masks are damaged or of another version (sha256 differs); {fix}")
+        raise DigrapError(f"{path}: the {what} masks are damaged or from another version (sha256 differs); {fix}")
     with np.load(io.BytesIO(path.read_bytes())) as archive:
         masks = archive["masks"]
     return torch.from_numpy(masks).float().div_(255).unsqueeze(1)

@@ -24,7 +24,7 @@ def read_list(folder: Folder, part: str) -> list[Question]:
     dataset = folder.dataset
     if part not in dataset.lists:
         has = ", ".join(dataset.lists)
-        raise DigrapError(f"dataset.source=lists: the authors have no list of {dataset.name} {part} (of {has})")
+        raise DigrapError(f"dataset.source=lists: the authors have no list of {dataset.name} {part} (only of {has})")
     name = dataset.lists[part]
     originals = dataset.originals(folder) if dataset.originals else {}
     records, alike = [], defaultdict(list)

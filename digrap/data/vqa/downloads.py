@@ -23,7 +23,7 @@ def chosen(dataset: str, parts: Sequence[str] = (), images: bool = True, lists: 
     a part that the set does not have, and for parts of all sets at once.
     """
     if dataset == ALL and parts:
-        raise DigrapError(f"parts={','.join(parts)}: goes with one dataset, not with dataset={ALL}")
+        raise DigrapError(f"parts={','.join(parts)}: needs a single dataset, not dataset={ALL}")
     found: dict[str, Item] = {}
     for one in SETS.values() if dataset == ALL else (SETS[dataset],):
         for part in parts or one.fetched:

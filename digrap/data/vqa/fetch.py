@@ -63,7 +63,7 @@ def fetch_sets(root: Path, items: list[Item], mirror: str | None = None, keep_zi
         _tidy(root, items, keep_zips)
         damaged = {item: reason for item, reason in faults.items() if item in damaged}
         faults = _compare(root, records, items) | _incomplete_folders(root, items) | faults
-    _report_faults(root, faults, damaged, "the same command can be started again at any time")
+    _report_faults(root, faults, damaged, "the same command can be run again at any time")
     return fetched
 
 
@@ -169,7 +169,7 @@ def _tidy(root: Path, items: list[Item], keep_zips: bool) -> None:
         zips.rmdir()
     done = [] if keep_zips else [url for url, group in _archives(items) if all(exists(root, item) for item in group)]
     if left := [_name(url) for url in done if _archive(root, url).exists()]:  # the user's, or kept by an earlier start
-        log.info("%s: %s no longer needed, may be deleted", zips, ", ".join(left))
+        log.info("%s: %s is no longer needed and may be deleted", zips, ", ".join(left))
 
 
 def _archives(items: list[Item]) -> Iterable[tuple[str, list[Item]]]:
@@ -216,7 +216,7 @@ def verify_sets(root: Path, items: list[Item], show: Callable[[str], None]) -> N
             show(f"zips/{archive.name}: kept, {'differs' if reason else 'whole'}")
             if reason:
                 faults.setdefault(group[0], reason)
-    _report_faults(root, faults, damaged, "without verify_only=true the same command fetches what has an address")
+    _report_faults(root, faults, damaged, "without verify_only=true the same command downloads what has an address")
 
 
 def _difference(records: Records, archive: Path, remote: Remote) -> str:

@@ -40,6 +40,6 @@ def _check_table(file: Path) -> None:
             for row in rows:
                 last = row or last
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DigrapError(f"{file} is no table in UTF-8 ({error}): download it again") from error
+        raise DigrapError(f"{file} is not a table in UTF-8 ({error}): download it again") from error
     if not head or len(last) != len(head):
         raise DigrapError(f"{file} is cut off: {len(last)} cells in its last line, {len(head)} in its first")

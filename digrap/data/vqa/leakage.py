@@ -80,7 +80,7 @@ def _picture(record: Question) -> str:
 
 
 def leakage_table(found: Mapping[str, Mapping[str, Any]]):
-    """Return the counts as a rich table, one line a split."""
+    """Return the counts as a rich table, one line per split."""
     from rich.table import Table
 
     table = Table()

@@ -56,7 +56,7 @@ class Folder:
         if len(found) != 1:
             if not found:
                 raise FileMissing(f"{folder / name} is missing; {self.fix_of(name)}")
-            raise DigrapError(f"{folder / name} is there {len(found)} times: {found[0]}, {found[1]}; keep one")
+            raise DigrapError(f"{folder / name} was found {len(found)} times: {found[0]}, {found[1]}; keep one")
         return found[0]
 
     def fix_of(self, name: str) -> str:
@@ -109,11 +109,11 @@ class Folder:
 
     def on_coco(self, question: Record, annotation: Record, split: str, **given: Any) -> Question | None:
         """Return the record of a question about a picture of COCO's train2014 or val2014; None, and a problem counted,
-        for an image id that is no number."""
+        for an image id that is not a number."""
         number = coco_number(question["image_id"])
         if number is None:
             where = f"{self.dataset.title} question {question['question_id']}: {question['image_id']!r:.80}"
-            return self.problems.add("image id that is no number (left out)", where)
+            return self.problems.add("image id that is not a number (left out)", where)
         image = f"images/coco/{split}/COCO_{split}_{number:012d}.jpg"
         return self.record(question, annotation, image=image, picture=f"coco:{number}", **given)
 
@@ -210,8 +210,8 @@ def checked_answers(answers: Any, problems: Problems, where: str) -> tuple[str, 
 
 
 def question_text(question: Any, problems: Problems, where: str) -> str:
-    """Return the question as it is, "" for a value that is no text. An empty question, and one that ends in "/" as some
-    rephrasings do, is counted."""
+    """Return the question as it is, "" for a value that is not a text. An empty question, and one that ends in "/" as
+    some rephrasings do, is counted."""
     text = question if isinstance(question, str) else ""
     if not text.strip("?/ \t\n"):
         problems.add("empty question", where)

@@ -74,5 +74,5 @@ def with_pictures(root: Path, records: Iterable[Question], problems: Problems, f
         which = "the only picture is" if len(absent) == 1 else f"all of the {len(absent)} pictures are"
         raise DigrapError(f"{Path(root) / records[0].image}: {which} missing; {fix}")
     if lost := len(records) - len(kept):
-        problems.add("question left out because its picture is missing", f"{records[0].dataset}", lost)
+        problems.add("question whose picture is missing (left out)", f"{records[0].dataset}", lost)
     return kept

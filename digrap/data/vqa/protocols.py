@@ -38,7 +38,7 @@ def draw(
     first = generator.sample(train, int(train_share * len(train)))
     second = generator.sample(val, int(val_share * len(val)))
     if not first or not second:
-        raise DigrapError(f"dataset.train_share, val_share: nothing of {len(train)} + {len(val)} questions is drawn")
+        raise DigrapError(f"dataset.train_share, val_share: no question is drawn from {len(train)} + {len(val)}")
     if protocol == "paper":
         return Drawn(first + second, second, second)
     taken = set(second)

@@ -100,9 +100,11 @@ class QuestionSplits:
         kept = [record for record in found if record.picture not in seen]
         gone = self.left_out[name] = [record for record in found if record.picture in seen]
         if gone:
-            log.info("%s: %d of %d questions left out: training has their picture", name, len(gone), len(found))
+            log.info(
+                "%s: %d of %d questions left out: their picture is in the training set", name, len(gone), len(found)
+            )
         if name != self.train and (short := sum(len(record.answers) != M4C_ANSWERS for record in kept)):
-            log.warning("%s: no score by m4c, which wants ten answers: %d of %d questions have another number", name,
+            log.warning("%s: no score by m4c, which needs ten answers: %d of %d questions have another number", name,
                         short, len(kept))  # fmt: skip
         if not kept:
             raise DigrapError(f"split {name}: training has the picture of each of its {len(found)} questions")

@@ -34,8 +34,8 @@ class Records:
             }
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DigrapError(
-                f"{self.path}: cannot be read ({error!r}); fix it, or delete it: then files are not compared with "
-                "earlier downloads"
+                f"{self.path}: cannot be read ({error!r}); fix it, or delete it to skip the comparison with earlier "
+                "downloads"
             ) from error
 
     def add(self, url: str, file: Path, parsed: bool = False) -> None:
@@ -81,8 +81,8 @@ class Records:
         first, name = self.known[url], str(file).removesuffix(".part")
         raise NotObtained(
             f"{name}: {file.stat().st_size} bytes, sha256 {self._sha256(file)}, are not what was downloaded first "
-            f"({first['date']}): {first['size']} bytes, sha256 {first['sha256']} of {url}. To take it nevertheless, "
-            f"delete that entry in {self.path}; if the file exists, move it away to fetch it again"
+            f"({first['date']}): {first['size']} bytes, sha256 {first['sha256']} of {url}. To use it anyway, delete "
+            f"that entry in {self.path}; if the file exists, move it away to fetch it again"
         )
 
     def _sha256(self, file: Path) -> str:

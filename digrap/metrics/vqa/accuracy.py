@@ -36,7 +36,7 @@ def accuracies(
     j from the others of question i (an answer_id, say): the scorers leave out an answer together with all that equal it
     in text and key. None: all are told apart. m4c always tells them apart. `names[i]` is the name of question i in
     errors. Raises DigrapError for an unknown scorer, lengths that do not fit, a question without answers and a value
-    that is no str.
+    that is not a str.
     """
     check_scorer(scorer)
     name = _Names(names)
@@ -146,12 +146,12 @@ def _matches_among_others(match, question, sizes, first, keys: Keys | None, name
 def _flat_keys(keys: Keys, sizes: np.ndarray, first: np.ndarray, name: _Names) -> np.ndarray:
     """Return the keys of all answers in a row; a question without keys gets the places of its answers."""
     if len(keys) != len(sizes):
-        raise DigrapError(f"keys has {len(keys)} entries for {len(sizes)} questions: give one, or None, a question")
+        raise DigrapError(f"keys has {len(keys)} entries for {len(sizes)} questions: give one, or None, per question")
     flat = np.arange(sizes.sum()) - np.repeat(first, sizes)
     for place, key in enumerate(keys):
         if key is not None:
             if len(key) != sizes[place]:
-                raise DigrapError(f"{name[place]} has {sizes[place]} answers and {len(key)} keys: give one an answer")
+                raise DigrapError(f"{name[place]} has {sizes[place]} answers and {len(key)} keys: give one per answer")
             flat[first[place] : first[place] + len(key)] = key
     return flat
 
@@ -180,6 +180,6 @@ def _sizes(predictions: Sequence[str], answers: Sequence[Sequence[str]], name: _
 def _want_ten(sizes: np.ndarray, name: _Names) -> None:
     if len(wrong := np.flatnonzero(sizes != M4C_ANSWERS)):
         raise DigrapError(
-            f"{name[wrong[0]]} has {sizes[wrong[0]]} answers ({len(wrong)} such): scorer=m4c wants ten; "
-            "official2021 takes any number"
+            f"{name[wrong[0]]} has {sizes[wrong[0]]} answers ({len(wrong)} such): scorer=m4c needs ten; official2021 "
+            "takes any number"
         )

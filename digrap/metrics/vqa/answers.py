@@ -12,7 +12,7 @@ from typing import Any
 from digrap.core.problems import Problems
 
 NONE = "question without answers (left out)"
-NO_TEXTS = 'question whose answers are no texts: ["…", …] or [{"answer": "…"}, …] (left out)'
+NO_TEXTS = 'question whose answers are not texts: ["…", …] or [{"answer": "…"}, …] (left out)'
 NUMBERS = "answer that is a number (taken as text)"
 WHOLE = 1e16  # from here on not every whole number is a float
 
@@ -35,7 +35,7 @@ def usable_answers(answers: Any, problems: Problems, where: str) -> tuple[str, .
 
 
 def answer_texts(answers: Any) -> list[Any]:
-    """Return the values of [{answer: …}, …] or […] as they are; nothing for a value that is no list."""
+    """Return the values of [{answer: …}, …] or […] as they are; nothing for a value that is not a list."""
     listed = answers if isinstance(answers, list) else []
     return [answer.get("answer") if isinstance(answer, dict) else answer for answer in listed]
 

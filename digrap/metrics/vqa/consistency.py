@@ -95,7 +95,7 @@ def flips(
 
     edit="iv" (the answer should stay): consistent is an answer that did not change. edit="cv" (one counted object is
     gone): consistent is an integer one below the original's. `edit_not_a_number` counts the edits whose prediction is
-    no integer; they are flipped here, while the notebook takes them out of its flips (and keeps them in its n).
+    not an integer; they are flipped here, while the notebook takes them out of its flips (and keeps them in its n).
 
     Returns edit, n (edits), compared, without_edit and without_original (no prediction: not compared, and counted in
     `problems`), originals_without_edit, and of the compared ones consistent and flipped as {count, percent,
@@ -161,7 +161,9 @@ def _right_before(question: Question, text: str, edit: str) -> bool:
     numbers = [integer(answer) for answer in question.answers]
     if None in numbers:
         answer = question.answers[numbers.index(None)]
-        raise DigrapError(f"question {question.full_id} has the answer {answer!r}, no integer: is edit=iv meant?")
+        raise DigrapError(
+            f"question {question.full_id} has the answer {answer!r}, which is not an integer: did you mean edit=iv?"
+        )
     return integer(text) in [number + 1 for number in numbers]
 
 

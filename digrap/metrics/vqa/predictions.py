@@ -192,7 +192,7 @@ def _prediction(
     number = as_id(name)
     if number is None or not isinstance(answer, str):
         where = f"{path}: question {name!r:.40}: {answer!r:.80}"
-        return problems.add("prediction that is no text (left out)", where)
+        return problems.add("prediction that is not text (left out)", where)
     return Prediction(str(number), answer, _image(source), placed, str(path))
 
 

@@ -32,7 +32,8 @@ class Question:
     - `question`: the text of the question, as it is in the file.
     - `answers`: the answers that scorers compare with: ten, except in a user's own data. `raw_answers` are the same
       answers as they were typed, where the file has both (OK-VQA).
-    - `answer_keys`: one number an answer for whatever tells it from the others beside its text (see accuracy.py); None:
+    - `answer_keys`: one number per answer for whatever tells it from the others beside its text (see accuracy.py);
+    None:
       every answer is told apart from the others.
     - `answer_type`, `question_type`: the groups by which scores are reported.
     - `dataset`: the name of its set; `kind`: id, near_ood or far_ood; `shift`: what a near set changes (vision,
@@ -83,7 +84,7 @@ class Question:
         """
         if raw and not self.raw_answers:
             raise DigrapError(
-                f"{self.dataset} question {self.id} has no raw answers; OK-VQA's have: leave raw_answers out"
+                f"{self.dataset} question {self.id} has no raw answers, which only OK-VQA's have: leave raw_answers out"
             )
         answers = self.raw_answers if raw else self.answers
         keys = self.answer_keys if answer_ids == "file" else None

@@ -80,7 +80,7 @@ def match(
     question), predictions with an image_id, or with `<question_id>/<image_id>` as their id, are told apart by it.
     Without either, each such question counts as the last one of its id, with the one prediction of that id, as in the
     official code, and is counted in `problems`. (Not copied: the official code normalises answers that are not all
-    equal anew for each question that shares them.) Missing, unknown, unused and duplicate predictions are counted.
+    equal again for each question that shares them.) Missing, unknown, unused and duplicate predictions are counted.
     Raises DigrapError where no prediction belongs to any of the questions.
     """
     several = repeated(questions)

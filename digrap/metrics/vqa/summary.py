@@ -61,7 +61,7 @@ def _by_type(accuracy: np.ndarray, types: Sequence[str | None] | None, what: str
     if types is None:
         return {}
     if len(types) != accuracy.size:
-        raise DigrapError(f"{len(types)} {what} for {accuracy.size} accuracies: give one a question")
+        raise DigrapError(f"{len(types)} {what} for {accuracy.size} accuracies: give one per question")
     places: dict[str, list[int]] = {}
     for place, name in enumerate(types):
         if name is not None:

@@ -1,4 +1,4 @@
-"""A step on a CPU in torch operations on blocks that stay in cache, where no compiler is there.
+"""A step on a CPU without a compiler, in torch operations on blocks that stay in cache.
 
 A large tensor is worked on in blocks of whole rows, in one scratch tensor that all blocks share: fresh temporaries of
 the size of a parameter cost more in page faults than the arithmetic. Small tensors of one shape are stacked. Where the

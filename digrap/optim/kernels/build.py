@@ -25,16 +25,16 @@ LIMIT = 300  # seconds that a build may take
 
 @cache
 def library(scalar: str) -> ctypes.CDLL | None:
-    """The kernels for "float", "double" or "bfloat16"; None where they are turned off, no compiler is there, or the
-    build fails, which is said in a warning."""
+    """The kernels for "float", "double" or "bfloat16"; None where they are turned off, there is no compiler, or the
+    build fails, which a warning reports."""
     if os.environ.get("DIGRAP_NATIVE") == "0":
         return None
     compiler = _compiler()
     if compiler is None:
         if given := os.environ.get("CXX"):
             warnings.warn(
-                f"digrap.optim: CXX={given} names no program, so no kernels are compiled and slower ones are used; set "
-                "CXX to a C++ compiler, or unset it to have one looked for.",
+                f"digrap.optim: CXX={given} is not a program, so no kernels are compiled and slower code is used; set "
+                "CXX to a C++ compiler, or unset it to search for one.",
                 stacklevel=2,
             )
         return None
@@ -44,7 +44,7 @@ def library(scalar: str) -> ctypes.CDLL | None:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
         reason = next((line for line in said if "error" in line), said[0] if said else type(error).__name__)
         warnings.warn(
-            f"digrap.optim: the compiled kernels could not be built with {compiler}: {reason}. Slower ones are used; "
+            f"digrap.optim: the compiled kernels could not be built with {compiler}: {reason}. Slower code is used; "
             "set CXX to another compiler, or DIGRAP_NATIVE=0 to build none.",
             stacklevel=2,
         )

@@ -58,7 +58,7 @@ def fault_on(device: torch.device) -> str | None:
     except Exception as error:  # of Triton, of a compiler, of the driver
         said = f"which does not work here ({type(error).__name__}: {error})".strip().splitlines()[0]
         warnings.warn(
-            f"the optimizer's kernels need Triton, {said}; its step takes torch operations, which are slower",
+            f"the optimizer's kernels need Triton, {said}; steps use torch operations, which are slower",
             stacklevel=2,
         )
         return f"{said}; leave fused out"

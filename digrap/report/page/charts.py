@@ -18,7 +18,7 @@ WIDTH = 11.0  # inches
 
 
 def differences(scores: Scores) -> Figure | None:
-    """Bars of every row's difference to its baseline, a panel a split, with the standard deviation over seeds; None
+    """Bars of every row's difference to its baseline, one panel per split, with the standard deviation over seeds; None
     without a baseline or without differences."""
     rows = [row for row in scores.table.rows if scores.table.baseline_of(row) not in (None, row)]
     splits = [name for name in scores.printed if scores.columns[name] != "mean"]
@@ -48,7 +48,8 @@ def differences(scores: Scores) -> Figure | None:
 
 
 def omega_map(histories: list[History]) -> Figure | None:
-    """ω as a heat map of layers × epochs, a panel a part of the model; None where it is fixed or none is learned."""
+    """ω as a heat map of layers × epochs, one panel per part of the model; None where it is fixed or none is
+    learned."""
     parts = {part: rows[""] for part, rows in by_layer({"": histories}, "omega").items()}
     if not parts or all(np.unique(frame.to_numpy().round(6)).size <= 1 for frame in parts.values()):
         return None
@@ -66,7 +67,8 @@ def omega_map(histories: list[History]) -> Figure | None:
 
 
 def distances(histories: Mapping[str, list[History]]) -> Figure | None:
-    """‖δ‖ of every layer after the last epoch, a line a row, a panel a part of the model; None without histories."""
+    """‖δ‖ of every layer after the last epoch, one line per row, one panel per part of the model; None without
+    histories."""
     parts = by_layer(histories, "norm")
     if not parts:
         return None
@@ -97,7 +99,7 @@ def distances(histories: Mapping[str, list[History]]) -> Figure | None:
 
 def over_mu(points: pd.DataFrame) -> Figure | None:
     """ID validation and OOD mean over µ, a line for each setting of the other options, from the columns mu, setting,
-    validation and ood (percent), one row a run; None where no setting has two values of µ."""
+    validation and ood (percent), one row per run; None where no setting has two values of µ."""
     wide = points.groupby(["setting", "mu"], sort=False)[["validation", "ood"]].mean().sort_index(level="mu")
     settings = [name for name in dict.fromkeys(points["setting"]) if len(wide.loc[name]) > 1]
     if not settings:

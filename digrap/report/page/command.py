@@ -56,7 +56,7 @@ def _plain(words: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _changes(base: dict[str, Any], plain: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Overrides for what a config has otherwise than its choices, without what is no part of a run's identity."""
+    """Overrides for what a config has otherwise than its choices, without what is not part of a run's identity."""
     for name, value in plain.items():
         key = f"{prefix}{name}"
         if key in (*NOT_IDENTITY, *DERIVED):

@@ -1,4 +1,4 @@
-"""Examples with their pictures: one a shift with the answers of several rows, and what a run got wrong."""
+"""Examples with their pictures: one per shift with the answers of several rows, and what a run got wrong."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ ZERO_SHOT = "zero_shot"
 
 
 def verdict(scores: Scores) -> tuple[list[str], list[str]]:
-    """(sentences on the whole, a line a row compared with its baseline). Raises DigrapError for damaged predictions."""
+    """(sentences on the whole, one line per row compared with its baseline). Raises DigrapError for damaged
+    predictions."""
     identity, ood = scores.identity, scores.ood_mean
     if not scores.runs:
         return ["No run of this table is finished."], []

@@ -101,7 +101,7 @@ def test_nothing_finished_is_said(tmp_path, monkeypatch, quick, capsys):
     text = make(monkeypatch, tmp_path, table="demo")
     check(text)
     assert "Nothing is finished yet" in text
-    said = "table demo: no run of it is finished; python train.py -m table=demo"
+    said = "table demo: none of its runs is finished; python train.py -m table=demo"
     assert said in text and f"warning: {said}" in capsys.readouterr().err
 
 
@@ -126,7 +126,7 @@ def test_damaged_runs_and_tables_are_named_and_all_else_is_shown(demo, outputs, 
         (["outputs=/no/such"], "outputs=/no/such: there is no such folder"),
         (["published=/no/such"], "published=/no/such: there is no such folder"),
         (["tables=mini"], "unknown argument 'tables=mini'"),
-        (["seeds=0"], "seeds=0: name the tables whose seeds these are"),
+        (["seeds=0"], "seeds=0: also name the tables that they belong to"),
     ],
 )
 def test_bad_options_are_one_line(words, said, tmp_path, monkeypatch, capsys):

@@ -46,7 +46,7 @@ def kept(
     where there are none."""
     folder = folder_of(Path(root).expanduser(), seed, _checked(seed, sizes))
     if not folder.is_dir():
-        raise DigrapError(f"{folder} is not there; {command} makes it")
+        raise DigrapError(f"{folder} does not exist; {command} makes it")
     return _read(folder, splits)
 
 
@@ -55,7 +55,7 @@ def _checked(seed: int, sizes: Mapping[str, int] | None) -> Sizes:
     known = {field.name: field.default for field in fields(Sizes)}
     for name, size in (sizes or {}).items():
         if name not in known:
-            raise DigrapError(f"dataset.sizes.{name}: there is no such set; choose of {', '.join(known)}")
+            raise DigrapError(f"dataset.sizes.{name}: there is no such set; choose from {', '.join(known)}")
         check_range(f"dataset.sizes.{name}", size, SMALLEST, LARGEST)
     return Sizes(**known | dict(sizes or {}))
 

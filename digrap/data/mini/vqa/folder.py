@@ -102,7 +102,7 @@ def _fault(folder: Path, recipe: dict) -> str:
                 return f"{name} is damaged (its sha256 differs)"
         found = json.loads((folder / RECIPE).read_text())
     except (OSError, ValueError) as error:
-        return f"it is not whole ({error})"
+        return f"it is incomplete ({error})"
     return "" if found == recipe else "it was made with another version"
 
 

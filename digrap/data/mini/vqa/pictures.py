@@ -25,7 +25,7 @@ def write_pictures(root: Path, seed: int, pictures: Iterable[Picture]) -> None:
     distinct = list({picture.file: picture for picture in pictures}.values())
     batches = sorted(distinct, key=_batch)
     drawn = (pair for _, group in groupby(batches, key=_batch) for pair in _draw(seed, list(group)))
-    for picture, pixels in track(drawn, f"minivqa: drawing (seed {seed})", total=len(batches)):
+    for picture, pixels in track(drawn, f"minivqa: drawing (seed {seed})", total=len(batches), unit="pictures"):
         path = root / picture.file
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path, **JPEG)

@@ -54,9 +54,9 @@ def turns(folder: Folder, wanted: Iterable[str]) -> dict[str, int]:
             try:
                 turn = int(float(degrees)) % 360
             except (ValueError, OverflowError) as error:
-                raise DigrapError(f"{path}: Rotation {degrees!r} of {image} is no number; {fix}") from error
+                raise DigrapError(f"{path}: Rotation {degrees!r} of {image} is not a number; {fix}") from error
             if turn % 90:
-                raise DigrapError(f"{path}: Rotation {degrees!r} of {image} is no quarter turn; {fix}")
+                raise DigrapError(f"{path}: Rotation {degrees!r} of {image} is not a quarter turn; {fix}")
             if turn:
                 found[image] = turn
     return found
@@ -72,7 +72,7 @@ def _rows(path: Path, fix: str) -> Iterable[tuple[str, str]]:
             for row in rows:
                 yield row["ImageID"], (row["Rotation"] or "").strip().lower()
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DigrapError(f"{path}: no table in UTF-8 ({error}); {fix}") from error
+        raise DigrapError(f"{path}: not a table in UTF-8 ({error}); {fix}") from error
 
 
 PICTURES = (

@@ -33,18 +33,18 @@ def read(folder: Folder, part: str) -> list[Question]:
         listed[name] = {spelled.find(number) or number for number in numbers}
         for number in sorted(listed[name] - known):
             where = f"{folder.find(f'{name}.json')}: {number}"
-            folder.problems.add("listed id that is no VQAv2 validation question", where)
+            folder.problems.add("listed id that is not a VQAv2 validation question", where)
     wanted = listed[part] if part in listed else known.difference(*listed.values())
     group = {"dataset": folder.dataset.name, "kind": folder.dataset.kind, "shift": folder.dataset.shift}
     return [replace(record, **group) for record in every if record.question_id in wanted]
 
 
 def _numbers(folder: Folder, name: str) -> set[str]:
-    """Return the question ids of a file. Raises DigrapError for a file that is no list of them."""
+    """Return the question ids of a file. Raises DigrapError for a file that is not a list of them."""
     found = folder.load(name)
     numbers = [as_id(value) for value in found] if isinstance(found, list) else [None]
     if None in numbers:
-        raise DigrapError(f"{folder.find(name)} is no list of question ids; {folder.fix_whole(name)}")
+        raise DigrapError(f"{folder.find(name)} is not a list of question ids; {folder.fix_whole(name)}")
     return set(map(str, numbers))
 
 

@@ -1,4 +1,5 @@
-"""VQA-CP v2 (Agrawal et al. 2018): VQAv2's train and validation questions divided anew, so that answer priors change.
+"""VQA-CP v2 (Agrawal et al. 2018): VQAv2's train and validation questions divided differently, so that answer priors
+change.
 
 Addresses as in facebookresearch/mmf.
 

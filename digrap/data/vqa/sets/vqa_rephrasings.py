@@ -40,7 +40,7 @@ def originals(folder: Folder) -> dict[tuple[str, str], str]:
     try:
         found = folder.entries(QUESTIONS, "questions", ("question_id", "question"))
     except FileMissing as error:
-        folder.problems.add("not known which questions are rephrasings: leakage by id is not seen", str(error))
+        folder.problems.add("unknown which questions are rephrasings: leakage by id cannot be seen", str(error))
         return {}
     return {asked(question): original_of(question) for question in found}
 
