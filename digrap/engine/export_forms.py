@@ -15,10 +15,16 @@ from digrap.models.merged import save_merged
 
 
 def write_adapter_form(cfg: DictConfig, classes: tuple[str, ...], weights: Path, folder: Path) -> None:
-    """Write the adapters of a run. Raises DigrapError where it has none, and where they are not all that it trained."""
+    """Write the adapters of a run. Raises DigrapError where it has none, where they are not all that it trained, and
+    for a classifier."""
     backbone = trained_backbone(cfg, classes, weights)
     if not has_adapters(backbone.module):
         raise DigrapError(f"form=adapter: peft={cfg.peft.name} has no adapters; give form=merged or form=run")
+    if backbone.answering is None:
+        raise DigrapError(
+            f"form=adapter: backbone={cfg.backbone.name} is a classifier, which peft alone could not rebuild; form=run "
+            "writes the whole model"
+        )
     trained = read_weights(weights, base_of(backbone), backbone.module)
     if further := [name for name in trained if ".lora_" not in name]:
         raise DigrapError(

@@ -56,27 +56,31 @@ def export_form(
     check_free(out)
     with whole(out) as temporary:
         write(temporary)
-        use = _of_adapters(cfg) if form == "adapter" else _of_merged(cfg)
+        use = of_adapters(cfg) if form == "adapter" else _of_merged(cfg)
         library = "peft" if form == "adapter" else "transformers"
         write_text(temporary / "README.md", card(results, portable(cfg), use=use, library=library))
     model = str(cfg.backbone.get("model") or "")
     return [f"backbone.model={model}"] if model.startswith(("/", "~")) else []
 
 
+DESCRIPTIVE = ("name", "tasks")  # keys of a backbone's config that are not its builder's
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
-def _of_adapters(cfg: DictConfig) -> str:
+def of_adapters(cfg: DictConfig) -> str:
     backbone = OmegaConf.to_container(cfg.backbone, resolve=True)
     if model := backbone.get("model"):
         builder, room = "AutoModelForImageTextToText", "transformers"
         revision = f", revision={backbone['revision']!r}" if backbone.get("revision") else ""
         make = f"{builder}.from_pretrained({model!r}{revision}, dtype={DTYPES[backbone['dtype']]!r})"
     else:
-        room, _, builder = backbone["_target_"].rpartition(".")
-        weights = str(backbone.get("weights") or REPO)
-        keys = ("prompt", "pretrained", "release", *([] if weights.startswith(f"{REPO}/") else ["weights"]))
-        given = ", ".join(f"{key}={backbone[key]!r}" for key in keys if key in backbone)
+        room, _, builder = backbone.pop("_target_").rpartition(".")
+        if str(backbone["weights"]).startswith(f"{REPO}/"):
+            del backbone["weights"]  # the builder's own default
+        elif "folder" in backbone:
+            backbone["folder"] = "weights"
+        options = {key: value for key, value in backbone.items() if key not in DESCRIPTIVE and value is not None}
+        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
         model, make = f"digrap's {backbone['name']}", f"{builder}({given}).module"
     return OF_ADAPTERS.format(base=model, imports=f"from {room} import {builder}\n", make=make)
 

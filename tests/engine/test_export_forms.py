@@ -1,5 +1,8 @@
 """What runs of a model in the hub's format export for peft and transformers; runs that begin with such adapters."""
 
+import ast
+import importlib
+import inspect
 import json
 import re
 import sys
@@ -15,8 +18,11 @@ from digrap.cli import export as cli
 from digrap.cli.door import door
 from digrap.config.compose import compose
 from digrap.core.errors import DigrapError
+from digrap.core.paths import REPO
 from digrap.engine import run as engine
 from digrap.engine.rescore import trained_backbone
+from digrap.runs.export import portable
+from digrap.runs.export_forms import of_adapters
 from digrap.runs.folder import RunFolder
 from digrap.runs.predictions import read_bundle
 from tests.conftest import SMALL
@@ -215,6 +221,18 @@ def test_tiny_models_are_exported_too(name, overrides, tmp_path, export, monkeyp
     assert torch.equal(logits(backbone, adapted), logits(backbone, backbone.module))
 
 
+@pytest.mark.parametrize("name", ["blip_vqa", "albef_vqa", "tiny_blip", "tiny_albef"])
+def test_the_card_gives_the_builders_of_lavis_all_that_they_need(name):
+    cfg = portable(compose(["dataset=vqav2", f"backbone={name}", "backbone.candidates=5"]))
+    make = ast.parse(re.search(r"^base = (.*)$", of_adapters(cfg), re.MULTILINE)[1], mode="eval").body.value
+    given = {word.arg: ast.literal_eval(word.value) for word in make.keywords}
+    bound = inspect.signature(getattr(importlib.import_module(cfg.backbone._target_.rpartition(".")[0]), name)).bind(
+        **given
+    )
+    assert bound.arguments["candidates"] == 5 and str(REPO) not in str(given)
+    assert bound.arguments.get("folder") == ("weights" if name.endswith("_vqa") else None)
+
+
 def test_forms_that_do_not_fit_are_refused_in_one_line(tmp_path, export, capsys):
     cfg = compose([*SMALL, f"data_root={tmp_path / 'data'}", "optim=vanilla", "trainer.epochs=1"])
     engine.run(cfg, tmp_path / "run")
@@ -228,3 +246,11 @@ def test_forms_that_do_not_fit_are_refused_in_one_line(tmp_path, export, capsys)
         assert code == 2 and not out.exists()
         error = capsys.readouterr().err
         assert len(error.splitlines()) == 1 and re.search(text, error)
+
+
+def test_adapters_of_a_classifier_are_refused_in_one_line(tmp_path, export, capsys):
+    vit = ["backbone=timm", "backbone.model=test_vit", "backbone.pretrained=false", "peft=lora", "peft.targets=[qkv]"]
+    engine.run(compose([*SMALL, f"data_root={tmp_path / 'data'}", *vit, "trainer.epochs=1"]), tmp_path / "run")
+    code, out = export(tmp_path / "run", form="adapter")
+    error = capsys.readouterr().err
+    assert code == 2 and not out.exists() and "form=adapter: backbone=timm is a classifier" in error
