@@ -68,6 +68,7 @@ DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
 def of_adapters(cfg: DictConfig) -> str:
+    """How to put a run's adapters on their base model, as Markdown with code."""
     backbone = OmegaConf.to_container(cfg.backbone, resolve=True)
     if model := backbone.get("model"):
         builder, room = "AutoModelForImageTextToText", "transformers"

@@ -1,7 +1,6 @@
 """What runs of a model in the hub's format export for peft and transformers; runs that begin with such adapters."""
 
 import ast
-import importlib
 import inspect
 import json
 import re
@@ -9,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from hydra.utils import get_method
 from peft import PeftModel
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -226,9 +226,7 @@ def test_the_card_gives_the_builders_of_lavis_all_that_they_need(name):
     cfg = portable(compose(["dataset=vqav2", f"backbone={name}", "backbone.candidates=5"]))
     make = ast.parse(re.search(r"^base = (.*)$", of_adapters(cfg), re.MULTILINE)[1], mode="eval").body.value
     given = {word.arg: ast.literal_eval(word.value) for word in make.keywords}
-    bound = inspect.signature(getattr(importlib.import_module(cfg.backbone._target_.rpartition(".")[0]), name)).bind(
-        **given
-    )
+    bound = inspect.signature(get_method(cfg.backbone._target_)).bind(**given)
     assert bound.arguments["candidates"] == 5 and str(REPO) not in str(given)
     assert bound.arguments.get("folder") == ("weights" if name.endswith("_vqa") else None)
 
