@@ -42,7 +42,7 @@ NO_IMAGES, DIRTY, ENVIRONMENT = "images=false", "dirty=allow", {"OMP_NUM_THREADS
 TWO = "trainer.devices=2"
 WHY = {
     NO_IMAGES: "download.py counts no pictures: there are fewer than were published",
-    TWO: "the first run has two processes in place of GPUs",
+    TWO: "the first run uses two processes instead of GPUs",
     DIRTY: "make_tables.py takes runs made with uncommitted changes, too",
     "HF_HUB_OFFLINE=1": "nothing is fetched from the hub",
     "OMP_NUM_THREADS=1": f"{JOBS} runs at a time, each on one core",
@@ -133,9 +133,9 @@ def rehearse(table: str, root: Path, backbone: str | None = None) -> Path:
     rehearsal = TABLES[table](root) if backbone is None else vqa(root, backbone)
     name, sizes = small_table(table, root, rehearsal.sizes)
     outputs, options = root / "outputs", [*rehearsal.paths, *sizes, *HERE]
-    print(f"Other than with the real data: {shlex.join([*rehearsal.sizes, *HERE, f'seed={SEED}'])}, and these paths:")
+    print(f"What differs from the real experiment: {shlex.join([*rehearsal.sizes, *HERE, f'seed={SEED}'])}; these paths:")
     print(*(f"    {path}" for path in rehearsal.paths), f"    outputs, tables and logs in {root}", sep="\n")
-    print("and besides:")
+    print("and these settings:")
     checks = {word for command in rehearsal.checks for word in command}
     print(*(f"    {word}: {why}" for word, why in WHY.items() if word != NO_IMAGES or word in checks), sep="\n")
     if name != table:
