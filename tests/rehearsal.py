@@ -133,7 +133,7 @@ def rehearse(table: str, root: Path, backbone: str | None = None) -> Path:
     rehearsal = TABLES[table](root) if backbone is None else vqa(root, backbone)
     name, sizes = small_table(table, root, rehearsal.sizes)
     outputs, options = root / "outputs", [*rehearsal.paths, *sizes, *HERE]
-    print(f"What differs from the real experiment: {shlex.join([*rehearsal.sizes, *HERE, f'seed={SEED}'])}; these paths:")
+    print(f"Not as in the real experiment: {shlex.join([*rehearsal.sizes, *HERE, f'seed={SEED}'])}; these paths:")
     print(*(f"    {path}" for path in rehearsal.paths), f"    outputs, tables and logs in {root}", sep="\n")
     print("and these settings:")
     checks = {word for command in rehearsal.checks for word in command}
