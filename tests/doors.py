@@ -1,5 +1,6 @@
 """A door called in a process of its own. On Linux it is forked from this one, which has imported torch already."""
 
+import gc
 import logging
 import os
 import runpy
@@ -36,6 +37,7 @@ def begin(*words) -> Callable[[], subprocess.CompletedProcess]:
 
     out, err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")  # noqa: SIM115  closed at the end
     if (child := os.fork()) == 0:
+        gc.freeze()  # garbage that holds threads of the parent aborts the process that collects it
         _be(list(map(str, words)), out.fileno(), err.fileno())
 
     def end() -> subprocess.CompletedProcess:
