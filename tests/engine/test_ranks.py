@@ -216,7 +216,7 @@ def test_evaluation_on_two_ranks(small_arguments, tmp_path):
     assert call("train.py", *words).returncode == 0
     scored = call("evaluate.py", f"run={folder}", "device=cpu", "trainer.devices=2", "split=sketch")
     assert scored.returncode == 0, scored.stderr
-    assert f'"accuracy": {results(folder)["scores"]["sketch"]["accuracy"]}' in scored.stdout
+    assert f'"accuracy": {results(folder)["scores"]["sketch"]["accuracy"]:.2f}' in scored.stdout
     assert [path.name for path in folder.rglob("*.log")] == ["train.log"]
     text = (folder / "train.log").read_text()
     assert text.count("test sketch: 45 examples in") == 1, "the other ranks write nothing there"
