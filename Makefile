@@ -41,7 +41,7 @@ demo: setup  ## zero-shot, vanilla and DiGraP on the miniature; prints the table
 	$(PYTHON) train.py -m table=demo seed=$(SEEDS) hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS)
 	$(PYTHON) scripts/make_tables.py table=demo seeds=$(SEEDS) dirty=allow
 	$(PYTHON) scripts/report.py table=demo seeds=$(SEEDS)
-	@echo "The ten VQA shifts in miniature, answered by a tiny PaliGemma: python train.py dataset=minivqa (3 minutes); every method on them: -m table=mini_3"
+	@echo "The ten VQA shifts in miniature, answered by a tiny PaliGemma: python train.py dataset=minivqa (2 minutes); every method on them: -m table=mini_3"
 
 report: setup  ## one HTML page of every table, figure and run: outputs/report.html (docs/report.md)
 	@$(PYTHON) scripts/report.py $(ARGS)

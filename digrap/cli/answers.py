@@ -14,7 +14,7 @@ format    vqa: a list of {question_id, answer}, which the official evaluators re
 out       the file or folder; existing files are not replaced
 
 allow=my_package and edited=true work as for evaluate.py. The dataset's files are needed, its pictures are not.
-`scripts/score_vqa.py predictions=…` scores either form to the run's own accuracy.
+`scripts/score_vqa.py predictions=FILE dataset=NAME split=NAME` scores either form to the run's own accuracy.
 """
 
 from __future__ import annotations

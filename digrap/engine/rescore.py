@@ -50,7 +50,7 @@ from digrap.runs.folder import PREDICTIONS, RunFolder
 from digrap.runs.written import kept_answers
 
 # Of configs/evaluate.yaml.
-OWN_KEYS = ("run", "weights", "split", "out", "bundle", "allow", "edited", "outputs", "eval_batch_size")
+OWN_KEYS = ("run", "weights", "split", "out", "bundle", "allow", "edited", "outputs", "eval_batch_size", "decoding")
 BESIDE = (*OWN_KEYS, "device", "trainer.devices")  # what goes with run=…, whose own config says the rest
 DIGITS = 2  # of percentages as they are printed; out=FILE has them whole
 OTHER = "other_data"  # the kind of a split that is in distribution for a run trained there alone
@@ -68,10 +68,10 @@ def rescore(cfg: DictConfig, other_data: bool = False) -> dict[str, Any]:
     run, out, bundle = (_path(cfg, key) for key in ("run", "out", "bundle"))
     run = run and RunFolder(find_run(str(run), Path(cfg.get("outputs", OUTPUTS))))
     wanted, foreign = cfg.split, run is not None and other_data and not _own_data(run, cfg)
-    size = cfg.get("eval_batch_size")
+    own = {key: cfg[key] for key in ("eval_batch_size", "decoding") if cfg.get(key) is not None}
     cfg, weights, known = _of_run(cfg, run, other_data) if run else _of_file(cfg)
-    if size is not None:
-        cfg = typed(OmegaConf.merge(cfg, {"trainer": {"eval_batch_size": size}}))
+    if own:
+        cfg = typed(OmegaConf.merge(cfg, {"trainer": own}))
     if run and rank() == 0:
         trained = run.results()
         print(f"{run.path}: {trained.method} on {trained.dataset}, seed {cfg.seed}", file=sys.stderr)

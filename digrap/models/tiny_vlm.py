@@ -97,8 +97,11 @@ def _tiny(
 
     `pretrained=False` leaves all weights as torch's generator made them. `weights` is a file of the model's weights
     (None: the shipped one, which must be of `release`). Prompts: see `digrap.models.vlm`. Raises DigrapError where the
-    weights are missing, damaged, of another release or do not fit.
+    weights are missing, damaged, of another release or do not fit, and for a prompt without the picture's place.
     """
+    for option, template in {"prompt": prompt, "train_prompt": train_prompt}.items():
+        if template is not None and str(template).count(IMAGE) != 1:
+            raise DigrapError(f"backbone.{option}={template!r}: give a text that has {IMAGE} once, the picture's place")
     module = make_module()
     provenance = load_tiny(name, module, weights, release) if pretrained else random_weights()
     freeze_unused(module)

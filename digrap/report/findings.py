@@ -15,6 +15,7 @@ from digrap.runs.history import History
 METHOD = "digrap"
 NAMED = 2  # layers at either end
 LITTLE = 0.01  # share of a tensor's gradient energy
+SMALL = 0.5  # of ω: less than a quarter of what ω = 1 would take
 
 
 def findings(scores: Scores) -> list[str]:
@@ -25,7 +26,7 @@ def findings(scores: Scores) -> list[str]:
     for row, runs in histories.items():
         removed = mean_over_seeds(runs, "removed", "epochs")
         if removed is not None:
-            text = f"{row}: {_strength(runs)} {_taken(removed)}"
+            text = f"{row}: {_strength(runs)} {_taken(removed, _layers(runs).mean())}"
             result.append(text + _distance(histories, row, scores.table.baseline_of(row)) + ".")
         elif row in projecting:
             result.append(f"{row}: what it projected was not measured; its runs have no statistics of layers.")
@@ -34,14 +35,23 @@ def findings(scores: Scores) -> list[str]:
 
 def _strength(runs: list[History]) -> str:
     """A sentence on ω after the last epoch."""
-    parts = {part: rows[""].iloc[-1] for part, rows in by_layer({"": runs}, "omega").items()}
-    layers = pd.concat([of_part.rename(_names(part, of_part.index)) for part, of_part in parts.items()])
+    parts, layers = _parts(runs), _layers(runs)
     if layers.max() == layers.min():
         return f"ω is {layers.iloc[0]:.2f} in every layer."
     means = " and ".join(f"{of_part.mean():.2f} on average over {part}" for part, of_part in parts.items())
     order = layers.sort_values(kind="stable")
     count = min(NAMED, len(order) // 2)
     return f"ω ended at {means}, largest in {_listed(order[::-1][:count])}, smallest in {_listed(order[:count])}."
+
+
+def _parts(runs: list[History]) -> dict[str, pd.Series]:
+    """ω after the last epoch: part of the model → layer → value."""
+    return {part: rows[""].iloc[-1] for part, rows in by_layer({"": runs}, "omega").items()}
+
+
+def _layers(runs: list[History]) -> pd.Series:
+    """The same in one, under the names for sentences."""
+    return pd.concat([of_part.rename(_names(part, of_part.index)) for part, of_part in _parts(runs).items()])
 
 
 def _names(part: str, layers: Iterable[str]) -> dict[str, str]:
@@ -54,14 +64,17 @@ def _listed(layers: pd.Series) -> str:
     return " and ".join(f"{name} ({value:.2f})" for name, value in layers.items())
 
 
-def _taken(removed: pd.DataFrame) -> str:
-    """What the projection took, from epochs × tensors."""
+def _taken(removed: pd.DataFrame, omega: float) -> str:
+    """What the projection took, from epochs × tensors and the mean of ω after the last epoch."""
     shares = removed.mean()
+    if shares.max() == 0:
+        return "The projection took nothing"
     names = {
         tensor: name for part, tensors in parted(shares.index).items() for tensor, name in _names(part, tensors).items()
     }
     median, most, where = 100 * shares.median(), 100 * shares.max(), names[shares.idxmax()]
-    why = ", little because δ is one direction of the many" if median < 100 * LITTLE else ""
+    small = "ω is small and " if omega < SMALL else ""
+    why = f", little because {small}δ is one direction of the many" if median < 100 * LITTLE else ""
     return (
         f"The projection took {median:.2g} % of a tensor's gradient energy in the median and {most:.2g} % at most "
         f"({where}){why}"

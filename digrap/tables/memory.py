@@ -60,7 +60,7 @@ class Need:
         tests = next((batch for batch in _divisors(self.tests) if self.test(batch) <= limit), None)
         changes = [] if tests == self.tests else [f"test {tests}"]
         if self.example is not None:
-            ways = [(micro, how) for how in sorted({self.checkpoints, True}) for micro in _divisors(self.micro)]
+            ways = [(micro, how) for micro in _divisors(self.micro) for how in sorted({self.checkpoints, True})]
             found = next(((micro, how) for micro, how in ways if self.step(micro, how) <= limit), None)
             if found is None:
                 return "no"

@@ -82,6 +82,16 @@ def test_weights_are_asked_for_after_the_data_and_before_they_are_read(made, tmp
         engine.run(compose(["dataset=vqav2", f"data_root={made.data_root}", "device=cpu"]), tmp_path / "run")
 
 
+def test_an_empty_folder_has_no_files_and_a_split_of_null_names_what_leaves_it_out(tmp_path):
+    """A download that failed leaves empty folders."""
+    (tmp_path / "vqa" / "advqa").mkdir(parents=True)
+    words = ["dataset=vqav2", f"data_root={tmp_path}", "device=cpu"]
+    with pytest.raises(DigrapError, match="no files under .* of .*advqa"):
+        engine.run(compose(words), tmp_path / "run")
+    with pytest.raises(DigrapError, match="dataset.splits.vizwiz=None: '~dataset.splits.vizwiz' leaves a set out"):
+        engine.run(compose([*words, "dataset.splits.vizwiz=null"]), tmp_path / "run")
+
+
 def test_adapters_to_begin_with_are_looked_for_before_the_model_is_read(made, tmp_path, monkeypatch):
     monkeypatch.setattr("digrap.models.hf_vlm.find_model", lambda *arguments: pytest.fail("the model was looked for"))
     words = ["dataset=vqav2", f"data_root={made.data_root}", f"peft.start={tmp_path / 'none'}", "device=cpu"]

@@ -47,8 +47,8 @@ def test_two_sentences_with_the_numbers(said):
     assert said(own, PLAIN) == [
         "DiGraP: ω ended at 0.19 on average over all layers, largest in layer4 (0.50) and layer3 (0.30), smallest in "
         "layer0 (0.00) and layer1 (0.05). The projection took 0.4 % of a tensor's gradient energy in the median and "
-        "2 % at most (layer4.weight), little because δ is one direction of the many; the weights ended 0.50 times as "
-        "far from the pre-trained ones as with vanilla, lr 1e-3."
+        "2 % at most (layer4.weight), little because ω is small and δ is one direction of the many; the weights ended "
+        "0.50 times as far from the pre-trained ones as with vanilla, lr 1e-3."
     ]
 
 
@@ -59,6 +59,13 @@ def test_a_fixed_strength_and_a_large_share(said):
         "DiGraP: ω is 1.00 in every layer. The projection took 30 % of a tensor's gradient energy in the median and "
         "30 % at most (layer0.weight)."
     )
+
+
+def test_why_little_was_taken_depends_on_the_strength(said):
+    (none,) = said({name: (0.0, 0.0, norm) for name, (*_, norm) in PLAIN.items()})
+    assert none == "DiGraP: ω is 0.00 in every layer. The projection took nothing."
+    (fixed,) = said({name: (1.0, 0.001, norm) for name, (*_, norm) in PLAIN.items()})
+    assert fixed.endswith("(layer0.weight), little because δ is one direction of the many.")
 
 
 def test_vision_and_language_apart(said):

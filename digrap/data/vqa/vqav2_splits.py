@@ -133,8 +133,10 @@ class VQAv2Splits(QuestionSplits):
         return read_set(self.root, of, part, problems, self.source, self.upright)
 
 
-def _checked(name: str, options: Mapping[str, str]) -> tuple[str, str, str]:
+def _checked(name: str, options: Mapping[str, str] | None) -> tuple[str, str, str]:
     """Return (set, part, kind) of a split's options. Raises DigrapError for options that do not fit."""
+    if not options:
+        raise DigrapError(f"dataset.splits.{name}={options}: '~dataset.splits.{name}' leaves a set out")
     of, kind = options.get("set"), options.get("kind")
     if of not in SETS or kind not in KINDS or not set(options) <= {"set", "part", "kind"}:
         raise DigrapError(
@@ -147,8 +149,8 @@ def _checked(name: str, options: Mapping[str, str]) -> tuple[str, str, str]:
 
 
 def _check_folders(root: Path, names: list[str]) -> None:
-    """Raise DigrapError naming all sets whose folder is missing."""
-    if absent := [name for name in names if not (root / name).is_dir()]:
+    """Raise DigrapError naming all sets whose folder is missing or has no file."""
+    if absent := [name for name in names if not any(path.is_file() for path in (root / name).rglob("*"))]:
         words = [f"dataset={absent[0] if len(absent) == 1 else 'vqa_all'}", *data_root_option(root.parent)]
         raise DigrapError(
             f"dataset=vqav2: no files under {root} of {', '.join(absent)}. `python scripts/download.py "
