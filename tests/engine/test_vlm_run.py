@@ -22,15 +22,7 @@ from digrap.runs.export import card, export, portable, read_trained
 from digrap.runs.folder import RunFolder
 from digrap.runs.predictions import read_bundle
 from tests.engine import ranks
-from tests.engine.runs import (
-    assert_resume_is_bit_equal,
-    evaluate,
-    finished_run,
-    load_checkpoint,
-    metrics,
-    results,
-    weights,
-)
+from tests.engine.runs import assert_resume_is_bit_equal, finished_run, load_checkpoint, metrics, results, weights
 
 COLORS = ("red", "blue", "green", "black")
 
@@ -91,17 +83,11 @@ def test_a_run_without_one_right_answer_says_so(overrides, tmp_path, caplog):
     assert "a smaller trainer.base.lr is the usual fix" not in caplog.text
 
 
-def test_evaluate_decodes_otherwise_on_request(finished, capsys):
-    folder, _ = finished
-    found = evaluate(f"run={folder}", "split=far", "decoding=card")
-    assert found["decoding"] == {"name": "card", "beams": 5, "max_new_tokens": 10}
+def test_evaluate_decodes_otherwise_on_request(finished):
+    asked = {"run": str(finished[0]), "split": "far", "out": None, "bundle": None, "edited": False, "device": "cpu"}
+    assert rescore(OmegaConf.create({**asked, "decoding": "card"}))["decoding"]["beams"] == 5
     with pytest.raises(DigrapError, match="trainer.decoding=beam.*one of card, authors, greedy"):
-        evaluate(f"run={folder}", "split=far", "decoding=beam")
-
-
-def test_a_prompt_without_the_pictures_place_is_refused(overrides, tmp_path):
-    with pytest.raises(DigrapError, match="backbone.prompt='Q: {question}': give a text that has <image> once"):
-        engine.run(compose([*overrides, "backbone.prompt='Q: {question}'"]), tmp_path)
+        rescore(OmegaConf.create({**asked, "decoding": "beam"}))
 
 
 def test_it_learns_and_says_how_it_decodes(finished):

@@ -32,6 +32,12 @@ def test_size(name):
     assert tied == (name == "tiny_paligemma")  # as in the real ones
 
 
+@pytest.mark.parametrize("option", ["prompt", "train_prompt"])
+def test_a_prompt_without_the_pictures_place_is_refused(name, option):
+    with pytest.raises(DigrapError, match=f"backbone.{option}='Q: {{question}}': give a text that has <image> once"):
+        tiny(name, **{option: "Q: {question}"})
+
+
 def test_all_that_trains_has_a_gradient(name):
     backbone = tiny(name)
     inputs = backbone.answering.encode(pictures(), QUESTIONS, ANSWERS)
