@@ -76,7 +76,7 @@ def of_adapters(cfg: DictConfig) -> str:
         make = f"{builder}.from_pretrained({model!r}{revision}, dtype={DTYPES[backbone['dtype']]!r})"
     else:
         room, _, builder = backbone.pop("_target_").rpartition(".")
-        if str(backbone["weights"]).startswith(f"{REPO}/"):
+        if str(backbone.get("weights")).startswith(f"{REPO}/"):
             del backbone["weights"]  # the builder's own default
         elif "folder" in backbone:
             backbone["folder"] = "weights"
