@@ -26,32 +26,23 @@ def findings(scores: Scores) -> list[str]:
     for row, runs in histories.items():
         removed = mean_over_seeds(runs, "removed", "epochs")
         if removed is not None:
-            text = f"{row}: {_strength(runs)} {_taken(removed, _layers(runs).mean())}"
+            parts = {part: rows[""].iloc[-1] for part, rows in by_layer({"": runs}, "omega").items()}
+            layers = pd.concat([of_part.rename(_names(part, of_part.index)) for part, of_part in parts.items()])
+            text = f"{row}: {_strength(parts, layers)} {_taken(removed, layers.mean())}"
             result.append(text + _distance(histories, row, scores.table.baseline_of(row)) + ".")
         elif row in projecting:
             result.append(f"{row}: what it projected was not measured; its runs have no statistics of layers.")
     return result
 
 
-def _strength(runs: list[History]) -> str:
-    """A sentence on ω after the last epoch."""
-    parts, layers = _parts(runs), _layers(runs)
+def _strength(parts: dict[str, pd.Series], layers: pd.Series) -> str:
+    """A sentence on ω after the last epoch, of each part's layers and of all of them under their names."""
     if layers.max() == layers.min():
         return f"ω is {layers.iloc[0]:.2f} in every layer."
     means = " and ".join(f"{of_part.mean():.2f} on average over {part}" for part, of_part in parts.items())
     order = layers.sort_values(kind="stable")
     count = min(NAMED, len(order) // 2)
     return f"ω ended at {means}, largest in {_listed(order[::-1][:count])}, smallest in {_listed(order[:count])}."
-
-
-def _parts(runs: list[History]) -> dict[str, pd.Series]:
-    """ω after the last epoch: part of the model → layer → value."""
-    return {part: rows[""].iloc[-1] for part, rows in by_layer({"": runs}, "omega").items()}
-
-
-def _layers(runs: list[History]) -> pd.Series:
-    """The same in one, under the names for sentences."""
-    return pd.concat([of_part.rename(_names(part, of_part.index)) for part, of_part in _parts(runs).items()])
 
 
 def _names(part: str, layers: Iterable[str]) -> dict[str, str]:
